@@ -1,0 +1,52 @@
+"""A multilayer perceptron for digits, and how it is registered with K-FAC."""
+
+import tensorflow.compat.v1 as tf
+
+LAYER_SIZES = (784, 128, 64, 10)
+
+
+def build(images):
+  """Builds the network, with tanh between its dense layers.
+
+  Args:
+    images: Tensor [B, 784], pixels in [0, 1].
+
+  Returns:
+    Logits [B, 10], and a list of ((weights, bias), inputs, outputs), one entry
+    per layer: weights [in, out], bias [out], inputs [B, in], and outputs
+    [B, out] before the nonlinearity. That is what `register` needs.
+  """
+  layers = []
+  activations = images
+  for number, size in enumerate(LAYER_SIZES[1:], start=1):
+    with tf.variable_scope("layer_{}".format(number)):
+      if layers:
+        activations = tf.tanh(activations)
+      params, outputs = _dense(activations, size)
+    layers.append((params, activations, outputs))
+    activations = outputs
+  return activations, layers
+
+
+def _dense(inputs, size):
+  """Returns (weights, bias) and inputs * weights + bias."""
+  weights = tf.get_variable(
+      "weights", [inputs.shape.as_list()[-1], size],
+      initializer=tf.glorot_uniform_initializer())
+  bias = tf.get_variable("bias", [size], initializer=tf.zeros_initializer())
+  return (weights, bias), tf.matmul(inputs, weights) + bias
+
+
+def register(layer_collection, logits, layers, seed=None):
+  """Tells K-FAC the layers, and the distribution that the logits stand for.
+
+  Args:
+    layer_collection: The kfac.LayerCollection to register with.
+    logits: Logits [B, 10], from `build`.
+    layers: The list that `build` returned with them.
+    seed: Seed for drawing targets from the model's own distribution, or None.
+  """
+  for params, inputs, outputs in layers:
+    layer_collection.register_fully_connected(params, inputs, outputs)
+  layer_collection.register_categorical_predictive_distribution(
+      logits, seed=seed)

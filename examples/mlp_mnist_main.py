@@ -1,0 +1,28 @@
+"""Trains a multilayer perceptron on handwritten digits with K-FAC.
+
+python examples/mlp_mnist_main.py             # K-FAC alone
+python examples/mlp_mnist_main.py --compare   # beside momentum and Adam
+python examples/mlp_mnist_main.py --help      # all flags
+"""
+
+import os
+import sys
+
+# Run as a file, Python looks for modules here but not in the directory above.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from absl import flags
+
+from examples import mlp
+from examples import runner
+
+flags.adopt_module_key_flags(runner)
+
+EXPERIMENT = runner.Experiment(
+    name="mlp_mnist", build=mlp.build, register=mlp.register,
+    learning_rates={"kfac": 0.05, "momentum": 0.5, "adam": 0.01},
+    momentums={"kfac": 0.5, "momentum": 0.9}, damping=0.001,
+    norm_constraint=0.003, batch_size=500, updates=1000)
+
+if __name__ == "__main__":
+  runner.main(EXPERIMENT)

@@ -1,0 +1,542 @@
+"""Trains one model with K-FAC, momentum or Adam, or compares the three.
+
+The loop, its flags and its report, shared by the programs of this directory.
+A program describes its model by an Experiment and calls `main`.
+"""
+
+import collections.abc
+import dataclasses
+import importlib
+import math
+import os
+import sys
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from absl import app
+from absl import flags
+
+import kfac
+from examples import mnist
+
+OPTIMIZERS = ("kfac", "momentum", "adam")
+# The one whose lowest loss the others are to reach.
+BASELINE = "momentum"
+_EVALUATION_BATCH = 1000
+
+flags.DEFINE_enum("optimizer", "kfac", OPTIMIZERS, "The optimizer to train by.")
+flags.DEFINE_boolean(
+    "compare", False, "Train by all three optimizers, from the same weights on "
+    "the same batches.")
+flags.DEFINE_float(
+    "learning_rate", None, "Learning rate; by default the best of the grid in "
+    "g3doc/examples.md.")
+flags.DEFINE_float(
+    "momentum", None, "Momentum of kfac and momentum; by default the model's.")
+flags.DEFINE_float("damping", None, "Damping of kfac; by default the model's.")
+flags.DEFINE_float(
+    "norm_constraint", None, "Norm constraint of kfac; by default the model's.")
+flags.DEFINE_integer(
+    "cov_update_every", 1, "Updates from one covariance update of kfac to the "
+    "next.")
+flags.DEFINE_integer(
+    "inv_update_every", 1, "Updates from one inverse update of kfac to the "
+    "next.")
+flags.DEFINE_integer("batch_size", None, "Digits per update.")
+flags.DEFINE_integer("updates", None, "Updates to train for.")
+flags.DEFINE_integer("epochs", None, "Epochs to train for, instead of updates.")
+flags.DEFINE_integer(
+    "evaluate_every", 10, "Updates from one evaluation to the next.")
+flags.DEFINE_integer("seed", 0, "Seed of weights, batches and sampled targets.")
+flags.DEFINE_string(
+    "data_dir", mnist.DEFAULT_DIR, "Directory with the four IDX files.")
+flags.DEFINE_string("output_dir", ".", "Directory for the plot.")
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A model, and what was found to train it well.
+
+  Attributes:
+    name: Names the plot's file.
+    build: Function of images [B, 784] in [0, 1] that returns logits [B, 10]
+      and whatever `register` needs to know about the layers. It makes its
+      variables by tf.get_variable, since it is called more than once.
+    register: Function of (layer_collection, logits, layers, seed) that
+      registers the layers and the predictive distribution with K-FAC.
+    learning_rates: The best learning rate of each optimizer.
+    momentums: The momentum of "kfac" and of "momentum".
+    damping: Damping for K-FAC.
+    norm_constraint: Norm constraint for K-FAC, or None.
+    batch_size: Digits per update.
+    updates: Updates to train for.
+  """
+
+  name: str
+  build: collections.abc.Callable
+  register: collections.abc.Callable
+  learning_rates: collections.abc.Mapping
+  momentums: collections.abc.Mapping
+  damping: float
+  norm_constraint: float | None
+  batch_size: int
+  updates: int
+
+
+@dataclasses.dataclass
+class History:
+  """What the evaluations of one training run saw, the first before training.
+
+  Attributes:
+    optimizer: Name of the optimizer.
+    learning_rate: Its learning rate.
+    updates: Updates done before each evaluation.
+    seconds: Seconds spent in them; evaluations do not count.
+    losses: Mean loss over all training digits, in nats.
+    accuracies: Share of the test digits that were told right.
+  """
+
+  optimizer: str
+  learning_rate: float
+  updates: list = dataclasses.field(default_factory=list)
+  seconds: list = dataclasses.field(default_factory=list)
+  losses: list = dataclasses.field(default_factory=list)
+  accuracies: list = dataclasses.field(default_factory=list)
+
+  def add(self, update, seconds, loss, accuracy):
+    """Appends one evaluation."""
+    self.updates.append(update)
+    self.seconds.append(seconds)
+    self.losses.append(loss)
+    self.accuracies.append(accuracy)
+
+  def lowest_loss(self):
+    """Returns the lowest loss, where NaN counts as infinite."""
+    return min(loss if math.isfinite(loss) else math.inf
+               for loss in self.losses)
+
+  def first_at(self, loss):
+    """Returns the first evaluation's index with at most this loss, or None."""
+    return next((i for i, found in enumerate(self.losses) if found <= loss),
+                None)
+
+
+class SettingsError(ValueError):
+  """Flags that make no sense; the message is one line."""
+
+
+def check_flags(experiment):
+  """Raises SettingsError for a value that no training run can use."""
+  for name in ("batch_size", "updates", "epochs", "evaluate_every",
+               "cov_update_every", "inv_update_every"):
+    _check(name, "at least 1", lambda value: value >= 1)
+  for name in ("learning_rate", "damping", "norm_constraint"):
+    _check(name, "positive and finite", lambda v: 0. < v < math.inf)
+  _check("momentum", "in [0, 1)", lambda value: 0. <= value < 1.)
+  _check("seed", "in [0, 2**31)", lambda value: 0 <= value < 2**31)
+  if FLAGS.epochs is not None and FLAGS.updates is not None:
+    raise SettingsError("--epochs and --updates exclude each other, got {} and "
+                        "{}.".format(FLAGS.epochs, FLAGS.updates))
+  if FLAGS.compare:
+    for name in ("optimizer", "learning_rate"):
+      if FLAGS[name].present:
+        raise SettingsError("--{} is for one optimizer, but --compare trains "
+                            "all three.".format(name))
+  for name, users in (
+      ("momentum", ("kfac", "momentum")), ("damping", ("kfac",)),
+      ("norm_constraint", ("kfac",)),
+      ("cov_update_every", ("kfac",)), ("inv_update_every", ("kfac",))):
+    if FLAGS[name].present and not set(users) & set(chosen_optimizers()):
+      raise SettingsError("--{} is for {}, got --optimizer={}.".format(
+          name, " and ".join(users), FLAGS.optimizer))
+  _check_output_dir(experiment)
+
+
+def _check(name, rule, holds):
+  """Raises SettingsError if the flag is set and the rule does not hold."""
+  value = FLAGS[name].value
+  if value is not None and not holds(value):
+    raise SettingsError("--{} must be {}, got {}.".format(name, rule, value))
+
+
+def _check_output_dir(experiment):
+  """Makes the output directory, so that its faults show before training."""
+  try:
+    os.makedirs(FLAGS.output_dir, exist_ok=True)
+  except OSError as error:
+    raise SettingsError("--output_dir={} cannot be made, {}.".format(
+        FLAGS.output_dir, error.strerror)) from None
+  path = plot_path(experiment)
+  if not os.access(path if os.path.exists(path) else FLAGS.output_dir, os.W_OK):
+    raise SettingsError("--output_dir={} cannot be written to.".format(
+        FLAGS.output_dir))
+
+
+def chosen_optimizers():
+  """Returns the names of the optimizers to train by."""
+  return OPTIMIZERS if FLAGS.compare else (FLAGS.optimizer,)
+
+
+def plot_path(experiment):
+  """Returns the path of the plot."""
+  return os.path.join(FLAGS.output_dir, experiment.name + ".png")
+
+
+class Trainer:
+  """One model in a graph of its own, with an optimizer and a session.
+
+  The graph's seed and the order of building make the first weights the same
+  for every optimizer.
+
+  Args:
+    experiment: The Experiment.
+    optimizer: One of OPTIMIZERS.
+    learning_rate: Its learning rate.
+    batch_size: Digits per update.
+  """
+
+  def __init__(self, experiment, optimizer, learning_rate, batch_size):
+    self._experiment = experiment
+    with tf.Graph().as_default() as graph:
+      tf.set_random_seed(FLAGS.seed)
+      with tf.name_scope("training"):
+        self._images, self._labels = make_placeholders(batch_size)
+        logits, layers = self._build(self._images)
+        self._loss = mean_loss(logits, self._labels)
+      with tf.name_scope("evaluation"):
+        self._test_images, self._test_labels = make_placeholders(None)
+        logits_out, _ = self._build(self._test_images)
+        self._scores = score(logits_out, self._test_labels)
+      self._weights = {v.op.name: v for v in tf.trainable_variables()}
+      if optimizer == "kfac":
+        self._make_kfac(logits, layers, learning_rate)
+      else:
+        self._make_first_order(optimizer, learning_rate)
+      config = tf.ConfigProto()
+      config.gpu_options.allow_growth = True
+      self._session = tf.Session(graph=graph, config=config)
+      self._session.run(tf.global_variables_initializer())
+      graph.finalize()
+
+  def _build(self, images):
+    """Builds the model on uint8 images; its variables are made only once."""
+    with tf.variable_scope("model", reuse=tf.AUTO_REUSE):
+      return self._experiment.build(tf.cast(images, tf.float32) / 255.)
+
+  def _make_kfac(self, logits, layers, learning_rate):
+    """Registers the model and makes the three ops of K-FAC."""
+    layer_collection = kfac.LayerCollection()
+    self._experiment.register(layer_collection, logits, layers, FLAGS.seed)
+    optimizer = kfac.KfacOptimizer(
+        learning_rate=learning_rate, cov_ema_decay=0.95,
+        damping=FLAGS.damping or self._experiment.damping,
+        layer_collection=layer_collection, momentum=self._momentum("kfac"),
+        norm_constraint=(
+            FLAGS.norm_constraint or self._experiment.norm_constraint))
+    self._train_op = optimizer.minimize(self._loss)
+    self._cov_op = optimizer.cov_update_op
+    self._inv_op = optimizer.inv_update_op
+
+  def _make_first_order(self, name, learning_rate):
+    """Makes the train op of momentum or Adam."""
+    if name == "momentum":
+      optimizer = tf.train.MomentumOptimizer(
+          learning_rate, self._momentum("momentum"))
+    else:
+      optimizer = tf.train.AdamOptimizer(learning_rate)
+    self._train_op = optimizer.minimize(self._loss)
+    self._cov_op = self._inv_op = None
+
+  def _momentum(self, name):
+    """Returns the momentum for an optimizer, where the flag may be 0."""
+    if FLAGS.momentum is not None:
+      return FLAGS.momentum
+    return self._experiment.momentums[name]
+
+  def update(self, number, images, labels):
+    """Does one update.
+
+    Args:
+      number: How many updates were done before.
+      images: uint8 array [batch_size, 784].
+      labels: int32 array [batch_size].
+    """
+    feed = {self._images: images, self._labels: labels}
+    ops = [self._train_op]
+    if self._cov_op is not None:
+      if number == 0:
+        # Until there are inverses, K-FAC has nothing to step by.
+        self._session.run(self._cov_op, feed)
+        self._session.run(self._inv_op)
+      if number % FLAGS.cov_update_every == 0:
+        ops.append(self._cov_op)
+      if number % FLAGS.inv_update_every == 0:
+        ops.append(self._inv_op)
+    self._session.run(ops, feed)
+
+  def evaluate(self, images, labels):
+    """Returns the mean loss and the accuracy over a set of digits."""
+    totals = np.zeros(2)
+    for start in range(0, len(labels), _EVALUATION_BATCH):
+      batch = slice(start, start + _EVALUATION_BATCH)
+      totals += self._session.run(
+          self._scores, {self._test_images: images[batch],
+                         self._test_labels: labels[batch]})
+    return totals / len(labels)
+
+  def get_weights(self):
+    """Returns the model's weights, a dict from variable name to array."""
+    return self._session.run(self._weights)
+
+  def close(self):
+    """Closes the session."""
+    self._session.close()
+
+
+def make_placeholders(batch_size):
+  """Returns placeholders for images uint8 [B, 784] and labels int32 [B]."""
+  images = tf.placeholder(tf.uint8, [batch_size, mnist.IMAGE_SIZE**2])
+  return images, tf.placeholder(tf.int32, [batch_size])
+
+
+def mean_loss(logits, labels):
+  """Returns the mean cross entropy of labels [B] under logits [B, 10]."""
+  return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
+      labels=labels, logits=logits))
+
+
+def score(logits, labels):
+  """Returns the summed cross entropy, and how many labels are told right."""
+  loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
+      labels=labels, logits=logits)
+  right = tf.equal(tf.argmax(logits, 1, output_type=tf.int32), labels)
+  return tf.reduce_sum(loss), tf.reduce_sum(tf.cast(right, tf.float32))
+
+
+def shuffled_batches(num_examples, batch_size, seed):
+  """Yields index arrays [batch_size] without end, reshuffled every epoch.
+
+  Digits that do not fill a last batch wait for the next epoch's shuffle.
+
+  Args:
+    num_examples: Number of examples in an epoch, at least batch_size.
+    batch_size: Number of indices per batch.
+    seed: Seed of the shuffles.
+  """
+  random = np.random.RandomState(seed)
+  while True:
+    order = random.permutation(num_examples)
+    for start in range(0, num_examples - batch_size + 1, batch_size):
+      yield order[start:start + batch_size]
+
+
+def train(experiment, optimizer, data):
+  """Trains by one optimizer.
+
+  Args:
+    experiment: The Experiment.
+    optimizer: One of OPTIMIZERS.
+    data: mnist.Dataset.
+
+  Returns:
+    The History. It ends early if the loss is no longer finite.
+  """
+  rate = FLAGS.learning_rate or experiment.learning_rates[optimizer]
+  batch_size = FLAGS.batch_size or experiment.batch_size
+  num_updates = count_updates(experiment, len(data.train_labels), batch_size)
+  batches = shuffled_batches(len(data.train_labels), batch_size, FLAGS.seed)
+  trainer = Trainer(experiment, optimizer, rate, batch_size)
+  history = History(optimizer, rate)
+  progress = Progress(optimizer, num_updates)
+  seconds = 0.
+  for number in range(num_updates + 1):
+    if number % FLAGS.evaluate_every == 0 or number == num_updates:
+      loss, _ = trainer.evaluate(data.train_images, data.train_labels)
+      _, accuracy = trainer.evaluate(data.test_images, data.test_labels)
+      history.add(number, seconds, loss, accuracy)
+      progress.show(history)
+      if number == num_updates or not math.isfinite(loss):
+        break
+    batch = next(batches)
+    images, labels = data.train_images[batch], data.train_labels[batch]
+    start = time.perf_counter()
+    trainer.update(number, images, labels)
+    seconds += time.perf_counter() - start
+  progress.close()
+  trainer.close()
+  return history
+
+
+def count_updates(experiment, num_examples, batch_size):
+  """Returns the number of updates to train for."""
+  if batch_size > num_examples:
+    raise SettingsError("--batch_size must be at most the {} training digits, "
+                        "got {}.".format(num_examples, batch_size))
+  if FLAGS.epochs is not None:
+    return FLAGS.epochs * (num_examples // batch_size)
+  return FLAGS.updates or experiment.updates
+
+
+class Progress:
+  """A progress bar by tqdm, or lines where tqdm is not installed.
+
+  Args:
+    optimizer: Name of the optimizer, shown before the bar.
+    num_updates: Updates in a full bar.
+  """
+
+  def __init__(self, optimizer, num_updates):
+    self._optimizer = optimizer
+    self._num_updates = num_updates
+    self._bar = None
+    tqdm = _import_or_none("tqdm")
+    if tqdm:
+      self._bar = tqdm.tqdm(
+          total=num_updates, desc=optimizer.ljust(8), unit="update", ncols=100)
+
+  def show(self, history):
+    """Shows the last evaluation of a History."""
+    update = history.updates[-1]
+    text = "loss {:.4f}, accuracy {:.2%}, {:.1f} s".format(
+        history.losses[-1], history.accuracies[-1], history.seconds[-1])
+    if self._bar is not None:
+      self._bar.set_postfix_str(text, refresh=False)
+      self._bar.update(update - self._bar.n)
+    else:
+      print("{} {}/{}: {}".format(
+          self._optimizer, update, self._num_updates, text), flush=True)
+
+  def close(self):
+    """Ends the bar."""
+    if self._bar is not None:
+      self._bar.close()
+
+
+def _import_or_none(name):
+  """Imports a module of the extra `examples`; None if it is not installed."""
+  try:
+    return importlib.import_module(name)
+  except ImportError:
+    return None
+
+
+def make_table(histories):
+  """Returns the lines of the closing table.
+
+  Args:
+    histories: One History per optimizer. If BASELINE is among them, the table
+      tells when each optimizer reached its lowest loss.
+  """
+  rows = [["optimizer", "learning rate", "lowest loss", "final loss",
+           "test accuracy", "seconds"]]
+  for history in histories:
+    rows.append([
+        history.optimizer, "{:g}".format(history.learning_rate),
+        "{:.3g}".format(history.lowest_loss()),
+        "{:.3g}".format(history.losses[-1]),
+        "{:.2%}".format(history.accuracies[-1]),
+        "{:.1f}".format(history.seconds[-1])])
+  goal = next((history.lowest_loss() for history in histories
+               if history.optimizer == BASELINE), None)
+  if goal is not None and len(histories) > 1:
+    rows[0] += ["updates to {:.3g}".format(goal), "seconds to it"]
+    for row, history in zip(rows[1:], histories, strict=True):
+      row += _cells_at(history, goal)
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  return ["  ".join(cell.rjust(width) for cell, width in
+                    zip(row, widths, strict=True)) for row in rows]
+
+
+def _cells_at(history, goal):
+  """Returns updates and seconds to a loss as text, "-" if never reached."""
+  index = history.first_at(goal)
+  if index is None:
+    return ["-", "-"]
+  return [str(history.updates[index]), "{:.1f}".format(history.seconds[index])]
+
+
+def write_plot(histories, path):
+  """Draws the losses against updates and seconds into a PNG file.
+
+  Args:
+    histories: One History per optimizer.
+    path: Path of the file.
+
+  Returns:
+    Whether matplotlib was there to draw it.
+  """
+  if not _import_or_none("matplotlib"):
+    return False
+  figure = importlib.import_module("matplotlib.figure").Figure(
+      figsize=(10, 4), layout="constrained")
+  left, right = figure.subplots(1, 2, sharey=True)
+  for history in histories:
+    label = "{}, {:g}".format(history.optimizer, history.learning_rate)
+    left.semilogy(history.updates, history.losses, label=label)
+    right.semilogy(history.seconds, history.losses, label=label)
+  left.set_xlabel("updates")
+  right.set_xlabel("seconds")
+  left.set_ylabel("training loss (nats)")
+  left.legend(title="optimizer, learning rate")
+  figure.savefig(path)
+  return True
+
+
+def run(experiment):
+  """Trains as the flags say, then prints the table and draws the plot.
+
+  Args:
+    experiment: The Experiment.
+
+  Returns:
+    One History per optimizer.
+
+  Raises:
+    SettingsError: If a flag's value is of no use.
+    mnist.DataError: If the digits cannot be read.
+  """
+  check_flags(experiment)
+  data = mnist.load(FLAGS.data_dir)
+  histories = [train(experiment, optimizer, data)
+               for optimizer in chosen_optimizers()]
+  print("\n".join(make_table(histories)))
+  for history in histories:
+    if not math.isfinite(history.losses[-1]):
+      print("{} diverged: the loss was {} after {} updates.".format(
+          history.optimizer, history.losses[-1], history.updates[-1]))
+  path = plot_path(experiment)
+  try:
+    drawn = write_plot(histories, path)
+    print("Plot: {}".format(path) if drawn else
+          "No plot: matplotlib is not installed (pip install matplotlib).")
+  except OSError as error:
+    print("No plot: {}.".format(error))
+  return histories
+
+
+def main(experiment):
+  """Runs a program of this directory; faults of its input end it in one line.
+
+  Args:
+    experiment: The Experiment.
+  """
+  def start(argv):
+    try:
+      if len(argv) > 1:
+        raise SettingsError("no argument without -- is known, got {}.".format(
+            argv[1]))
+      run(experiment)
+    except (SettingsError, mnist.DataError) as error:
+      sys.exit("{}: {}".format(experiment.name, error))
+
+  def parse(argv):
+    try:
+      return FLAGS(argv)
+    except flags.Error as error:
+      sys.exit("{}: {}".format(experiment.name, " ".join(str(error).split())))
+
+  tf.logging.set_verbosity(tf.logging.ERROR)
+  app.run(start, flags_parser=parse)

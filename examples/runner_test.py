@@ -1,0 +1,424 @@
+"""Tests of the loop, its flags and its report."""
+
+import contextlib
+import io
+import math
+import os
+import shutil
+import sys
+import tempfile
+import unittest.mock
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from absl.testing import flagsaver
+
+from examples import fake_mnist
+from examples import mlp
+from examples import mnist
+from examples import runner
+
+EXPERIMENT = runner.Experiment(
+    name="small", build=mlp.build, register=mlp.register,
+    learning_rates={"kfac": 0.03, "momentum": 0.05, "adam": 0.002},
+    momentums={"kfac": 0.5, "momentum": 0.9}, damping=0.02,
+    norm_constraint=0.01, batch_size=20, updates=4)
+
+
+def log_softmax(logits):
+  logits = logits - logits.max(axis=1, keepdims=True)
+  return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+def predict(weights, images):
+  """Computes the perceptron's logits, from the weights that Trainer gives."""
+  activations = images / 255.
+  for number in (1, 2, 3):
+    layer = "model/layer_{}/".format(number)
+    outputs = activations @ weights[layer + "weights"] + weights[layer + "bias"]
+    activations = np.tanh(outputs)
+  return outputs
+
+
+class RunnerTestCase(tf.test.TestCase):
+  """Sets flags for one test, with digits and output in one directory."""
+
+  def setUp(self):
+    super().setUp()
+    self._dir = tempfile.mkdtemp()
+    self.addCleanup(shutil.rmtree, self._dir)
+    self._flags = self.enterContext(flagsaver.flagsaver())
+    fake_mnist.write_dataset(self._dir)
+
+  def enterContext(self, context):  # unittest has it from Python 3.11 on.
+    value = context.__enter__()
+    self.addCleanup(context.__exit__, None, None, None)
+    return value
+
+  def _argv(self, *args):
+    return ["small", "--data_dir=" + self._dir, "--output_dir=" + self._dir,
+            *args]
+
+  def _parse(self, *args):
+    runner.FLAGS(self._argv(*args))
+
+  def _patch(self, name, *args, **kwargs):
+    return self.enterContext(
+        unittest.mock.patch.object(runner, name, *args, **kwargs))
+
+  def _hide_extras(self):
+    self._patch("_import_or_none", return_value=None)
+
+  def _run(self, *args):
+    """Returns the histories and what was printed."""
+    self._hide_extras()
+    self._parse(*args)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+      histories = runner.run(EXPERIMENT)
+    return histories, printed.getvalue()
+
+
+class FlagsTest(RunnerTestCase):
+
+  def _error(self, *args):
+    """Runs a whole program and returns the line that it ends with."""
+    with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
+      with self.assertRaises(SystemExit) as caught:
+        runner.main(EXPERIMENT)
+    message = caught.exception.code
+    self.assertIsInstance(message, str)
+    self.assertNotIn("\n", message)
+    self.assertStartsWith(message, "small: ")
+    return message[len("small: "):]
+
+  def testValuesOutOfRange(self):
+    for name in ("batch_size", "updates", "epochs", "evaluate_every",
+                 "cov_update_every", "inv_update_every"):
+      with self.subTest(name=name), flagsaver.flagsaver():
+        self.assertEqual(self._error("--{}=0".format(name)),
+                         "--{} must be at least 1, got 0.".format(name))
+    for name in ("learning_rate", "damping", "norm_constraint"):
+      for value in (0., -1., math.inf, math.nan):
+        with self.subTest(name=name, value=value), flagsaver.flagsaver():
+          self.assertEqual(
+              self._error("--{}={}".format(name, value)),
+              "--{} must be positive and finite, got {}.".format(name, value))
+    for value in (-0.1, 1., math.nan):
+      with self.subTest(momentum=value), flagsaver.flagsaver():
+        self.assertEqual(self._error("--momentum={}".format(value)),
+                         "--momentum must be in [0, 1), got {}.".format(value))
+    for value in (-1, 2**31):
+      with self.subTest(seed=value), flagsaver.flagsaver():
+        self.assertEqual(self._error("--seed={}".format(value)),
+                         "--seed must be in [0, 2**31), got {}.".format(value))
+
+  def testUnknownFlagsAndValues(self):
+    self.assertIn("Unknown command line flag 'optimiser'",
+                  self._error("--optimiser=kfac"))
+    self.assertIn("<kfac|momentum|adam>", self._error("--optimizer=sgd"))
+    self.assertIn("--updates=many", self._error("--updates=many"))
+
+  def testArgumentWithoutDashes(self):
+    self.assertEqual(self._error("compare"),
+                     "no argument without -- is known, got compare.")
+
+  def testEpochsAndUpdates(self):
+    self.assertEqual(self._error("--epochs=2", "--updates=3"),
+                     "--epochs and --updates exclude each other, got 2 and 3.")
+
+  def testFlagsForOneOptimizerInAComparison(self):
+    for flag in ("--optimizer=adam", "--learning_rate=0.1"):
+      with self.subTest(flag=flag), flagsaver.flagsaver():
+        self.assertEqual(
+            self._error("--compare", flag),
+            "{} is for one optimizer, but --compare trains all three.".format(
+                flag.split("=")[0]))
+
+  def testFlagsForAnotherOptimizer(self):
+    for flag, users in (
+        ("--damping=1", "kfac"), ("--norm_constraint=1", "kfac"),
+        ("--cov_update_every=2", "kfac"),
+        ("--inv_update_every=2", "kfac"),
+        ("--momentum=0.5", "kfac and momentum")):
+      with self.subTest(flag=flag), flagsaver.flagsaver():
+        self.assertEqual(
+            self._error("--optimizer=adam", flag),
+            "{} is for {}, got --optimizer=adam.".format(
+                flag.split("=")[0], users))
+
+  def testBatchLargerThanTheTrainingSet(self):
+    self.assertEqual(
+        self._error("--batch_size=61"),
+        "--batch_size must be at most the 60 training digits, got 61.")
+
+  def testMissingData(self):
+    path = os.path.join(self._dir, "no")
+    self.assertEqual(self._error("--data_dir=" + path),
+                     "{!r}: no such directory.".format(path))
+
+  def testOutputDirIsAFile(self):
+    path = os.path.join(self._dir, "train-images-idx3-ubyte.gz")
+    self.assertEqual(
+        self._error("--output_dir=" + path),
+        "--output_dir={} cannot be made, File exists.".format(path))
+
+  def testOutputDirIsReadOnly(self):
+    # The superuser may write anywhere, so the answer is made up.
+    with unittest.mock.patch.object(os, "access", return_value=False):
+      self.assertEqual(
+          self._error(),
+          "--output_dir={} cannot be written to.".format(self._dir))
+
+
+class ScoresTest(RunnerTestCase):
+
+  def testLossAndScoresEqualNumpy(self):
+    random = np.random.RandomState(0)
+    logits = random.randn(7, 10) * 3.
+    labels = np.append(np.argmax(logits[:4], axis=1), [0, 1, 2])
+    losses = -log_softmax(logits)[np.arange(7), labels]
+    right = np.sum(np.argmax(logits, axis=1) == labels)
+    with tf.Graph().as_default(), self.session():
+      mean = runner.mean_loss(tf.constant(logits), tf.constant(labels))
+      total, correct = runner.score(
+          tf.constant(logits), tf.constant(labels, tf.int32))
+      self.assertAllClose(mean.eval(), losses.mean())
+      self.assertAllClose(total.eval(), losses.sum())
+      self.assertAllEqual(correct.eval(), right)
+
+  def testBatchesTakeEachDigitOncePerEpoch(self):
+    batches = runner.shuffled_batches(10, 3, seed=1)
+    epochs = [np.concatenate([next(batches) for _ in range(3)])
+              for _ in range(4)]
+    for epoch in epochs:
+      self.assertLen(np.unique(epoch), 9)
+      self.assertBetween(epoch.min(), 0, 9)
+      self.assertBetween(epoch.max(), 0, 9)
+    self.assertNotAllEqual(epochs[0], epochs[1])
+    again = runner.shuffled_batches(10, 3, seed=1)
+    self.assertAllEqual(
+        np.concatenate([next(again) for _ in range(12)]).reshape(4, 9), epochs)
+    other = runner.shuffled_batches(10, 3, seed=2)
+    self.assertNotAllEqual(
+        np.concatenate([next(other) for _ in range(3)]), epochs[0])
+
+
+class TrainerTest(RunnerTestCase):
+
+  def _make(self, optimizer):
+    trainer = runner.Trainer(
+        EXPERIMENT, optimizer, EXPERIMENT.learning_rates[optimizer], 20)
+    self.addCleanup(trainer.close)
+    return trainer
+
+  def testFirstWeightsDependOnTheSeedAlone(self):
+    self._parse()
+    first = {name: self._make(name).get_weights() for name in runner.OPTIMIZERS}
+    self.assertLen(first["kfac"], 6)
+    self.assertAllEqual(first["kfac"], first["momentum"])
+    self.assertAllEqual(first["kfac"], first["adam"])
+    self._parse("--seed=1")
+    other = self._make("momentum").get_weights()
+    self.assertNotAllEqual(first["momentum"]["model/layer_1/weights"],
+                           other["model/layer_1/weights"])
+
+  def testEvaluationEqualsNumpyForAnyNumberOfDigits(self):
+    self._parse()
+    data = mnist.load(self._dir)
+    trainer = self._make("momentum")
+    outputs = predict(trainer.get_weights(), data.train_images)
+    losses = -log_softmax(outputs)[np.arange(60), data.train_labels]
+    right = np.argmax(outputs, axis=1) == data.train_labels
+    for batch in (1000, 60, 25):
+      with unittest.mock.patch.object(runner, "_EVALUATION_BATCH", batch):
+        loss, accuracy = trainer.evaluate(data.train_images, data.train_labels)
+      self.assertAllClose(loss, losses.mean())
+      self.assertAllClose(accuracy, right.mean())
+
+  def testMomentumStepsAsInItsFormula(self):
+    data = mnist.load(self._dir)
+    images, labels = data.train_images[:20], data.train_labels[:20]
+    for flag, momentum in ((None, 0.9), ("--momentum=0.5", 0.5),
+                           ("--momentum=0", 0.)):
+      with self.subTest(flag=flag), flagsaver.flagsaver():
+        self._parse(*filter(None, [flag]))
+        trainer = self._make("momentum")
+        velocity = 0.
+        weights = trainer.get_weights()
+        for number in range(2):
+          # The last bias has the gradient softmax - target, averaged.
+          probabilities = np.exp(log_softmax(predict(weights, images)))
+          gradient = probabilities - np.eye(10)[labels]
+          velocity = momentum * velocity + gradient.mean(axis=0)
+          name = "model/layer_3/bias"
+          expected = weights[name] - 0.05 * velocity
+          trainer.update(number, images, labels)
+          weights = trainer.get_weights()
+          self.assertAllClose(weights[name], expected, atol=1e-5)
+
+  def testKfacUpdatesStatisticsAsOftenAsAsked(self):
+    self._parse("--cov_update_every=2", "--inv_update_every=3")
+    trainer = self._make("kfac")
+    data = mnist.load(self._dir)
+    runs = []
+    run = trainer._session.run
+    with unittest.mock.patch.object(
+        trainer._session, "run",
+        lambda ops, *args: runs.append(ops) or run(ops, *args)):
+      for number in range(6):
+        runs.clear()
+        trainer.update(number, data.train_images[:20], data.train_labels[:20])
+        if number == 0:
+          self.assertEqual(runs[:2], [trainer._cov_op, trainer._inv_op])
+          continue
+        self.assertLen(runs, 1)
+        self.assertEqual(trainer._cov_op in runs[0], number % 2 == 0)
+        self.assertEqual(trainer._inv_op in runs[0], number % 3 == 0)
+        self.assertIn(trainer._train_op, runs[0])
+
+
+class TrainTest(RunnerTestCase):
+
+  def testEvaluatesBeforeBetweenAndAfter(self):
+    histories, _ = self._run("--optimizer=momentum", "--updates=7",
+                             "--evaluate_every=3")
+    self.assertEqual(histories[0].updates, [0, 3, 6, 7])
+    self.assertLen(histories[0].losses, 4)
+    self.assertLess(histories[0].losses[-1], histories[0].losses[0])
+
+  def testEpochs(self):
+    histories, _ = self._run("--optimizer=adam", "--epochs=2",
+                             "--batch_size=25")
+    self.assertEqual(histories[0].updates, [0, 4])  # 60 // 25 = 2 per epoch.
+
+  def testDefaultsAreTheExperiments(self):
+    histories, _ = self._run("--optimizer=adam")
+    self.assertEqual(histories[0].updates, [0, 4])
+    self.assertEqual(histories[0].learning_rate, 0.002)
+
+  def testLearningRateFlag(self):
+    histories, _ = self._run("--optimizer=adam", "--learning_rate=0.1")
+    self.assertEqual(histories[0].learning_rate, 0.1)
+
+  def testEvaluationsTakeNoTime(self):
+    clock = [0.]
+    self.enterContext(unittest.mock.patch.object(
+        runner.time, "perf_counter", lambda: clock[0]))
+
+    def wait(seconds, result=None):
+      def waited(*_):
+        clock[0] += seconds
+        return result
+      return waited
+
+    self.enterContext(unittest.mock.patch.object(
+        runner.Trainer, "update", wait(2.)))
+    self.enterContext(unittest.mock.patch.object(
+        runner.Trainer, "evaluate", wait(100., (1., 0.5))))
+    histories, _ = self._run("--optimizer=momentum", "--updates=5",
+                             "--evaluate_every=2")
+    self.assertEqual(histories[0].seconds, [0., 4., 8., 10.])
+
+  def testDivergenceEndsTheRun(self):
+    histories, printed = self._run(
+        "--optimizer=momentum", "--learning_rate=1e38", "--updates=9",
+        "--evaluate_every=1")
+    self.assertLess(histories[0].updates[-1], 9)
+    self.assertFalse(math.isfinite(histories[0].losses[-1]))
+    self.assertLess(histories[0].lowest_loss(), 3.)
+    self.assertIn("momentum diverged: the loss was {} after {} updates.".format(
+        histories[0].losses[-1], histories[0].updates[-1]), printed)
+
+
+class CompareTest(RunnerTestCase):
+
+  def testAllThreeSeeTheSame(self):
+    batches = []
+    update = runner.Trainer.update
+
+    def spy(trainer, number, images, labels):
+      batches.append((number, images, labels))
+      update(trainer, number, images, labels)
+
+    self.enterContext(
+        unittest.mock.patch.object(runner.Trainer, "update", spy))
+    histories, printed = self._run("--compare", "--evaluate_every=2")
+    self.assertEqual([h.optimizer for h in histories],
+                     ["kfac", "momentum", "adam"])
+    for history in histories:
+      self.assertEqual(history.updates, [0, 2, 4])
+      self.assertEqual(history.losses[0], histories[0].losses[0])
+      self.assertEqual(history.accuracies[0], histories[0].accuracies[0])
+      self.assertLess(history.losses[-1], history.losses[0])
+    self.assertLen(batches, 12)
+    for other in (4, 8):
+      for first, second in zip(batches[:4], batches[other:other + 4],
+                               strict=True):
+        self.assertAllEqual(first[1], second[1])
+        self.assertAllEqual(first[2], second[2])
+    self.assertIn("updates to", printed)
+    self.assertIn("momentum 4/4: loss ", printed)
+    self.assertIn("No plot: matplotlib is not installed", printed)
+
+
+class ReportTest(RunnerTestCase):
+
+  def _histories(self):
+    return [
+        runner.History("kfac", 0.25, [0, 10, 20], [0., 1.5, 3.],
+                       [2.3, 0.4, 0.1], [0.1, 0.8, 0.95]),
+        runner.History("momentum", 0.5, [0, 10, 20], [0., .5, 1.],
+                       [2.3, 0.5, 0.7], [0.1, 0.7, 0.65]),
+        runner.History("adam", 1., [0, 10], [0., .5],
+                       [2.3, math.nan], [0.1, 0.1])]
+
+  def testTableTellsWhenTheBaselineWasReached(self):
+    rows = [line.split() for line in runner.make_table(self._histories())]
+    self.assertEqual(
+        rows[1], ["kfac", "0.25", "0.1", "0.1", "95.00%", "3.0", "10", "1.5"])
+    self.assertEqual(
+        rows[2],
+        ["momentum", "0.5", "0.5", "0.7", "65.00%", "1.0", "10", "0.5"])
+    self.assertEqual(
+        rows[3], ["adam", "1", "2.3", "nan", "10.00%", "0.5", "-", "-"])
+    self.assertIn("updates to 0.5", runner.make_table(self._histories())[0])
+
+  def testTableOfOneNamesNoGoal(self):
+    for index in range(3):
+      table = runner.make_table(self._histories()[index:index + 1])
+      self.assertLen(table, 2)
+      self.assertNotIn("updates to", table[0])
+
+  def testTableIsAligned(self):
+    self.assertLen({len(line) for line in
+                    runner.make_table(self._histories())}, 1)
+
+  def testPlotIsAPng(self):
+    path = os.path.join(self._dir, "plot.png")
+    self.assertTrue(runner.write_plot(self._histories(), path))
+    with open(path, "rb") as stream:
+      self.assertEqual(stream.read(8), b"\x89PNG\r\n\x1a\n")
+
+  def testFailingPlotKeepsTheTable(self):
+    self._patch("write_plot", side_effect=OSError("disk full"))
+    _, printed = self._run("--optimizer=momentum")
+    self.assertIn("test accuracy", printed)
+    self.assertIn("No plot: disk full.", printed)
+
+  def testProgressBar(self):
+    shown = io.StringIO()
+    with contextlib.redirect_stderr(shown):
+      progress = runner.Progress("kfac", 20)
+      for size in (1, 2, 3):
+        progress.show(runner.History("kfac", 0.25, *(
+            column[:size] for column in (
+                [0, 10, 20], [0., 1.5, 3.], [2.3, 0.4, 0.1],
+                [0.1, 0.8, 0.95]))))
+      progress.close()
+    self.assertIn("20/20", shown.getvalue())
+    self.assertIn("loss 0.1000, accuracy 95.00%, 3.0 s", shown.getvalue())
+
+
+if __name__ == "__main__":
+  tf.test.main()

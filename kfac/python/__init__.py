@@ -1,0 +1,1 @@
+"""The code of kfac, at the paths that it had in contrib."""

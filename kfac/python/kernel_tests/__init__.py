@@ -1,0 +1,1 @@
+"""Tests, one file for each public module or a subject of it."""

@@ -1,0 +1,1 @@
+"""The public modules: import them from here, `kfac.python.ops.<module>`."""

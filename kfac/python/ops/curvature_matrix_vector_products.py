@@ -1,0 +1,245 @@
+"""Exact products of vectors with the curvature matrices of losses.
+
+Nothing is estimated, damped or averaged: with J the Jacobian of the losses'
+inputs with respect to some tensors, the Fisher matrix is J^T F J, F being that
+of the losses with respect to their inputs, summed over cases and losses. J v
+and J^T u take one forward and one backward pass for all losses together
+(Schraudolph 2002, "Fast curvature matrix-vector products for second-order
+gradient descent", section 4; Martens 2014, "New insights and perspectives on
+the natural gradient method", section 9.1).
+"""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import utils
+
+__all__ = ["CurvatureMatrixVectorProductComputer"]
+
+
+class CurvatureMatrixVectorProductComputer:
+  """Multiplies by the Fisher, Gauss-Newton and Hessian matrices of losses.
+
+  With the total loss L, summed over the losses given, and W the tensors given:
+
+  - the Fisher matrix is J^T F J, and J^T B its factor, with B B^T = F;
+  - the generalized Gauss-Newton matrix is J^T H J, with H the Hessian of the
+    losses with respect to their inputs and its own factor B;
+  - the Hessian is that of L.
+
+  Derivatives are partial ones: where one tensor of W depends on another, they
+  are still treated as independent.
+
+  Vectors of parameters, `vecs`, are lists of tensors shaped like W, and vectors
+  of the loss space, `loss_inner_vecs`, lists of tensors with the shapes
+  `fisher_factor_inner_shapes`. A tensor of a result is IndexedSlices where
+  gradients are, as for an embedding.
+  """
+
+  def __init__(self, losses=None, wrt_tensors=None,
+               colocate_gradients_with_ops=True, *, layer_collection=None):
+    """Keeps what the products are about; no op is made.
+
+    Args:
+      losses: List of LossFunctions, or an object whose `losses` is one, such as
+        a LayerCollection.
+      wrt_tensors: List of tensors or variables, the W above.
+      colocate_gradients_with_ops: Whether gradients are computed on the devices
+        of the ops that they are gradients of.
+      layer_collection: Another name for `losses`.
+
+    Raises:
+      TypeError: If an argument is missing, `losses` is given twice, or
+        `wrt_tensors` is not a list or tuple.
+      ValueError: If there are no losses.
+    """
+    if (losses is None) == (layer_collection is None):
+      raise TypeError("losses must be given once, got {}.".format(
+          "none" if losses is None else "layer_collection too"))
+    if losses is None:
+      losses = layer_collection
+    if not isinstance(wrt_tensors, (list, tuple)):
+      raise TypeError("wrt_tensors must be a list of tensors, got {!r}.".format(
+          wrt_tensors))
+    self._losses = list(getattr(losses, "losses", losses))
+    if not self._losses:
+      raise ValueError("losses must hold a loss or more, got none.")
+    self._wrt_tensors = list(wrt_tensors)
+    self._colocate = colocate_gradients_with_ops
+
+  def _gradients(self, ys, grad_ys):
+    """Returns sum_i (d ys_i / d W)^T grad_ys_i for each tensor of W."""
+    gradients = tf.gradients(
+        ys, self._wrt_tensors, grad_ys=grad_ys,
+        stop_gradients=self._wrt_tensors,
+        colocate_gradients_with_ops=self._colocate)
+    return [tf.zeros_like(x) if g is None else g
+            for x, g in zip(self._wrt_tensors, gradients, strict=True)]
+
+  def _inputs(self):
+    """Returns the list of the losses' inputs, each as structured as it is."""
+    return [loss.inputs for loss in self._losses]
+
+  def _multiply_jacobian(self, vecs):
+    """Returns J v: for each loss a vector structured like its inputs."""
+    vecs = _checked_vectors("vecs", vecs, self._wrt_tensors)
+    inputs = self._inputs()
+    changes = utils.fwd_gradients(
+        tf.nest.flatten(inputs), self._wrt_tensors, grad_xs=vecs,
+        stop_gradients=self._wrt_tensors,
+        colocate_gradients_with_ops=self._colocate)
+    return tf.nest.pack_sequence_as(inputs, changes)
+
+  def _multiply_jacobian_transpose(self, loss_vecs):
+    """Returns J^T u, u having for each loss a vector like its inputs."""
+    return self._gradients(
+        tf.nest.flatten(self._inputs()), tf.nest.flatten(loss_vecs))
+
+  def _for_each_loss(self, multiply, loss_vecs):
+    """Applies multiply(loss, vector) to the losses and their vectors."""
+    return [multiply(loss, vec)
+            for loss, vec in zip(self._losses, loss_vecs, strict=True)]
+
+  def _multiply_factor(self, multiply, loss_inner_vecs):
+    """Returns J^T B u, with multiply(loss, vector) the product with B."""
+    if len(loss_inner_vecs) != len(self._losses):
+      raise ValueError("loss_inner_vecs must have length {}, got {}.".format(
+          len(self._losses), len(loss_inner_vecs)))
+    return self._multiply_jacobian_transpose(
+        self._for_each_loss(multiply, loss_inner_vecs))
+
+  def multiply_fisher(self, vecs):
+    """Multiplies by the Fisher matrix.
+
+    Args:
+      vecs: List of tensors, numbers or IndexedSlices shaped like W.
+
+    Returns:
+      List of tensors shaped like W.
+
+    Raises:
+      ValueError: If the vectors do not fit W.
+    """
+    return self._multiply_jacobian_transpose(self._for_each_loss(
+        lambda loss, vec: loss.multiply_fisher(vec),
+        self._multiply_jacobian(vecs)))
+
+  def multiply_fisher_factor_transpose(self, vecs):
+    """Multiplies by B^T J, from the parameters to the loss space.
+
+    Args:
+      vecs: See `multiply_fisher`.
+
+    Returns:
+      List of tensors, one per loss.
+
+    Raises:
+      ValueError: If the vectors do not fit W.
+    """
+    return self._for_each_loss(
+        lambda loss, vec: loss.multiply_fisher_factor_transpose(vec),
+        self._multiply_jacobian(vecs))
+
+  def multiply_fisher_factor(self, loss_inner_vecs):
+    """Multiplies by J^T B, from the loss space to the parameters.
+
+    Args:
+      loss_inner_vecs: List of tensors, one per loss.
+
+    Returns:
+      List of tensors shaped like W.
+
+    Raises:
+      ValueError: If there is not one vector per loss.
+    """
+    return self._multiply_factor(
+        lambda loss, vec: loss.multiply_fisher_factor(vec), loss_inner_vecs)
+
+  def multiply_hessian(self, vecs):
+    """Multiplies by the Hessian of the total loss on its targets.
+
+    Args:
+      vecs: See `multiply_fisher`.
+
+    Returns:
+      List of tensors shaped like W.
+
+    Raises:
+      ValueError: If the vectors do not fit W, or a loss has no targets.
+    """
+    vecs = _checked_vectors("vecs", vecs, self._wrt_tensors)
+    total_loss = tf.add_n([loss.evaluate() for loss in self._losses])
+    gradients = [
+        tf.convert_to_tensor(g) for g in self._gradients(total_loss, None)]
+    return self._gradients(gradients, vecs)
+
+  def multiply_generalized_gauss_newton(self, vecs):
+    """Multiplies by the generalized Gauss-Newton matrix.
+
+    Args:
+      vecs: See `multiply_fisher`.
+
+    Returns:
+      List of tensors shaped like W.
+
+    Raises:
+      ValueError: If the vectors do not fit W.
+    """
+    return self._multiply_jacobian_transpose(self._for_each_loss(
+        lambda loss, vec: loss.multiply_hessian(vec),
+        self._multiply_jacobian(vecs)))
+
+  def multiply_generalized_gauss_newton_factor_transpose(self, vecs):
+    """Multiplies by B^T J, from the parameters to the loss space.
+
+    Args:
+      vecs: See `multiply_fisher`.
+
+    Returns:
+      List of tensors, one per loss.
+
+    Raises:
+      ValueError: If the vectors do not fit W.
+    """
+    return self._for_each_loss(
+        lambda loss, vec: loss.multiply_hessian_factor_transpose(vec),
+        self._multiply_jacobian(vecs))
+
+  def multiply_generalized_gauss_newton_factor(self, loss_inner_vecs):
+    """Multiplies by J^T B, from the loss space to the parameters.
+
+    Args:
+      loss_inner_vecs: List of tensors with the shapes
+        `generalized_gauss_newton_factor_inner_shapes`.
+
+    Returns:
+      List of tensors shaped like W.
+
+    Raises:
+      ValueError: If there is not one vector per loss.
+    """
+    return self._multiply_factor(
+        lambda loss, vec: loss.multiply_hessian_factor(vec), loss_inner_vecs)
+
+  @property
+  def fisher_factor_inner_shapes(self):
+    """List of int tensors: per loss, the shape of its loss space."""
+    return [loss.fisher_factor_inner_shape for loss in self._losses]
+
+  @property
+  def generalized_gauss_newton_factor_inner_shapes(self):
+    """The same for the factors of the Gauss-Newton matrix."""
+    return [loss.hessian_factor_inner_shape for loss in self._losses]
+
+
+def _checked_vectors(name, vecs, like):
+  """Returns the vectors as dense tensors, in number and shape as `like`."""
+  if len(vecs) != len(like):
+    raise ValueError("{} must have length {}, got {}.".format(
+        name, len(like), len(vecs)))
+  vecs = [tf.convert_to_tensor(vec, x.dtype.base_dtype)
+          for vec, x in zip(vecs, like, strict=True)]
+  for vec, x in zip(vecs, like, strict=True):
+    if not vec.shape.is_compatible_with(x.shape):
+      raise ValueError("{} must be shaped like {} {}, got {}.".format(
+          name, x.name, x.shape, vec.shape))
+  return vecs

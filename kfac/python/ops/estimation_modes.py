@@ -1,0 +1,91 @@
+"""Estimation modes: where the gradients g behind the factors come from.
+
+Each mode is a function of (layer_collection, tensors, colocate) that returns
+a list over sources (backward passes) of gradients by the tensors.
+"""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import utils
+
+
+def _gradients(ys, tensors, colocate, grad_ys=None):
+  """Differentiates; tensors that `ys` do not depend on get zeros."""
+  grads = tf.gradients(ys, tensors, grad_ys=grad_ys,
+                       colocate_gradients_with_ops=colocate)
+  return [tf.zeros_like(tensor) if grad is None else grad
+          for tensor, grad in zip(tensors, grads, strict=True)]
+
+
+def _sampled(layer_collection, tensors, colocate):
+  """Of the losses on targets sampled from the model: one source.
+
+  Source: Martens & Grosse 2015, section 5.
+  """
+  return [_gradients(layer_collection.total_sampled_loss(), tensors, colocate)]
+
+
+def _empirical(layer_collection, tensors, colocate):
+  """Of the losses on the registered targets: one source."""
+  return [_gradients(layer_collection.total_loss(), tensors, colocate)]
+
+
+def _curvature_prop(layer_collection, tensors, colocate):
+  """Of B u for random signs u, with F = B B^T for each loss: one source.
+
+  Source: Martens, Sutskever & Swersky 2012.
+  """
+  inputs, vectors = [], []
+  for loss in layer_collection.losses:
+    signs = utils.generate_random_signs(
+        loss.fisher_factor_inner_shape, dtype=_dtype(loss))
+    inputs.append(loss.inputs)
+    vectors.append(loss.multiply_fisher_factor(signs))
+  return [_gradients(tf.nest.flatten(inputs), tensors, colocate,
+                     grad_ys=tf.nest.flatten(vectors))]
+
+
+def _exact(layer_collection, tensors, colocate):
+  """Of each column of B, with F = B B^T for each loss: a source for each."""
+  sources = []
+  for loss in layer_collection.losses:
+    inner_shape = loss.fisher_factor_inner_static_shape.as_list()[1:]
+    if len(inner_shape) != 1 or None in inner_shape:
+      raise ValueError(
+          "the inner size of a loss must be static with estimation_mode "
+          "'exact', got {}.".format(inner_shape))
+    for index in range(inner_shape[0]):
+      column = loss.multiply_fisher_factor_replicated_one_hot([index])
+      sources.append(_gradients(
+          tf.nest.flatten(loss.inputs), tensors, colocate,
+          grad_ys=tf.nest.flatten(column)))
+  return sources
+
+
+def _dtype(loss):
+  return tf.nest.flatten(loss.inputs)[0].dtype.base_dtype
+
+
+MODES = {
+    "gradients": _sampled,
+    "empirical": _empirical,
+    "curvature_prop": _curvature_prop,
+    "exact": _exact,
+}
+
+
+def compute_gradients(mode, layer_collection, tensors, colocate):
+  """Differentiates the losses of a model by some of its tensors.
+
+  Args:
+    mode: Key of MODES.
+    layer_collection: LayerCollection with losses.
+    tensors: Nested list of tensors.
+    colocate: Whether gradients are computed beside the ops they belong to.
+
+  Returns:
+    List over sources of gradients, structured like `tensors`.
+  """
+  flat = tf.nest.flatten(tensors)
+  return [tf.nest.pack_sequence_as(tensors, source)
+          for source in MODES[mode](layer_collection, flat, colocate)]

@@ -1,0 +1,190 @@
+"""Blocks of a convolution, whose filter is applied at T locations."""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import utils
+from kfac.python.ops.fisher_blocks import base
+from kfac.python.ops.fisher_blocks import damping as damping_lib
+from kfac.python.ops.fisher_blocks import kronecker
+from kfac.python.ops.fisher_blocks import single_factor
+from kfac.python.ops.fisher_blocks import towers
+from kfac.python.ops.fisher_factors import convolution
+from kfac.python.ops.utils import constants
+
+
+def num_conv_locations(input_shape, strides):
+  """Number of locations of a convolution as contrib.kfac counted them.
+
+  Args:
+    input_shape: Shape of the inputs, [batch, spatial..., channels].
+    strides: Ints, of the spatial dimensions or of all; None means 1.
+
+  Returns:
+    Int, the input's spatial sizes multiplied, over the strides multiplied.
+    Padding and filter do not count.
+  """
+  spatial_sizes = list(input_shape)[1:-1]
+  strides = convolution.spatial(strides, len(spatial_sizes))
+  return (_product(spatial_sizes) //
+          _product(strides if strides is not None else [1]))
+
+
+def _product(sizes):
+  product = 1
+  for size in sizes:
+    product *= int(size)
+  return product
+
+
+def _filter_and_bias(params):
+  """Returns the filter's shape as a list, and whether there is a bias."""
+  has_bias = isinstance(params, (list, tuple))
+  return (params[0] if has_bias else params).shape.as_list(), has_bias
+
+
+class _ConvFB(towers.InputOutputMultiTower):
+  """What blocks of convolutions have in common: the number of locations."""
+
+  _strides = None
+
+  @property
+  def _num_locations(self):
+    """T, an int, or a scalar tensor if sizes are not known."""
+    inputs, outputs = self._inputs[0], self._outputs[0]
+    if isinstance(inputs, (list, tuple)):
+      inputs, outputs = inputs[0], outputs[0]
+    if constants.read("fisher_blocks", "CONV_LOCATIONS") == "inputs":
+      return num_conv_locations(inputs.shape.as_list(), self._strides)
+    sizes = outputs.shape.as_list()[1:-1]
+    if None in sizes:
+      return tf.reduce_prod(tf.shape(outputs)[1:-1])
+    return _product(sizes)
+
+  @property
+  def _num_replications(self):
+    return self._num_locations
+
+
+def _check_length_4(**values):
+  for name, value in values.items():
+    if value is not None and len(value) != 4:
+      raise ValueError("{} must have length 4, got {!r}.".format(name, value))
+
+
+def _check_channels_last(data_format):
+  if not utils.is_data_format_channel_last(data_format):
+    raise ValueError("data_format must have the channels last, got {!r}."
+                     .format(data_format))
+
+
+class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
+  """F is the mean over cases of the squared gradient of a case."""
+
+  def __init__(self, layer_collection, params, strides, padding,
+               data_format=None, dilations=None, **first_tower):
+    """Starts a block.
+
+    Args:
+      layer_collection: LayerCollection that keeps the factors.
+      params: Filter [h, w, in_channels, out_channels], or filter and bias.
+      strides: Four ints.
+      padding: "SAME" or "VALID".
+      data_format: "NHWC" or None.
+      dilations: Four ints, or None.
+      **first_tower: `inputs` and `outputs` of a first tower.
+
+    Raises:
+      ValueError: If something has the wrong length or format.
+    """
+    self._filter_shape, self._has_bias = _filter_and_bias(params)
+    _check_length_4(strides=strides, dilations=dilations,
+                    filter=self._filter_shape)
+    _check_channels_last(data_format)
+    self._strides = base.maybe_tuple(strides)
+    self._padding = padding
+    self._data_format = data_format
+    self._dilations = base.maybe_tuple(dilations)
+    super().__init__(layer_collection, **first_tower)
+
+  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+    inputs, grads = self._process_data(grads_list)
+    # F is T times as large as that of one location, and so is its damping.
+    damping = self._num_locations * damping_lib.normalize_damping(
+        damping, self._num_locations)
+    self._set_factor(
+        convolution.ConvDiagonalFactor,
+        (inputs, grads, tuple(self._filter_shape), self._strides,
+         self._padding, self._data_format, self._dilations, self._has_bias),
+        damping)
+
+
+class _ConvKroneckerFB(_ConvFB, kronecker.KroneckerProductFB):
+  """F = c (A kron G), A and G over cases, locations and uses."""
+
+  def __init__(self, layer_collection, params, padding, strides=None,
+               dilation_rate=None, data_format=None, extract_patches_fn=None,
+               **first_tower):
+    """Starts a block.
+
+    Args:
+      layer_collection: LayerCollection that keeps the factors.
+      params: Filter [spatial..., in_channels, out_channels], or filter and
+        bias.
+      padding: "SAME" or "VALID".
+      strides: Ints, of the spatial dimensions or of all; None means 1.
+      dilation_rate: The same.
+      data_format: One with the channels last, or None.
+      extract_patches_fn: See ConvInputKroneckerFactor.
+      **first_tower: `inputs` and `outputs` of a first tower.
+
+    Raises:
+      ValueError: If the channels are not last.
+    """
+    self._filter_shape, self._has_bias = _filter_and_bias(params)
+    _check_channels_last(data_format)
+    self._padding = padding
+    self._strides = base.maybe_tuple(strides)
+    self._dilation_rate = base.maybe_tuple(dilation_rate)
+    self._data_format = data_format
+    self._extract_patches_fn = extract_patches_fn
+    super().__init__(layer_collection, **first_tower)
+
+  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+    inputs, grads = self._process_data(grads_list)
+    self._set_factors(
+        (convolution.ConvInputKroneckerFactor,
+         (inputs, tuple(self._filter_shape), self._padding, self._strides,
+          self._dilation_rate, self._data_format, self._extract_patches_fn,
+          self._has_bias)),
+        (convolution.ConvOutputKroneckerFactor, (grads, self._data_format)),
+        damping)
+
+
+class ConvKFCBasicFB(_ConvKroneckerFB):
+  """F = T (A kron G) (KFC, Grosse & Martens 2016, section 3)."""
+
+
+class ConvKFCBasicMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
+                               _ConvKroneckerFB):
+  """F = T U (A kron G): the U uses are taken to be independent."""
+
+  def __init__(self, layer_collection, params, padding, strides=None,
+               dilation_rate=None, data_format=None, extract_patches_fn=None,
+               num_uses=None, **first_tower):
+    """Starts a block.
+
+    Args:
+      layer_collection: As in ConvKFCBasicFB.
+      params: As in ConvKFCBasicFB.
+      padding: As in ConvKFCBasicFB.
+      strides: As in ConvKFCBasicFB.
+      dilation_rate: As in ConvKFCBasicFB.
+      data_format: As in ConvKFCBasicFB.
+      extract_patches_fn: As in ConvKFCBasicFB.
+      num_uses: Number of uses U; needed if these are not given as lists.
+      **first_tower: `inputs` and `outputs` of a first tower.
+    """
+    super().__init__(
+        num_uses, layer_collection, params, padding, strides=strides,
+        dilation_rate=dilation_rate, data_format=data_format,
+        extract_patches_fn=extract_patches_fn, **first_tower)

@@ -1,0 +1,89 @@
+"""How the damping of a block is split between its factors: pi."""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import linear_operator as lo
+from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import scalars
+
+
+def normalize_damping(damping, num_replications):
+  """Divides the damping by the size of the block.
+
+  The Fisher matrix of parameters that are used n times per case is about n
+  times that of one use; with the factors averaged over the uses, it is the
+  damping that has to be divided.
+
+  Args:
+    damping: Number or scalar tensor.
+    num_replications: n, number or scalar tensor.
+
+  Returns:
+    damping / n^NORMALIZE_DAMPING_POWER, as what it was given.
+  """
+  power = constants.read("fisher_blocks", "NORMALIZE_DAMPING_POWER")
+  if not power or (scalars.is_number(num_replications)
+                   and num_replications == 1):
+    return damping
+  if scalars.is_number(num_replications) and scalars.is_number(damping):
+    return damping / num_replications ** power
+  damping = tf.convert_to_tensor(damping)
+  return damping / tf.pow(
+      scalars.cast_scalar(num_replications, damping.dtype),
+      scalars.cast_scalar(power, damping.dtype))
+
+
+def compute_pi_tracenorm(left_cov, right_cov):
+  """Balances one damping between the factors A and G.
+
+  pi**2 is the mean eigenvalue of A over that of G, so that each factor is
+  damped in proportion to its own size (Martens & Grosse 2015, section 6.3).
+
+  Args:
+    left_cov: LinearOperator [a, a], the input factor A; or a matrix, or the
+      diagonal of one as a vector or column.
+    right_cov: LinearOperator [g, g], the output factor G; or the like.
+
+  Returns:
+    Scalar tensor > 0. A is damped by sqrt(damping) * pi, G by
+    sqrt(damping) / pi. It is 1 while a factor is still zero.
+  """
+  left, right = (_mean_eigenvalue(cov) for cov in (left_cov, right_cov))
+  known = tf.logical_and(left > 0., right > 0.)
+  ratio = tf.where(known, left, tf.ones_like(left)) / tf.where(
+      known, right, tf.ones_like(right))
+  return tf.sqrt(ratio)
+
+
+def _mean_eigenvalue(cov):
+  cov = _as_linear_operator(cov)
+  return cov.trace() / scalars.cast_scalar(cov.shape.as_list()[-1], cov.dtype)
+
+
+def _as_linear_operator(cov):
+  if isinstance(cov, tf.linalg.LinearOperator):
+    return cov
+  cov = tf.convert_to_tensor(cov)
+  shape = cov.shape.as_list()
+  if len(shape) == 1 or shape[1] != shape[0]:
+    return lo.LinearOperatorDiag(tf.reshape(cov, [-1]))
+  return lo.LinearOperatorFullMatrix(cov)
+
+
+def compute_pi_adjusted_damping(left_cov, right_cov, damping):
+  """Splits a damping between the factors A and G.
+
+  Args:
+    left_cov: As in compute_pi_tracenorm.
+    right_cov: As in compute_pi_tracenorm.
+    damping: Number or scalar tensor, the square root of the block's damping.
+
+  Returns:
+    Pair of scalars: damping * pi for A, and damping / pi for G. With PI_TYPE
+    "off", pi is 1.
+  """
+  if constants.read("fisher_blocks", "PI_TYPE") == "off":
+    return damping, damping
+  pi = compute_pi_tracenorm(left_cov, right_cov)
+  damping = scalars.cast_scalar(damping, pi.dtype)
+  return damping * pi, damping / pi

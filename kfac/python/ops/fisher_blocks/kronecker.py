@@ -1,0 +1,136 @@
+"""KroneckerProductFB: a block c (A kron G), damped by way of pi."""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import utils
+from kfac.python.ops.fisher_blocks import base
+from kfac.python.ops.fisher_blocks import damping as damping_lib
+from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import scalars
+
+
+class KroneckerProductFB(base.FisherBlock):
+  """F = c (A kron G), with the parameters as a matrix V [in (+ 1), out].
+
+  A power p acts as c^p A^p V G^p, the Cholesky factor as sqrt(c) L_A V L_G^T.
+  c is the number of replications, over which A and G are averaged
+  (Grosse & Martens 2016, section 3).
+  """
+
+  _input_factor = None
+  _output_factor = None
+  _input_damping_func = None
+  _output_damping_func = None
+
+  @property
+  def _renorm_coeff(self):
+    """The scale c."""
+    return self._num_replications
+
+  def _set_factors(self, input_factor, output_factor, damping):
+    """Gets the factors and says how they are damped.
+
+    Args:
+      input_factor: Class and arguments of A.
+      output_factor: Class and arguments of G.
+      damping: Scalar, the damping of the block.
+    """
+    make_or_get = self._layer_collection.make_or_get_factor
+    self._input_factor = make_or_get(*input_factor)
+    self._output_factor = make_or_get(*output_factor)
+    self._setup_damping(damping)
+
+  def _setup_damping(self, damping, normalization=None):
+    """Says how the factors are damped; they must exist.
+
+    Args:
+      damping: Scalar, the damping of the block.
+      normalization: Number of replications to normalise it by, if not the
+        block's own.
+    """
+    replications = (self._num_replications if normalization is None
+                    else normalization)
+
+    def split(side):
+      A, G = (factor.get_cov_as_linear_operator() for factor in (
+          self._input_factor, self._output_factor))
+      whole = damping_lib.normalize_damping(
+          scalars.cast_scalar(damping, A.dtype), replications)
+      return damping_lib.compute_pi_adjusted_damping(
+          A, G, tf.sqrt(whole))[side]
+
+    # Pi depends on the other factor, so that one is part of the id.
+    whole_id = (naming.scalar_or_tensor_to_string(damping), "over",
+                naming.scalar_or_tensor_to_string(replications))
+    self._input_damping_func = base._package_func(
+        lambda: split(0), whole_id + ("pi", self._output_factor.name))
+    self._output_damping_func = base._package_func(
+        lambda: split(1), whole_id + ("invpi", self._input_factor.name))
+
+  def _factors_and_dampings(self):
+    return ((self._input_factor, self._input_damping_func),
+            (self._output_factor, self._output_damping_func))
+
+  def register_matpower(self, exp):  # noqa: D102
+    for factor, damping_func in self._factors_and_dampings():
+      factor.register_matpower(exp, damping_func)
+
+  def register_cholesky(self):  # noqa: D102
+    for factor, damping_func in self._factors_and_dampings():
+      factor.register_cholesky(damping_func)
+
+  def register_cholesky_inverse(self):  # noqa: D102
+    for factor, damping_func in self._factors_and_dampings():
+      factor.register_cholesky_inverse(damping_func)
+
+  def _to_matrix(self, vector):
+    """Returns the vector as a matrix V [in (+ 1), out]."""
+    return utils.layer_params_to_mat2d(vector)
+
+  def _from_matrix(self, vector, matrix):
+    """Returns a matrix in the structure of the vector."""
+    return utils.mat2d_to_layer_params(vector, matrix)
+
+  def _apply(self, vector, operators, exp, adjoints=(False, False)):
+    """Returns c^exp M_A V M_G, with one or the other transposed."""
+    matrix = self._to_matrix(vector)
+    if any(adjoints):  # which sparse gradients have no products for
+      matrix = tf.convert_to_tensor(matrix)
+    for_A, for_G = adjoints
+    matrix = operators[0].matmul(matrix, adjoint=for_A)
+    matrix = operators[1].matmul_right(matrix, adjoint=for_G)
+    if not scalars.is_number(self._renorm_coeff) or self._renorm_coeff != 1:
+      matrix = _multiply_scalar(matrix, tf.pow(
+          scalars.cast_scalar(self._renorm_coeff, matrix.dtype),
+          scalars.cast_scalar(exp, matrix.dtype)))
+    return self._from_matrix(vector, matrix)
+
+  def multiply_matpower(self, vector, exp):  # noqa: D102
+    operators = [factor.get_matpower(exp, damping_func)
+                 for factor, damping_func in self._factors_and_dampings()]
+    return self._apply(vector, operators, exp)
+
+  def multiply_cholesky(self, vector, transpose=False):  # noqa: D102
+    operators = [factor.get_cholesky(damping_func)
+                 for factor, damping_func in self._factors_and_dampings()]
+    return self._apply(vector, operators, 0.5, (transpose, not transpose))
+
+  def multiply_cholesky_inverse(self, vector, transpose=False):  # noqa: D102
+    operators = [factor.get_cholesky_inverse(damping_func)
+                 for factor, damping_func in self._factors_and_dampings()]
+    return self._apply(vector, operators, -0.5, (transpose, not transpose))
+
+  def full_fisher_block(self):
+    """Returns the undamped block as a dense matrix, for tests."""
+    A, G = (factor.get_cov_as_linear_operator().to_dense() for factor in (
+        self._input_factor, self._output_factor))
+    return (scalars.cast_scalar(self._renorm_coeff, A.dtype) *
+            utils.kronecker_product(A, G))
+
+
+def _multiply_scalar(tensor, scalar):
+  """Returns a tensor or IndexedSlices times a scalar."""
+  if isinstance(tensor, tf.IndexedSlices):
+    return tf.IndexedSlices(
+        tensor.values * scalar, tensor.indices, tensor.dense_shape)
+  return tensor * scalar

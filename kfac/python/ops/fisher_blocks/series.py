@@ -1,0 +1,122 @@
+"""Blocks of a layer used over time, by a chain of uses (a linear Gaussian model).
+
+The covariances of uses t and s depend on t - s alone, by powers of the
+lag-one covariance (Martens, Ba & Johnson 2018, section 3.5).
+"""
+
+import enum
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import utils
+from kfac.python.ops.fisher_blocks import fully_connected
+from kfac.python.ops.utils import scalars
+
+
+class SeriesFBApproximation(enum.IntEnum):
+  """What is assumed of the lag-one covariance to have a closed form."""
+
+  option1 = 1  # it is symmetric
+  option2 = 2  # the series is long
+
+
+class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
+  """F^-1 of a series of T uses; other powers have no closed form here."""
+
+  def __init__(self, layer_collection, has_bias=False, num_uses=None,
+               option=SeriesFBApproximation.option2, **first_tower):
+    """Starts a block.
+
+    Args:
+      layer_collection: LayerCollection that keeps the factors.
+      has_bias: Whether the layer has a bias.
+      num_uses: Number of uses T; needed if these are not given as lists.
+      option: 1 or 2, see SeriesFBApproximation.
+      **first_tower: `inputs` and `outputs` of a first tower.
+    """
+    self._option = SeriesFBApproximation(option)
+    super().__init__(layer_collection, has_bias, num_uses, **first_tower)
+
+  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+    super().instantiate_factors(grads_list, damping)
+    for factor, _ in self._factors_and_dampings():
+      factor.register_cov_dt1()
+
+  @property
+  def _renorm_coeff(self):
+    # T is in the formulas below.
+    return 1
+
+  def _check_exp(self, exp):
+    if exp != -1:
+      raise NotImplementedError(
+          "exp must be -1 in the series approximations, got {!r}.".format(exp))
+
+  def register_matpower(self, exp):  # noqa: D102
+    self._check_exp(exp)
+    for factor, damping_func in self._factors_and_dampings():
+      if self._option == SeriesFBApproximation.option1:
+        factor.register_option1quants(damping_func)
+      else:
+        factor.register_option2quants(damping_func)
+
+  def multiply_matpower(self, vector, exp):  # noqa: D102
+    self._check_exp(exp)
+    # The paper has one row per output: Z = V^T.
+    Z = tf.transpose(utils.layer_params_to_mat2d(vector))
+    if self._option == SeriesFBApproximation.option1:
+      Z = self._solve_option1(Z)
+    else:
+      Z = self._solve_option2(Z)
+    return utils.mat2d_to_layer_params(vector, tf.transpose(Z))
+
+  def _quants(self, option):
+    return [getattr(factor, "get_option{}quants".format(option))(damping_func)
+            for factor, damping_func in self._factors_and_dampings()]
+
+  def _solve_option1(self, Z):
+    """Section 3.5.2: both lag-one covariances are symmetric."""
+    (L_A, psi_A), (L_G, psi_G) = self._quants(1)
+    Z = _sandwich(L_G, Z, L_A, transpose_left=True)
+    Z *= _gamma(psi_G[:, None] * psi_A[None, :], self._num_uses)
+    return _sandwich(L_G, Z, L_A, transpose_right=True)
+
+  def _solve_option2(self, Z):
+    """Section 3.5.3: the series is long enough to forget its ends."""
+    (P_A, K_A, mu_A), (P_G, K_G, mu_G) = self._quants(2)
+    Z -= _sandwich(P_G, Z, P_A, transpose_right=True)
+    Z = _sandwich(K_G, Z, K_A, transpose_left=True)
+    rest = 1. - mu_G[:, None] * mu_A[None, :]
+    Z /= tf.where(tf.equal(rest, 0.), tf.ones_like(rest), rest)
+    Z = _sandwich(K_G, Z, K_A, transpose_right=True)
+    Z -= _sandwich(P_G, Z, P_A, transpose_left=True)
+    return Z / scalars.cast_scalar(self._num_uses, Z.dtype)
+
+  def register_cholesky(self):  # noqa: D102
+    raise NotImplementedError(
+        "compute_cholesky must be False with the series approximations, got "
+        "True.")
+
+  def register_cholesky_inverse(self):  # noqa: D102
+    raise NotImplementedError(
+        "compute_cholesky_inverse must be False with the series "
+        "approximations, got True.")
+
+  def multiply_cholesky(self, vector, transpose=False):  # noqa: D102
+    self.register_cholesky()
+
+  def multiply_cholesky_inverse(self, vector, transpose=False):  # noqa: D102
+    self.register_cholesky_inverse()
+
+
+def _sandwich(left, Z, right, transpose_left=False, transpose_right=False):
+  """Returns left Z right, with one or the other transposed."""
+  product = tf.matmul(left, Z, transpose_a=transpose_left)
+  return tf.matmul(product, right, transpose_b=transpose_right)
+
+
+def _gamma(x, num_uses):
+  """(1 - x)^2 / (T (1 - x^2) - 2 x (1 - x^T)), elementwise; 0 <= x < 1."""
+  T = scalars.cast_scalar(num_uses, x.dtype)
+  return tf.square(1. - x) / (
+      T * (1. - tf.square(x)) - 2. * x * (1. - tf.pow(x, T)))

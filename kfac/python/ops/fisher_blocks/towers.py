@@ -1,0 +1,140 @@
+"""Inputs and outputs of a layer, by tower and use.
+
+Layers register what goes in and what comes out for each tower, that is each
+part of the batch; layers that are used several times, for each use too. Here
+that becomes what factors take: inputs[tower] and grads[source][tower].
+"""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import utils
+from kfac.python.ops.fisher_blocks import base
+from kfac.python.ops.utils import constants
+
+
+class InputOutputMultiTower:
+  """Mixin of blocks that know their layer's inputs and outputs."""
+
+  def __init__(self, *args, inputs=None, outputs=None, **kwargs):
+    """Starts a block, up to TensorFlow 1.7 with a first tower.
+
+    Args:
+      *args: Passed on to the block.
+      inputs: Inputs of a first tower, or None.
+      outputs: Outputs of a first tower, or None.
+      **kwargs: Passed on to the block.
+    """
+    self._inputs = []
+    self._outputs = []
+    super().__init__(*args, **kwargs)
+    if inputs is not None:
+      self.register_additional_tower(inputs, outputs)
+
+  def register_additional_tower(self, inputs, outputs):
+    """Adds the data of another tower.
+
+    Args:
+      inputs: Inputs of the layer.
+      outputs: Its outputs, before any nonlinearity.
+    """
+    self._inputs.append(inputs)
+    self._outputs.append(outputs)
+
+  @property
+  def num_registered_towers(self):
+    """Number of towers registered so far."""
+    return len(self._inputs)
+
+  @property
+  def _num_towers(self):
+    return len(self._inputs)
+
+  def tensors_to_compute_grads(self):
+    """Returns the outputs, a list over towers."""
+    return self._outputs
+
+  def _process_data(self, grads_list):
+    """Brings the data into the form that factors take.
+
+    Args:
+      grads_list: For each source a list over towers of gradients by the
+        outputs.
+
+    Returns:
+      Tuple over towers of inputs; tuple over sources of tuples over towers of
+      gradients. With TOWER_STRATEGY "concat" there is one joined tower.
+    """
+    return (self._merge(self._inputs),
+            tuple(self._merge(grads) for grads in grads_list))
+
+  def _merge(self, towers):
+    if constants.read("fisher_factors", "TOWER_STRATEGY") == "separate":
+      return tuple(towers)
+    return (joined(towers),)
+
+
+class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
+  """Mixin of blocks whose layer is used several times, e.g. over time.
+
+  Each tower's inputs and outputs are lists over uses, or tensors with all uses
+  along the first axis, one after the other.
+  """
+
+  def __init__(self, num_uses=None, *args, **kwargs):
+    """Starts a block.
+
+    Args:
+      num_uses: Number of uses; needed if they are not given as lists.
+      *args: Passed on to the block.
+      **kwargs: Passed on to the block.
+    """
+    self._num_uses = num_uses
+    super().__init__(*args, **kwargs)
+
+  @property
+  def _num_replications(self):
+    return self._num_uses * super()._num_replications
+
+  def register_additional_tower(self, inputs, outputs):
+    """Adds the data of another tower.
+
+    Args:
+      inputs: List over uses of inputs, or one tensor of all.
+      outputs: List over uses of outputs, or one tensor of all.
+
+    Raises:
+      ValueError: If the number of uses is unknown, or not always the same.
+    """
+    for name, data in (("inputs", inputs), ("outputs", outputs)):
+      given = len(data) if isinstance(data, (list, tuple)) else self._num_uses
+      if given is None:
+        raise ValueError(
+            "num_uses must be given where {} are one tensor, got None.".format(
+                name))
+      if self._num_uses not in (None, given):
+        raise ValueError(
+            "{} must have num_uses = {} uses, got {}.".format(
+                name, self._num_uses, given))
+      self._num_uses = given
+    super().register_additional_tower(inputs, outputs)
+
+  def _merge(self, towers):
+    if len(towers) == 1 and not isinstance(towers[0], (list, tuple)):
+      return tuple(towers)
+    uses = [self._split_uses(tower) for tower in towers]
+    if constants.read("fisher_factors", "TOWER_STRATEGY") == "separate":
+      return tuple(joined(tower) for tower in uses)
+    # Each use keeps its cases together: first all of use 0, ...
+    return (joined([tower[use] for use in range(self._num_uses)
+                    for tower in uses]),)
+
+  def _split_uses(self, tower):
+    if isinstance(tower, (list, tuple)):
+      return list(tower)
+    return tf.split(tower, self._num_uses)
+
+
+def joined(tensors):
+  """Returns tensors as one, along the first axis, without an op yet."""
+  tensors = base.maybe_tuple(tensors)
+  return tensors[0] if len(tensors) == 1 else utils.PartitionedTensor(tensors)

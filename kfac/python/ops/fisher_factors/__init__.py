@@ -1,0 +1,137 @@
+"""Fisher factors: the statistics A, G and others, and their kept inverses.
+
+Constants:
+  INIT_COVARIANCES_AT_ZERO: Whether covariances start at zero, or else at the
+    identity. It matters only without ZERO_DEBIAS.
+  ZERO_DEBIAS: Whether moving averages are free of the bias to their start.
+  INIT_INVERSES_AT_ZERO: Whether kept matrices are zero until they are first
+    updated (a layer gets no step till then), or else the identity.
+  EIGENVALUE_DECOMPOSITION_THRESHOLD: From how many kept inverses of a factor
+    on they come from one eigendecomposition.
+  EIGENVALUE_CLIPPING_THRESHOLD: Lower bound of eigenvalues before damping.
+  TOWER_STRATEGY: "concat" joins the towers of a batch before covariances are
+    computed; "separate" computes them where each tower is and averages.
+  COLOCATE_COV_OPS_WITH_INPUTS: Whether covariances are computed on the device
+    of the data, if that has one.
+"""
+
+from kfac.python.ops.fisher_factors.base import FisherFactor
+from kfac.python.ops.fisher_factors.convolution import ConvDiagonalFactor
+from kfac.python.ops.fisher_factors.convolution import ConvInputKroneckerFactor
+from kfac.python.ops.fisher_factors.convolution import ConvOutputKroneckerFactor
+from kfac.python.ops.fisher_factors.covariance import (
+  _subsample_for_cov_computation,
+)
+from kfac.python.ops.fisher_factors.covariance import append_homog
+from kfac.python.ops.fisher_factors.covariance import compute_cov
+from kfac.python.ops.fisher_factors.covariance import maybe_colocate_with
+from kfac.python.ops.fisher_factors.covariance import place_on_device
+from kfac.python.ops.fisher_factors.dense import DenseSquareMatrixFactor
+from kfac.python.ops.fisher_factors.dense import InverseProvidingFactor
+from kfac.python.ops.fisher_factors.diagonal import DiagonalFactor
+from kfac.python.ops.fisher_factors.embedding import (
+  EmbeddingInputKroneckerFactor,
+)
+from kfac.python.ops.fisher_factors.fully_connected import (
+  FullyConnectedDiagonalFactor,
+)
+from kfac.python.ops.fisher_factors.fully_connected import (
+  FullyConnectedKroneckerFactor,
+)
+from kfac.python.ops.fisher_factors.generic import FullFactor
+from kfac.python.ops.fisher_factors.generic import NaiveDiagonalFactor
+from kfac.python.ops.fisher_factors.moving_average import covariance_initializer
+from kfac.python.ops.fisher_factors.moving_average import (
+  diagonal_covariance_initializer,
+)
+from kfac.python.ops.fisher_factors.moving_average import inverse_initializer
+from kfac.python.ops.fisher_factors.naming import graph_func_to_id
+from kfac.python.ops.fisher_factors.naming import graph_func_to_string
+from kfac.python.ops.fisher_factors.naming import list_to_string
+from kfac.python.ops.fisher_factors.naming import scalar_or_tensor_to_string
+from kfac.python.ops.fisher_factors.naming import scope_string_from_name
+from kfac.python.ops.fisher_factors.naming import scope_string_from_params
+from kfac.python.ops.fisher_factors.recurrent import FullyConnectedMultiKF
+from kfac.python.ops.utils import constants
+
+INIT_COVARIANCES_AT_ZERO = True
+ZERO_DEBIAS = True
+INIT_INVERSES_AT_ZERO = True
+EIGENVALUE_DECOMPOSITION_THRESHOLD = 2
+EIGENVALUE_CLIPPING_THRESHOLD = 0.0
+TOWER_STRATEGY = "concat"
+COLOCATE_COV_OPS_WITH_INPUTS = True
+
+# Sub-sampling of the data of ConvInputKroneckerFactor, see there.
+_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW = 1
+_SUB_SAMPLE_OUTER_PRODUCTS = False
+_INPUTS_TO_EXTRACT_PATCHES_FACTOR = 0.5
+_SUB_SAMPLE_INPUTS = False
+
+_CHOICES = {"TOWER_STRATEGY": ("concat", "separate")}
+
+
+def set_global_constants(
+    init_covariances_at_zero=None, zero_debias=None, init_inverses_at_zero=None,
+    eigenvalue_decomposition_threshold=None, eigenvalue_clipping_threshold=None,
+    max_num_outer_products_per_cov_row=None, sub_sample_outer_products=None,
+    inputs_to_extract_patches_factor=None, sub_sample_inputs=None,
+    tower_strategy=None, *, colocate_cov_ops_with_inputs=None):
+  """Sets the constants of this module whose argument is not None.
+
+  Args:
+    init_covariances_at_zero: See INIT_COVARIANCES_AT_ZERO.
+    zero_debias: See ZERO_DEBIAS.
+    init_inverses_at_zero: See INIT_INVERSES_AT_ZERO.
+    eigenvalue_decomposition_threshold: See EIGENVALUE_DECOMPOSITION_THRESHOLD.
+    eigenvalue_clipping_threshold: See EIGENVALUE_CLIPPING_THRESHOLD.
+    max_num_outer_products_per_cov_row: How many patches for each row of the A
+      of a convolution, if they are sub-sampled.
+    sub_sample_outer_products: Whether they are.
+    inputs_to_extract_patches_factor: From which part of the cases patches are
+      taken, if cases are sub-sampled.
+    sub_sample_inputs: Whether they are.
+    tower_strategy: See TOWER_STRATEGY.
+    colocate_cov_ops_with_inputs: See COLOCATE_COV_OPS_WITH_INPUTS.
+
+  Raises:
+    ValueError: If `tower_strategy` is not one of the two.
+  """
+  constants.write(
+      "fisher_factors",
+      INIT_COVARIANCES_AT_ZERO=init_covariances_at_zero,
+      ZERO_DEBIAS=zero_debias,
+      INIT_INVERSES_AT_ZERO=init_inverses_at_zero,
+      EIGENVALUE_DECOMPOSITION_THRESHOLD=eigenvalue_decomposition_threshold,
+      EIGENVALUE_CLIPPING_THRESHOLD=eigenvalue_clipping_threshold,
+      _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW=max_num_outer_products_per_cov_row,
+      _SUB_SAMPLE_OUTER_PRODUCTS=sub_sample_outer_products,
+      _INPUTS_TO_EXTRACT_PATCHES_FACTOR=inputs_to_extract_patches_factor,
+      _SUB_SAMPLE_INPUTS=sub_sample_inputs,
+      TOWER_STRATEGY=tower_strategy,
+      COLOCATE_COV_OPS_WITH_INPUTS=colocate_cov_ops_with_inputs)
+
+
+__all__ = [
+    "ConvDiagonalFactor",
+    "ConvInputKroneckerFactor",
+    "ConvOutputKroneckerFactor",
+    "DiagonalFactor",
+    "EmbeddingInputKroneckerFactor",
+    "FisherFactor",
+    "FullFactor",
+    "FullyConnectedDiagonalFactor",
+    "FullyConnectedKroneckerFactor",
+    "InverseProvidingFactor",
+    "NaiveDiagonalFactor",
+    "append_homog",
+    "compute_cov",
+    "covariance_initializer",
+    "diagonal_covariance_initializer",
+    "inverse_initializer",
+    "maybe_colocate_with",
+    "scalar_or_tensor_to_string",
+    "scope_string_from_name",
+    "scope_string_from_params",
+    "set_global_constants",
+]

@@ -1,0 +1,282 @@
+"""Factors of a convolution: A over patches, G over locations, the diagonal.
+
+Channels come last everywhere. T is the number of locations of the outputs.
+"""
+
+import functools
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import utils
+from kfac.python.ops.fisher_factors import base
+from kfac.python.ops.fisher_factors import covariance
+from kfac.python.ops.fisher_factors import dense
+from kfac.python.ops.fisher_factors import diagonal
+from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import constants
+
+
+def spatial(sizes, num_spatial_dims):
+  """Cuts strides or rates of batch and channels off, if they are there.
+
+  Args:
+    sizes: List of ints, or None.
+    num_spatial_dims: Number of spatial dimensions.
+
+  Returns:
+    List of `num_spatial_dims` ints; or None.
+  """
+  if sizes is None or len(sizes) == num_spatial_dims:
+    return sizes
+  return list(sizes)[1:-1]
+
+
+def _extract_patches(inputs, filter_shape, padding, strides, dilation_rate,
+                     data_format):
+  num_spatial_dims = len(filter_shape) - 2
+  return utils.extract_convolution_patches(
+      inputs, filter_shape, padding,
+      strides=spatial(strides, num_spatial_dims),
+      dilation_rate=spatial(dilation_rate, num_spatial_dims),
+      data_format=data_format)
+
+
+def _extract_pointwise(inputs, filter_shape, padding, strides, dilation_rate,
+                       data_format):
+  del padding, dilation_rate  # they make no difference to a filter of size 1
+  num_spatial_dims = len(filter_shape) - 2
+  step = [slice(None, None, s) for s in
+          spatial(strides, num_spatial_dims) or num_spatial_dims * [1]]
+  return utils.extract_pointwise_conv2d_patches(
+      inputs[tuple([slice(None)] + step)], filter_shape,
+      data_format=data_format)
+
+
+# How patches [batch, locations..., filter..., in_channels] are had.
+_EXTRACT_PATCHES = {
+    None: _extract_patches,
+    "extract_convolution_patches": _extract_patches,
+    "extract_image_patches": _extract_patches,
+    "extract_pointwise_conv2d_patches": _extract_pointwise,
+}
+
+
+class ConvDiagonalFactor(diagonal.DiagonalFactor):
+  """Mean over cases of the squared gradient of a case.
+
+  The gradient of a case is a sum over locations, which is taken before the
+  square. Stored as [filter size * in_channels (+ 1), out_channels].
+  """
+
+  def __init__(self, inputs, outputs_grads, filter_shape, strides, padding,
+               data_format=None, dilations=None, has_bias=False, *,
+               colocate_cov_ops_with_inputs=False):
+    """Makes the factor of a two-dimensional convolution.
+
+    Args:
+      inputs: For each tower the images [batch, h, w, in_channels].
+      outputs_grads: For each source and tower the gradient of the summed loss
+        by the outputs, [batch, h, w, out_channels].
+      filter_shape: [filter h, filter w, in_channels, out_channels].
+      strides: Four ints.
+      padding: "SAME" or "VALID".
+      data_format: "NHWC" or None.
+      dilations: Four ints, or None.
+      has_bias: Whether the layer has a bias.
+      colocate_cov_ops_with_inputs: See FisherFactor.
+
+    Raises:
+      ValueError: If something has the wrong length or format.
+    """
+    super().__init__(colocate_cov_ops_with_inputs)
+    if not utils.is_data_format_channel_last(data_format):
+      raise ValueError("data_format must have the channels last, got {!r}."
+                       .format(data_format))
+    for name, value in (("filter_shape", filter_shape), ("strides", strides),
+                        ("dilations", dilations)):
+      if value is not None and len(value) != 4:
+        raise ValueError("{} must have length 4, got {!r}.".format(name, value))
+    self._inputs = base.as_towers(inputs)
+    self._outputs_grads = base.as_sources(outputs_grads)
+    self._filter_shape = filter_shape
+    self._strides = strides
+    self._padding = padding
+    self._data_format = data_format
+    self._dilations = dilations
+    self._has_bias = has_bias
+    self._data = self._outputs_grads
+    self._check_data()
+
+  def _check_data(self):
+    for source in self._outputs_grads:
+      if len(source) != len(self._inputs):
+        raise ValueError(
+            "outputs_grads must have as many towers as inputs, got {} and {}."
+            .format(len(source), len(self._inputs)))
+    for name, tensor, channels in [
+        ("inputs", x, self._filter_shape[2]) for x in self._inputs] + [
+            ("outputs_grads", g, self._filter_shape[3])
+            for source in self._outputs_grads for g in source]:
+      if len(tensor.shape) != 4 or tensor.shape.as_list()[3] != channels:
+        raise ValueError("{} must have shape [batch, h, w, {}], got {}.".format(
+            name, channels, tensor.shape))
+
+  @property
+  def _var_scope(self):
+    return "ff_convdiag_" + naming.scope_string_from_params(
+        [self._inputs, self._outputs_grads])
+
+  @property
+  def _cov_shape(self):
+    height, width, in_channels, out_channels = self._filter_shape
+    return [height * width * in_channels + int(self._has_bias), out_channels]
+
+  def _compute_new_cov(self, source, tower):
+    grads = tf.convert_to_tensor(self._outputs_grads[source][tower])
+    batch_size = tf.shape(grads)[0]
+    patches = _extract_patches(
+        tf.convert_to_tensor(self._inputs[tower]), self._filter_shape,
+        self._padding, self._strides, self._dilations, self._data_format)
+    size, out_channels = self._cov_shape
+    patches = tf.reshape(
+        patches, [batch_size, -1, size - int(self._has_bias)])
+    if self._has_bias:
+      patches = covariance.append_homog(patches)
+    grads = tf.reshape(grads, [batch_size, -1, out_channels])
+    case_grads = tf.matmul(patches, grads, transpose_a=True)
+    return tf.reduce_mean(tf.square(case_grads), axis=0)
+
+
+class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
+  """A over cases and locations (Grosse & Martens 2016, section 3).
+
+  Its rows are the patches that the filter sees, [filter size * in_channels
+  (+ 1)].
+  """
+
+  def __init__(self, inputs, filter_shape, padding, strides=None,
+               dilation_rate=None, data_format=None, extract_patches_fn=None,
+               has_bias=False, sub_sample_inputs=None, sub_sample_patches=None,
+               *, colocate_cov_ops_with_inputs=False):
+    """Makes the factor of the inputs of a convolution.
+
+    Args:
+      inputs: For each tower [batch, spatial..., in_channels]; or one tensor.
+      filter_shape: [filter spatial..., in_channels, out_channels].
+      padding: "SAME" or "VALID".
+      strides: Ints, one for each spatial dimension, or for every dimension of
+        the inputs; None means 1.
+      dilation_rate: The same.
+      data_format: One with the channels last, or None.
+      extract_patches_fn: Name of the function of `utils` that gets patches, or
+        "extract_image_patches"; None means "extract_convolution_patches".
+      has_bias: Whether the layer has a bias.
+      sub_sample_inputs: Whether only the part _INPUTS_TO_EXTRACT_PATCHES_FACTOR
+        of the cases is used, at random; None means _SUB_SAMPLE_INPUTS.
+      sub_sample_patches: Whether only _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW
+        patches for each row of A are used; None means
+        _SUB_SAMPLE_OUTER_PRODUCTS.
+      colocate_cov_ops_with_inputs: See FisherFactor.
+
+    Raises:
+      NotImplementedError: If there is no such way to extract patches.
+      ValueError: If the channels are not last.
+    """
+    super().__init__(colocate_cov_ops_with_inputs)
+    if extract_patches_fn not in _EXTRACT_PATCHES:
+      raise NotImplementedError(
+          "extract_patches_fn must be one of {}, got {!r}.".format(
+              sorted(filter(None, _EXTRACT_PATCHES)), extract_patches_fn))
+    if not utils.is_data_format_channel_last(data_format):
+      raise ValueError("data_format must have the channels last, got {!r}."
+                       .format(data_format))
+    self._inputs = base.as_towers(inputs)
+    self._filter_shape = filter_shape
+    self._strides = strides
+    self._padding = padding
+    self._dilation_rate = dilation_rate
+    self._data_format = data_format
+    self._extract_patches_fn = extract_patches_fn
+    self._has_bias = has_bias
+    self._sub_sample_inputs = _or_constant(
+        sub_sample_inputs, "_SUB_SAMPLE_INPUTS")
+    self._sub_sample_patches = _or_constant(
+        sub_sample_patches, "_SUB_SAMPLE_OUTER_PRODUCTS")
+    self._data = (self._inputs,)
+
+  @property
+  def _var_scope(self):
+    return "ff_convinkron_" + naming.scope_string_from_params(
+        list(self._inputs) +
+        [self._filter_shape, self._strides, self._padding,
+         self._dilation_rate, self._data_format, self._has_bias])
+
+  @property
+  def _cov_shape(self):
+    size = functools.reduce(int.__mul__, self._filter_shape[:-1])
+    return 2 * [size + int(self._has_bias)]
+
+  def _compute_new_cov(self, source, tower):
+    inputs = tf.convert_to_tensor(self._inputs[tower])
+    if self._sub_sample_inputs:
+      inputs = self._some_cases(inputs)
+    patches = _EXTRACT_PATCHES[self._extract_patches_fn](
+        inputs, self._filter_shape, self._padding, self._strides,
+        self._dilation_rate, self._data_format)
+    patches = tf.reshape(
+        patches, [-1, self._cov_shape[0] - int(self._has_bias)])
+    if self._sub_sample_patches:
+      patches = covariance._subsample_for_cov_computation(patches)
+    if self._has_bias:
+      patches = covariance.append_homog(patches)
+    return covariance.compute_cov(patches)
+
+  def _some_cases(self, inputs):
+    fraction = constants.read(
+        "fisher_factors", "_INPUTS_TO_EXTRACT_PATCHES_FACTOR")
+    num_cases = tf.cast(tf.shape(inputs)[0], tf.float32) * fraction
+    return covariance.random_rows(
+        inputs, tf.maximum(tf.cast(num_cases, tf.int32), 1))
+
+
+class ConvOutputKroneckerFactor(dense.DenseSquareMatrixFactor):
+  """G over cases and locations (Grosse & Martens 2016, section 3)."""
+
+  def __init__(self, outputs_grads, data_format=None, *,
+               colocate_cov_ops_with_inputs=False):
+    """Makes the factor of the outputs of a convolution.
+
+    Args:
+      outputs_grads: For each source and tower the gradient of the summed loss
+        by the outputs, [batch, spatial..., out_channels]; or one tensor.
+      data_format: One with the channels last, or None.
+      colocate_cov_ops_with_inputs: See FisherFactor.
+
+    Raises:
+      ValueError: If the channels are not last.
+    """
+    super().__init__(colocate_cov_ops_with_inputs)
+    if not utils.is_data_format_channel_last(data_format):
+      raise ValueError("data_format must have the channels last, got {!r}."
+                       .format(data_format))
+    self._outputs_grads = base.as_sources(outputs_grads)
+    self._data = self._outputs_grads
+
+  @property
+  def _var_scope(self):
+    return "ff_convoutkron_" + naming.scope_string_from_params(
+        [self._outputs_grads])
+
+  @property
+  def _cov_shape(self):
+    return 2 * [self._outputs_grads[0][0].shape.as_list()[-1]]
+
+  def _compute_new_cov(self, source, tower):
+    grads = tf.convert_to_tensor(self._outputs_grads[source][tower])
+    return covariance.compute_cov(
+        tf.reshape(grads, [-1, self._cov_shape[0]]))
+
+
+def _or_constant(value, constant):
+  return (constants.read("fisher_factors", constant) if value is None
+          else value)

@@ -1,0 +1,252 @@
+"""DenseSquareMatrixFactor: a dense covariance and the matrices kept of it."""
+
+import collections
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import linear_operator as lo
+from kfac.python.ops.fisher_factors import base
+from kfac.python.ops.fisher_factors import matrix_functions
+from kfac.python.ops.fisher_factors import moving_average
+from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import scalars
+
+
+class Work:
+  """What one inverse update computes once and all kept matrices share.
+
+  Attributes:
+    factor: The DenseSquareMatrixFactor.
+  """
+
+  def __init__(self, factor):
+    self.factor = factor
+    self._dampings = {}
+    self._choleskys = {}
+
+  def damping(self, damping_func):
+    """Returns the damping as a tensor of the factor's dtype."""
+    key = naming.graph_func_to_id(damping_func)
+    if key not in self._dampings:
+      self._dampings[key] = scalars.cast_scalar(
+          damping_func(), self.factor.get_cov().dtype)
+    return self._dampings[key]
+
+  def cholesky(self, damping_func):
+    """Returns L [n, n]."""
+    key = naming.graph_func_to_id(damping_func)
+    if key not in self._choleskys:
+      self._choleskys[key] = matrix_functions.cholesky(
+          self.factor.get_cov(), self.damping(damping_func))
+    return self._choleskys[key]
+
+  def matpower(self, exp, damping_func):
+    """Returns (C + damping I)^exp [n, n]."""
+    damping = self.damping(damping_func)
+    if self.factor.needs_eigendecomp():
+      return matrix_functions.matpower(
+          self.factor.get_eigendecomp(), exp, damping)
+    return matrix_functions.inverse(self.factor.get_cov(), damping)
+
+
+# The matrices that a factor can keep: how their variable is called, and how
+# it is computed. `key` is (exp, damping id) for powers, else (damping id,).
+Quantity = collections.namedtuple("Quantity", ["name", "compute"])
+
+QUANTITIES = {
+    "matpower": Quantity(
+        "matpower_exp{}_damp{}",
+        lambda work, key, damping: work.matpower(key[0], damping)),
+    "cholesky": Quantity(
+        "cholesky_damp{}", lambda work, key, damping: work.cholesky(damping)),
+    "cholesky_inverse": Quantity(
+        "cholesky_inverse_damp{}",
+        lambda work, key, damping: matrix_functions.triangular_inverse(
+            work.cholesky(damping))),
+}
+
+
+class DenseSquareMatrixFactor(base.FisherFactor):
+  """A dense covariance [n, n].
+
+  Powers and Cholesky factors are registered first; then their variables are
+  made; the inverse update computes all of them from one covariance.
+  """
+
+  def __init__(self, colocate_cov_ops_with_inputs=False):
+    """Starts a factor that keeps nothing yet, see FisherFactor."""
+    super().__init__(colocate_cov_ops_with_inputs)
+    # Variables by (exp, damping id), and by (damping id,).
+    self._matpower_by_exp_and_damping = collections.OrderedDict()
+    self._kept = {
+        "matpower": self._matpower_by_exp_and_damping,
+        "cholesky": collections.OrderedDict(),
+        "cholesky_inverse": collections.OrderedDict(),
+    }
+    self._registered = collections.OrderedDict()
+    self._eigendecomp = None
+
+  def get_cov_as_linear_operator(self):  # noqa: D102
+    return _self_adjoint(tf.convert_to_tensor(self.get_cov()))
+
+  def _register(self, quantity, *key_and_damping):
+    *key, damping = key_and_damping
+    damping_func = naming.as_damping_func(damping)
+    key = tuple(key) + (naming.graph_func_to_id(damping_func),)
+    self._registered.setdefault((quantity, key), damping_func)
+
+  def register_inverse(self, damping_func):
+    """Announces that (C + damping I)^-1 will be wanted."""
+    self.register_matpower(-1, damping_func)
+
+  def register_matpower(self, exp, damping_func=None, *, damping=None):
+    """Announces that (C + damping I)^exp will be wanted.
+
+    Args:
+      exp: Number. For 1 nothing has to be kept.
+      damping_func: Function with a func_id that returns the damping, or the
+        damping itself.
+      damping: The same by its older name.
+    """
+    if exp != 1:
+      self._register("matpower", exp, either(damping_func, damping))
+
+  def register_cholesky(self, damping_func):  # noqa: D102
+    self._register("cholesky", damping_func)
+
+  def register_cholesky_inverse(self, damping_func):  # noqa: D102
+    self._register("cholesky_inverse", damping_func)
+
+  def _make_kept(self, quantity, key):
+    """Makes the variable of a kept matrix, in the factor's scope."""
+    name = QUANTITIES[quantity].name.format(
+        *[naming.list_to_string(part) for part in key])
+    return moving_average.make_variable(
+        name, self._cov_shape, self._dtype,
+        moving_average.inverse_initializer)
+
+  def instantiate_inv_variables(self):
+    """Makes a variable for each matrix that was registered."""
+    with tf.variable_scope(self._var_scope):
+      for quantity, key in self._registered:
+        if key not in self._kept[quantity]:
+          self._kept[quantity][key] = self._make_kept(quantity, key)
+
+  def make_inverse_update_ops(self):
+    """Makes the ops that compute each kept matrix from the covariance.
+
+    Returns:
+      List of ops.
+    """
+    self.reset_eigendecomp()  # it belongs to the graph of an earlier update
+    work = Work(self)
+    ops = []
+    for (quantity, key), damping_func in self._registered.items():
+      value = QUANTITIES[quantity].compute(work, key, damping_func)
+      ops.append(tf.assign(self._kept[quantity][key], value).op)
+    return ops
+
+  def needs_eigendecomp(self):
+    """Whether the powers come from an eigendecomposition.
+
+    They do if one is not an inverse, or if there are at least
+    EIGENVALUE_DECOMPOSITION_THRESHOLD inverses, since one eigendecomposition
+    is dearer than one inverse and serves all powers and dampings.
+
+    Returns:
+      Boolean.
+    """
+    exps = [key[0] for quantity, key in self._registered
+            if quantity == "matpower"]
+    threshold = constants.read(
+        "fisher_factors", "EIGENVALUE_DECOMPOSITION_THRESHOLD")
+    return any(exp != -1 for exp in exps) or len(exps) >= threshold
+
+  def register_eigendecomp(self):
+    """Makes the eigendecomposition now (1.4 and 1.5)."""
+    self.get_eigendecomp()
+
+  def reset_eigendecomp(self):
+    """Lets the next get_eigendecomp() decompose anew."""
+    self._eigendecomp = None
+
+  def get_eigendecomp(self):
+    """Decomposes the present covariance C = Q diag(eigenvalues) Q^T.
+
+    Returns:
+      Eigenvalues [n], clipped from below, and Q [n, n]; the same tensors until
+      the next inverse update is made.
+    """
+    if self._eigendecomp is None:
+      self._eigendecomp = matrix_functions.eigendecomposition(self.get_cov())
+    return self._eigendecomp
+
+  def _get_kept(self, quantity, *key_and_damping):
+    *key, damping = key_and_damping
+    damping_id = naming.graph_func_to_id(naming.as_damping_func(damping))
+    return tf.convert_to_tensor(
+        self._kept[quantity][tuple(key) + (damping_id,)])
+
+  def get_inverse(self, damping_func=None, *, damping=None):
+    """Returns (C + damping I)^-1 as it was at the last inverse update.
+
+    Args:
+      damping_func: As in register_matpower.
+      damping: The same by its older name.
+
+    Returns:
+      LinearOperator [n, n].
+    """
+    return self.get_matpower(-1, either(damping_func, damping))
+
+  def get_damped_inverse(self, damping):
+    """Returns the matrix of get_inverse (1.7)."""
+    return self._get_kept("matpower", -1, damping)
+
+  def get_matpower(self, exp, damping_func=None, *, damping=None):
+    """Returns (C + damping I)^exp as it was at the last inverse update.
+
+    Args:
+      exp: Number. With 1, the present covariance is used.
+      damping_func: As in register_matpower.
+      damping: The same by its older name.
+
+    Returns:
+      LinearOperator [n, n].
+
+    Raises:
+      KeyError: If it was not registered.
+    """
+    damping_func = naming.as_damping_func(either(damping_func, damping))
+    if exp != 1:
+      return _self_adjoint(self._get_kept("matpower", exp, damping_func))
+    cov = tf.convert_to_tensor(self.get_cov())
+    damping = scalars.cast_scalar(damping_func(), cov.dtype)
+    return _self_adjoint(
+        cov + damping * tf.eye(self._cov_shape[0], dtype=cov.dtype))
+
+  def get_cholesky(self, damping_func):  # noqa: D102
+    return lo.LinearOperatorFullMatrix(
+        self._get_kept("cholesky", damping_func), is_non_singular=True)
+
+  def get_cholesky_inverse(self, damping_func):  # noqa: D102
+    return lo.LinearOperatorFullMatrix(
+        self._get_kept("cholesky_inverse", damping_func), is_non_singular=True)
+
+
+# What the class was called up to TensorFlow 1.8.
+InverseProvidingFactor = DenseSquareMatrixFactor
+
+
+def _self_adjoint(matrix):
+  return lo.LinearOperatorFullMatrix(
+      matrix, is_non_singular=True, is_self_adjoint=True,
+      is_positive_definite=True, is_square=True)
+
+
+def either(damping_func, damping):
+  """Returns the one of two spellings of an argument that was given."""
+  if (damping_func is None) == (damping is None):
+    raise TypeError("damping_func must be given, and once.")
+  return damping if damping_func is None else damping_func

@@ -1,0 +1,57 @@
+"""DiagonalFactor: a covariance of which only the diagonal is kept.
+
+Its powers are as cheap as the diagonal, so they are computed when asked for,
+and there is nothing to keep or to update.
+"""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import linear_operator as lo
+from kfac.python.ops.fisher_factors import base
+from kfac.python.ops.fisher_factors import moving_average
+from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import scalars
+
+
+class DiagonalFactor(base.FisherFactor):
+  """A diagonal, one entry per parameter, stored in any shape."""
+
+  @property
+  def _cov_initializer(self):
+    return moving_average.diagonal_covariance_initializer
+
+  def get_cov_as_linear_operator(self):  # noqa: D102
+    return lo.LinearOperatorDiag(
+        tf.reshape(self.get_cov(), [-1]), is_non_singular=True,
+        is_self_adjoint=True, is_positive_definite=True)
+
+  def instantiate_inv_variables(self):
+    """Makes nothing."""
+
+  def make_inverse_update_ops(self):
+    """Returns no ops."""
+    return []
+
+  def register_matpower(self, exp, damping_func):
+    """Keeps nothing."""
+
+  def register_cholesky(self, damping_func):
+    """Keeps nothing."""
+
+  def register_cholesky_inverse(self, damping_func):
+    """Keeps nothing."""
+
+  def get_matpower(self, exp, damping_func):
+    """Returns (C + damping I)^exp of the present covariance."""
+    diagonal = tf.reshape(self.get_cov(), [-1])
+    damping = scalars.cast_scalar(
+        naming.as_damping_func(damping_func)(), diagonal.dtype)
+    return lo.LinearOperatorDiag(
+        tf.pow(diagonal + damping, scalars.cast_scalar(exp, diagonal.dtype)),
+        is_non_singular=True, is_self_adjoint=True, is_positive_definite=True)
+
+  def get_cholesky(self, damping_func):  # noqa: D102
+    return self.get_matpower(0.5, damping_func)
+
+  def get_cholesky_inverse(self, damping_func):  # noqa: D102
+    return self.get_matpower(-0.5, damping_func)

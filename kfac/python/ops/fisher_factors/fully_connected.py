@@ -1,0 +1,86 @@
+"""Factors of a dense layer: A or G, and the diagonal of the whole block."""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.fisher_factors import base
+from kfac.python.ops.fisher_factors import covariance
+from kfac.python.ops.fisher_factors import dense
+from kfac.python.ops.fisher_factors import diagonal
+from kfac.python.ops.fisher_factors import naming
+
+
+class FullyConnectedKroneckerFactor(dense.DenseSquareMatrixFactor):
+  """A = E[a a^T], or G = E[g g^T] (Martens & Grosse 2015, section 3)."""
+
+  def __init__(self, tensors, has_bias=False,
+               colocate_cov_ops_with_inputs=False):
+    """Makes the factor of some activations or gradients.
+
+    Args:
+      tensors: For each source and tower a tensor [batch, n]; or one tensor.
+      has_bias: Whether a 1 is appended to each row.
+      colocate_cov_ops_with_inputs: See FisherFactor.
+    """
+    super().__init__(colocate_cov_ops_with_inputs)
+    self._tensors = base.as_sources(tensors)
+    self._has_bias = has_bias
+    self._data = self._tensors
+
+  @property
+  def _var_scope(self):
+    return "ff_fckron_" + naming.scope_string_from_params(
+        [self._tensors, self._has_bias])
+
+  @property
+  def _cov_shape(self):
+    size = self._tensors[0][0].shape.as_list()[1] + int(self._has_bias)
+    return [size, size]
+
+  def _rows(self, source, tower):
+    """Returns the data [rows, n], with the input of the bias if any."""
+    rows = tf.convert_to_tensor(self._tensors[source][tower])
+    return covariance.append_homog(rows) if self._has_bias else rows
+
+  def _compute_new_cov(self, source, tower):
+    return covariance.compute_cov(self._rows(source, tower))
+
+
+class FullyConnectedDiagonalFactor(diagonal.DiagonalFactor):
+  """Mean over cases of the squared gradient of a case, [in (+ 1), out].
+
+  The gradient of a case is a g^T, so its square is the product of squares.
+  """
+
+  def __init__(self, inputs, outputs_grads, has_bias=False,
+               colocate_cov_ops_with_inputs=False):
+    """Makes the factor of a layer.
+
+    Args:
+      inputs: For each tower the inputs [batch, in]; or one tensor.
+      outputs_grads: For each source and tower the gradient of the summed loss
+        by the outputs, [batch, out].
+      has_bias: Whether the layer has a bias.
+      colocate_cov_ops_with_inputs: See FisherFactor.
+    """
+    super().__init__(colocate_cov_ops_with_inputs)
+    self._inputs = base.as_towers(inputs)
+    self._outputs_grads = base.as_sources(outputs_grads)
+    self._has_bias = has_bias
+    self._data = self._outputs_grads
+
+  @property
+  def _var_scope(self):
+    return "ff_diagfc_" + naming.scope_string_from_params(
+        [self._inputs, self._outputs_grads])
+
+  @property
+  def _cov_shape(self):
+    return [self._inputs[0].shape.as_list()[1] + int(self._has_bias),
+            self._outputs_grads[0][0].shape.as_list()[1]]
+
+  def _compute_new_cov(self, source, tower):
+    inputs = tf.convert_to_tensor(self._inputs[tower])
+    if self._has_bias:
+      inputs = covariance.append_homog(inputs)
+    grads = tf.convert_to_tensor(self._outputs_grads[source][tower])
+    return covariance.compute_cov(tf.square(inputs), tf.square(grads))

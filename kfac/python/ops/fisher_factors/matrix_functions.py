@@ -1,0 +1,126 @@
+"""Functions of a damped covariance C + damping I. Pure: no state is kept.
+
+C is symmetric and positive semidefinite up to rounding, of shape [n, n].
+The functions for the series approximations also take the lag-one covariance
+C1 = E[x_{t+1} x_t^T] (Martens, Ba & Johnson 2018, section 3.5).
+"""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import utils
+from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import scalars
+
+
+def eigendecomposition(cov):
+  """Decomposes C = Q diag(eigenvalues) Q^T.
+
+  Args:
+    cov: Matrix [n, n].
+
+  Returns:
+    Eigenvalues [n], no smaller than EIGENVALUE_CLIPPING_THRESHOLD, and
+    Q [n, n].
+  """
+  eigenvalues, Q = utils.posdef_eig(cov)
+  floor = constants.read("fisher_factors", "EIGENVALUE_CLIPPING_THRESHOLD")
+  return tf.maximum(eigenvalues, scalars.cast_scalar(floor, cov.dtype)), Q
+
+
+def matpower(eigen, exp, damping):
+  """(C + damping I)^exp from C's eigendecomposition.
+
+  Args:
+    eigen: Pair of eigenvalues [n] and eigenvectors [n, n].
+    exp: Exponent, a number or scalar tensor.
+    damping: Scalar tensor of C's dtype.
+
+  Returns:
+    Matrix [n, n].
+  """
+  eigenvalues, Q = eigen
+  powers = tf.pow(eigenvalues + damping,
+                  scalars.cast_scalar(exp, eigenvalues.dtype))
+  return tf.matmul(Q * powers, Q, transpose_b=True)
+
+
+def inverse(cov, damping):
+  """(C + damping I)^-1, by POSDEF_INV_METHOD.
+
+  Args:
+    cov: Matrix [n, n].
+    damping: Scalar tensor of C's dtype.
+
+  Returns:
+    Matrix [n, n].
+  """
+  return utils.posdef_inv(cov, damping)
+
+
+def cholesky(cov, damping):
+  """Lower triangular L with L L^T = C + damping I.
+
+  Args:
+    cov: Matrix [n, n].
+    damping: Scalar tensor of C's dtype.
+
+  Returns:
+    Matrix [n, n].
+  """
+  return utils.cholesky(cov, damping)
+
+
+def triangular_inverse(chol):
+  """L^-1 of a lower triangular L.
+
+  Args:
+    chol: Matrix [n, n].
+
+  Returns:
+    Matrix [n, n].
+  """
+  identity = tf.eye(tf.shape(chol)[0], dtype=chol.dtype)
+  return tf.linalg.triangular_solve(chol, identity, lower=True)
+
+
+def series_option1(eigen, cov_dt1, damping):
+  """What option 1 keeps: the eigenbasis of a symmetrised lag-one covariance.
+
+  With C0 = C + damping I: C0^-1/2 sym(C1) C0^-1/2 = U diag(psi) U^T
+  (Martens, Ba & Johnson 2018, section 3.5.2).
+
+  Args:
+    eigen: Pair of C's eigenvalues [n] and eigenvectors [n, n].
+    cov_dt1: C1, matrix [n, n].
+    damping: Scalar tensor of C's dtype.
+
+  Returns:
+    C0^-1/2 U [n, n], and the absolute values of psi [n].
+  """
+  root = matpower(eigen, -0.5, damping)
+  # The approximation assumes a symmetric C1; averaging noise breaks it.
+  symmetric = (cov_dt1 + tf.transpose(cov_dt1)) / 2.
+  psi, U = utils.posdef_eig(tf.matmul(tf.matmul(root, symmetric), root))
+  return tf.matmul(root, U), psi
+
+
+def series_option2(eigen, cov_dt1, damping):
+  """What option 2 keeps: P, K and mu of the general lag-one covariance.
+
+  With C0 = C + damping I and S = C0^-1/2 C1 C0^-1/2: P = C1^T C0^-1 and
+  K = C0^-1/2 E, where S^T S = E diag(mu) E^T (Martens, Ba & Johnson 2018,
+  section 3.5.3).
+
+  Args:
+    eigen: Pair of C's eigenvalues [n] and eigenvectors [n, n].
+    cov_dt1: C1, matrix [n, n].
+    damping: Scalar tensor of C's dtype.
+
+  Returns:
+    P [n, n], K [n, n] and mu [n], which is at most 1.
+  """
+  root = matpower(eigen, -0.5, damping)
+  scaled = tf.matmul(tf.matmul(root, cov_dt1), root)
+  mu, E = utils.posdef_eig(tf.matmul(scaled, scaled, transpose_a=True))
+  P = tf.matmul(tf.matmul(cov_dt1, root, transpose_a=True), root)
+  return P, tf.matmul(root, E), tf.minimum(mu, tf.ones([], mu.dtype))

@@ -1,0 +1,122 @@
+"""Names: of a factor's variable scope, of a kept matrix, of a damping.
+
+The names are those of TensorFlow 1.8 and later, so that checkpoints written
+then restore into variables made now.
+"""
+
+import re
+
+import numpy as np
+
+from kfac.python.ops import utils
+from kfac.python.ops.utils import scalars
+
+
+class PackagedFunc:
+  """A function without arguments, with an id that says what it computes.
+
+  Two damping functions with equal ids stand for the same number, so a factor
+  keeps one matrix for both. The id also names the variable that is kept.
+  """
+
+  def __init__(self, func, func_id):
+    """Packs `func` with an id.
+
+    Args:
+      func: Callable without arguments.
+      func_id: Number, string, tensor or a tuple of these; hashable.
+    """
+    self._func = func
+    self._func_id = utils.ensure_sequence(func_id)
+    if isinstance(self._func_id, list):
+      self._func_id = tuple(self._func_id)
+
+  def __call__(self):
+    """Returns what the function returns."""
+    return self._func()
+
+  @property
+  def func_id(self):
+    """Tuple that tells this function from others."""
+    return self._func_id
+
+
+def as_damping_func(damping):
+  """Returns `damping` as a function that carries a `func_id`.
+
+  Args:
+    damping: Number, tensor or variable of shape []; or a callable with the
+      attribute `func_id`, which is returned as it is.
+
+  Returns:
+    Callable without arguments.
+
+  Raises:
+    ValueError: If a callable has no `func_id`.
+  """
+  if not callable(damping):
+    return PackagedFunc(lambda: damping, (scalar_or_tensor_to_string(damping),))
+  if not hasattr(damping, "func_id"):
+    raise ValueError(
+        "damping_func must carry a func_id, got {!r}.".format(damping))
+  return damping
+
+
+def scope_string_from_params(params):
+  """Builds the part of a scope name that tells factors of a kind apart.
+
+  Args:
+    params: Tensor, number, string, bool, None, or a list of these and of
+      lists of ints or (nested lists of) tensors.
+
+  Returns:
+    The parts joined by "_"; ints of a list are joined by "-", tensors by "__".
+
+  Raises:
+    ValueError: If a part has no name.
+  """
+  return "_".join(_part_to_string(p) for p in utils.ensure_sequence(params))
+
+
+def _part_to_string(part):
+  if part is None or isinstance(part, (str, bool)) or scalars.is_number(part):
+    return str(part)
+  if isinstance(part, (list, tuple)):
+    if all(isinstance(p, (int, np.integer)) for p in part):
+      return "-".join(str(p) for p in part)
+    return "__".join(_part_to_string(p) for p in part)
+  if not hasattr(part, "name") and not isinstance(part, utils.PartitionedTensor):
+    raise ValueError(
+        "params must hold tensors, numbers, strings or lists of them, got "
+        "{!r}.".format(part))
+  return scope_string_from_name(part)
+
+
+def scope_string_from_name(tensor):
+  """Returns a tensor's name with ":0" left out and "/" replaced by "_"."""
+  if isinstance(tensor, utils.PartitionedTensor):
+    return "__".join(scope_string_from_name(t) for t in tensor.tensors)
+  return re.sub("[/:]", "_", re.sub(":0$", "", tensor.name))
+
+
+def scalar_or_tensor_to_string(val):
+  """Returns a number as text, or the name of a tensor or variable."""
+  if scalars.is_number(val):
+    return str(np.asarray(val).item())
+  return val if isinstance(val, str) else scope_string_from_name(val)
+
+
+def list_to_string(lst):
+  """Joins the names of numbers, tensors or strings (or of one) by "_"."""
+  return "_".join(
+      scalar_or_tensor_to_string(val) for val in utils.ensure_sequence(lst))
+
+
+def graph_func_to_id(func):
+  """Returns the hashable id of a damping function."""
+  return func.func_id
+
+
+def graph_func_to_string(func):
+  """Returns the id of a damping function as part of a variable's name."""
+  return list_to_string(func.func_id)

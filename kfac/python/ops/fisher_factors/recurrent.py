@@ -1,0 +1,176 @@
+"""FullyConnectedMultiKF: A or G of a layer that is used several times.
+
+Besides the covariance over cases and uses it keeps, for the series
+approximations, the covariance C1 of neighbouring uses (lag one) and what
+follows from both (Martens, Ba & Johnson 2018, section 3.5).
+"""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.fisher_factors import covariance
+from kfac.python.ops.fisher_factors import dense
+from kfac.python.ops.fisher_factors import fully_connected
+from kfac.python.ops.fisher_factors import matrix_functions
+from kfac.python.ops.fisher_factors import moving_average
+from kfac.python.ops.fisher_factors import naming
+
+# What each option keeps: the variables, as pairs of name and rank, and the
+# function that computes them. Option 2's P is called Lmat in old checkpoints.
+_OPTIONS = {
+    1: ((("Lmat", 2), ("psi", 1)), matrix_functions.series_option1),
+    2: ((("Lmat", 2), ("Kmat", 2), ("mu", 1)),
+        matrix_functions.series_option2),
+}
+
+
+class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
+  """Covariance over cases and uses, and optionally that of lag one."""
+
+  def __init__(self, tensors=None, num_uses=None, has_bias=False, *,
+               colocate_cov_ops_with_inputs=False, tensor_lists=None):
+    """Makes the factor of activations or gradients.
+
+    Args:
+      tensors: For each source and tower a tensor [uses * batch, n], the uses
+        one after the other.
+      num_uses: Number of uses; needed for the covariance of lag one.
+      has_bias: Whether a 1 is appended to each row.
+      colocate_cov_ops_with_inputs: See FisherFactor.
+      tensor_lists: Up to TensorFlow 1.7 instead of `tensors`: for each source
+        a list over uses of tensors [batch, n].
+    """
+    if tensor_lists is not None:
+      num_uses = len(tensor_lists[0])
+      tensors = [[tf.concat(uses, 0)] for uses in tensor_lists]
+    super().__init__(tensors, has_bias, colocate_cov_ops_with_inputs)
+    self._num_uses = num_uses
+    self._cov_dt1 = None
+    self._average_dt1 = None
+    self._has_cov_dt1 = False
+    self._options = {}  # (option, damping id) -> damping function
+    self._quants = {}  # (option, damping id) -> list of variables
+
+  @property
+  def _var_scope(self):
+    return "ff_fc_multi_" + naming.scope_string_from_params(
+        [self._tensors, self._num_uses, self._has_bias])
+
+  def register_cov_dt1(self):
+    """Announces that the covariance of lag one will be wanted.
+
+    Raises:
+      ValueError: If the number of uses is not known.
+    """
+    if self._num_uses is None:
+      raise ValueError("num_uses must be given for a lag-one covariance, got "
+                       "None.")
+    self._has_cov_dt1 = True
+
+  def get_cov_dt1(self):
+    """Returns the variable [n, n] of the lag-one covariance.
+
+    Raises:
+      AssertionError: If it was not registered.
+    """
+    assert self._has_cov_dt1, "register_cov_dt1 was not called."
+    return self._cov_dt1
+
+  def instantiate_cov_variables(self):  # noqa: D102
+    super().instantiate_cov_variables()
+    if self._has_cov_dt1:
+      with tf.variable_scope(self._var_scope):
+        self._cov_dt1 = moving_average.make_variable(
+            "cov_dt1", self._cov_shape, self._dtype,
+            tf.zeros_initializer())
+        self._average_dt1 = moving_average.MovingAverage(
+            self._cov_dt1, "cov_dt1")
+
+  def make_covariance_update_op(self, ema_decay, ema_weight=None):  # noqa: D102
+    op = super().make_covariance_update_op(ema_decay, ema_weight)
+    if not self._has_cov_dt1:
+      return op
+    return tf.group(op, self._average_dt1.update(
+        self._over_sources_and_towers(self._compute_new_cov_dt1),
+        ema_decay, ema_weight))
+
+  def _compute_new_cov_dt1(self, source, tower):
+    """Sum over uses of x_{t+1} x_t^T, over the number of all rows."""
+    rows = self._rows(source, tower)
+    num_rows = tf.shape(rows)[0]
+    batch_size = num_rows // self._num_uses
+    return covariance.compute_cov(
+        rows[batch_size:], rows[:num_rows - batch_size], normalizer=num_rows)
+
+  def _register_option(self, option, damping):
+    damping_func = naming.as_damping_func(damping)
+    self.register_cov_dt1()
+    self._options.setdefault(
+        (option, naming.graph_func_to_id(damping_func)), damping_func)
+
+  def register_option1quants(self, damping_func=None, *, damping=None):
+    """Announces that C0^-1/2 U and psi will be wanted.
+
+    Args:
+      damping_func: As in register_matpower.
+      damping: The same by its older name.
+    """
+    self._register_option(1, dense.either(damping_func, damping))
+
+  def register_option2quants(self, damping_func=None, *, damping=None):
+    """Announces that P, K and mu will be wanted.
+
+    Args:
+      damping_func: As in register_matpower.
+      damping: The same by its older name.
+    """
+    self._register_option(2, dense.either(damping_func, damping))
+
+  def instantiate_inv_variables(self):  # noqa: D102
+    super().instantiate_inv_variables()
+    size = self._cov_shape[0]
+    with tf.variable_scope(self._var_scope):
+      for option, damping_id in self._options:
+        suffix = "_damp" + naming.list_to_string(damping_id)
+        self._quants[option, damping_id] = [
+            moving_average.make_variable(
+                name + suffix, rank * [size], self._dtype,
+                tf.zeros_initializer())
+            for name, rank in _OPTIONS[option][0]]
+
+  def make_inverse_update_ops(self):  # noqa: D102
+    ops = super().make_inverse_update_ops()
+    work = dense.Work(self)
+    for (option, damping_id), damping_func in self._options.items():
+      values = _OPTIONS[option][1](
+          self.get_eigendecomp(), self._cov_dt1, work.damping(damping_func))
+      ops += [tf.assign(variable, value).op for variable, value in zip(
+          self._quants[option, damping_id], values, strict=True)]
+    return ops
+
+  def _get_option(self, option, damping):
+    key = (option, naming.graph_func_to_id(naming.as_damping_func(damping)))
+    return [tf.convert_to_tensor(quant) for quant in self._quants[key]]
+
+  def get_option1quants(self, damping_func=None, *, damping=None):
+    """Returns C0^-1/2 U [n, n] and psi [n] of the last inverse update.
+
+    Args:
+      damping_func: As in register_matpower.
+      damping: The same by its older name.
+
+    Returns:
+      List of two tensors.
+    """
+    return self._get_option(1, dense.either(damping_func, damping))
+
+  def get_option2quants(self, damping_func=None, *, damping=None):
+    """Returns P [n, n], K [n, n] and mu [n] of the last inverse update.
+
+    Args:
+      damping_func: As in register_matpower.
+      damping: The same by its older name.
+
+    Returns:
+      List of three tensors.
+    """
+    return self._get_option(2, dense.either(damping_func, damping))

@@ -1,0 +1,63 @@
+"""LayerCollection: registration of the layers and losses of a model."""
+
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_DIAGONAL_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import APPROX_FULL_NAME
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_INDEP_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_SERIES_1_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_SERIES_2_NAME,
+)
+from kfac.python.ops.layer_collection.collection import LayerCollection
+from kfac.python.ops.layer_collection.collection import (
+  get_default_layer_collection,
+)
+from kfac.python.ops.layer_collection.collection import (
+  set_default_layer_collection,
+)
+from kfac.python.ops.layer_collection.layers import (
+  _CONV2D_APPROX_TO_BLOCK_TYPES,
+)
+from kfac.python.ops.layer_collection.layers import (
+  _CONV2D_MULTI_APPROX_TO_BLOCK_TYPES,
+)
+from kfac.python.ops.layer_collection.layers import (
+  _EMBEDDING_APPROX_TO_BLOCK_TYPES,
+)
+from kfac.python.ops.layer_collection.layers import (
+  _EMBEDDING_MULTI_APPROX_TO_BLOCK_TYPES,
+)
+from kfac.python.ops.layer_collection.layers import (
+  _FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES,
+)
+from kfac.python.ops.layer_collection.layers import (
+  _FULLY_CONNECTED_MULTI_APPROX_TO_BLOCK_TYPES,
+)
+from kfac.python.ops.layer_collection.layers import (
+  _GENERIC_APPROX_TO_BLOCK_TYPES,
+)
+from kfac.python.ops.layer_collection.layers import VARIABLE_SCOPE
+from kfac.python.ops.layer_collection.parameters import LayerParametersDict
+from kfac.python.ops.utils.containers import ensure_sequence
+
+__all__ = [
+    "APPROX_DIAGONAL_NAME",
+    "APPROX_FULL_NAME",
+    "APPROX_KRONECKER_INDEP_NAME",
+    "APPROX_KRONECKER_NAME",
+    "APPROX_KRONECKER_SERIES_1_NAME",
+    "APPROX_KRONECKER_SERIES_2_NAME",
+    "LayerCollection",
+    "LayerParametersDict",
+    "VARIABLE_SCOPE",
+    "get_default_layer_collection",
+    "set_default_layer_collection",
+]

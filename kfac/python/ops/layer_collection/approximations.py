@@ -1,0 +1,68 @@
+"""The approximation table: kind of layer -> approximation -> block.
+
+The first approximation of a kind is its default. A new one is a row here, and
+a row in the contract test of the blocks.
+"""
+
+import functools
+
+from kfac.python.ops import fisher_blocks as fb
+
+APPROX_KRONECKER_NAME = "kron"
+APPROX_DIAGONAL_NAME = "diagonal"
+APPROX_FULL_NAME = "full"
+APPROX_KRONECKER_INDEP_NAME = "kron_indep"
+APPROX_KRONECKER_SERIES_1_NAME = "kron_series_1"
+APPROX_KRONECKER_SERIES_2_NAME = "kron_series_2"
+
+APPROXIMATIONS = {
+    "generic": {
+        APPROX_DIAGONAL_NAME: fb.NaiveDiagonalFB,
+        APPROX_FULL_NAME: fb.FullFB,
+    },
+    "fully_connected": {
+        APPROX_KRONECKER_NAME: fb.FullyConnectedKFACBasicFB,
+        APPROX_DIAGONAL_NAME: fb.FullyConnectedDiagonalFB,
+    },
+    "conv2d": {
+        APPROX_KRONECKER_NAME: fb.ConvKFCBasicFB,
+        APPROX_DIAGONAL_NAME: fb.ConvDiagonalFB,
+    },
+    "convolution": {
+        APPROX_KRONECKER_NAME: fb.ConvKFCBasicFB,
+    },
+    "depthwise_conv2d": {
+        APPROX_DIAGONAL_NAME: fb.DepthwiseConvDiagonalFB,
+        APPROX_KRONECKER_NAME: fb.DepthwiseConvKFCBasicFB,
+    },
+    "embedding": {
+        APPROX_KRONECKER_NAME: fb.EmbeddingKFACFB,
+    },
+    "fully_connected_multi": {
+        APPROX_KRONECKER_INDEP_NAME: fb.FullyConnectedMultiIndepFB,
+        APPROX_KRONECKER_SERIES_1_NAME: functools.partial(
+            fb.FullyConnectedSeriesFB, option=fb.SeriesFBApproximation.option1),
+        APPROX_KRONECKER_SERIES_2_NAME: functools.partial(
+            fb.FullyConnectedSeriesFB, option=fb.SeriesFBApproximation.option2),
+    },
+    "conv2d_multi": {
+        APPROX_KRONECKER_INDEP_NAME: fb.ConvKFCBasicMultiIndepFB,
+    },
+    "embedding_multi": {
+        APPROX_KRONECKER_INDEP_NAME: fb.EmbeddingKFACMultiIndepFB,
+    },
+}
+
+DEFAULTS = {kind: next(iter(table)) for kind, table in APPROXIMATIONS.items()}
+
+
+def check_approximation(kind, approx):
+  """Raises ValueError if there is no such approximation of a kind of layer.
+
+  Args:
+    kind: Key of APPROXIMATIONS.
+    approx: Name of an approximation.
+  """
+  if approx not in APPROXIMATIONS[kind]:
+    raise ValueError("approx of {} must be one of {}, got {!r}.".format(
+        kind, sorted(APPROXIMATIONS[kind]), approx))

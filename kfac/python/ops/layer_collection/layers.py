@@ -1,0 +1,429 @@
+"""Registration of layers: each method checks, picks a block and adds a tower.
+
+`params` of a layer with a bias is the pair (weights, bias). `approx` is the
+name of an approximation; None means that of linked parameters, else the
+default. `reuse` is False for a new layer, True to add another tower to one,
+tf.AUTO_REUSE for either, or VARIABLE_SCOPE for what the current variable scope
+says. All methods raise ValueError if something does not fit, and KeyError if a
+tower is added to a layer that is not registered.
+"""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.layer_collection import approximations
+from kfac.python.ops.layer_collection import validation as check
+
+# Value of `reuse` that stands for what the current variable scope says.
+VARIABLE_SCOPE = "VARIABLE_SCOPE"
+
+_ANY_NUMBER_OF_USES = float("inf")
+
+# The same tables by the names that subclasses know; they are passed to
+# `_get_block_type`.
+_GENERIC_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS["generic"]
+_FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS[
+    "fully_connected"]
+_CONV2D_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS["conv2d"]
+_CONVOLUTION_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS[
+    "convolution"]
+_DEPTHWISE_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS[
+    "depthwise_conv2d"]
+_EMBEDDING_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS["embedding"]
+_FULLY_CONNECTED_MULTI_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS[
+    "fully_connected_multi"]
+_CONV2D_MULTI_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS[
+    "conv2d_multi"]
+_EMBEDDING_MULTI_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS[
+    "embedding_multi"]
+
+
+def resolve_reuse(reuse):
+  """Returns True, False or tf.AUTO_REUSE.
+
+  Args:
+    reuse: One of these, None for False, or VARIABLE_SCOPE.
+
+  Returns:
+    What it stands for.
+
+  Raises:
+    ValueError: If it is something else.
+  """
+  if isinstance(reuse, str) and reuse == VARIABLE_SCOPE:
+    reuse = tf.get_variable_scope().reuse
+  if reuse is None:
+    return False
+  if reuse not in (True, False, tf.AUTO_REUSE):
+    raise ValueError(
+        "reuse must be True, False, tf.AUTO_REUSE or VARIABLE_SCOPE, got {!r}."
+        .format(reuse))
+  return reuse
+
+
+class LayerRegistrations:
+  """The layer-registering half of LayerCollection."""
+
+  def register_block(self, layer_key, fisher_block, reuse=VARIABLE_SCOPE):
+    """Keeps a block for a layer, or finds the one there is.
+
+    Args:
+      layer_key: Variable, or tuple of variables: the layer's parameters.
+      fisher_block: FisherBlock.
+      reuse: See above.
+
+    Returns:
+      `fisher_block`, or the block of the same type already registered.
+
+    Raises:
+      ValueError: If the layer is registered already, in another way or
+        without reuse, or shares some of its variables with another.
+      KeyError: If `reuse` is True and the layer is not registered.
+    """
+    reuse = resolve_reuse(reuse)
+    if reuse and layer_key in self.fisher_blocks:
+      known = self.fisher_blocks[layer_key]
+      if type(known) is not type(fisher_block):
+        raise ValueError(
+            "approx of a reused layer must give the block registered first, "
+            "{}, got {}.".format(type(known).__name__,
+                                 type(fisher_block).__name__))
+      return known
+    if reuse is True:
+      raise KeyError(
+          "params must be registered before they are reused, got {}.".format(
+              layer_key))
+    if layer_key in self.fisher_blocks:
+      raise ValueError(
+          "params must be registered once unless reused, got {}.".format(
+              layer_key))
+    self.fisher_blocks[layer_key] = fisher_block
+    return fisher_block
+
+  def _register(self, params, block, reuse, num_uses, *tower):
+    """Adds a tower to a new block or to the one that is reused.
+
+    Nothing is kept if anything is wrong.
+
+    Args:
+      params: Key of the layer.
+      block: A new block.
+      reuse: See above.
+      num_uses: How often the graph of this tower uses the parameters.
+      *tower: Arguments of register_additional_tower.
+
+    Returns:
+      The block that the tower was added to.
+    """
+    block.register_additional_tower(*tower)
+    registered = self.register_block(params, block, reuse=reuse)
+    if registered is not block:
+      registered.register_additional_tower(*tower)
+    self._add_uses(params, num_uses)
+    return registered
+
+  def _get_block_type(self, params, approx, default, approx_to_type):
+    """Picks the block for some parameters.
+
+    Args:
+      params: Key of the layer.
+      approx: Name of an approximation, or None.
+      default: The one used if nothing else is said.
+      approx_to_type: Table from names to blocks.
+
+    Returns:
+      Class (or function that makes a block), and name of the approximation.
+    """
+    if approx is None:
+      approx = self._get_linked_approx(params) or default
+    if approx not in approx_to_type:
+      raise ValueError("approx must be one of {}, got {!r}.".format(
+          sorted(approx_to_type), approx))
+    return approx_to_type[approx], approx
+
+  def _check_layer(self, params, weights_ranks, inputs, outputs,
+                   input_dtype=None):
+    """Checks graph and dtype of a layer, and the shape of its parameters.
+
+    Args:
+      params: Weights, or pair of weights and bias.
+      weights_ranks: Ranks that the weights may have.
+      inputs: Tensor, or list over uses.
+      outputs: The same.
+      input_dtype: What the inputs are if not of the dtype of the weights.
+
+    Returns:
+      The weights' shape, a list of ints.
+    """
+    for name, value in (("params", params), ("inputs", inputs),
+                        ("outputs", outputs)):
+      check.check_graph(self._graph, name, value)
+    weights, *bias = params if isinstance(params, (list, tuple)) else [params]
+    if len(bias) > 1:
+      raise ValueError("params must be weights or (weights, bias), got {} of "
+                       "them.".format(1 + len(bias)))
+    check.check_rank("params", weights, weights_ranks)
+    check.check_dtype("params", weights, "floating")
+    dtype = weights.dtype.base_dtype
+    check.check_dtype("inputs", inputs, input_dtype or dtype)
+    check.check_dtype("outputs", outputs, dtype)
+    check.check_same_cases(inputs, outputs)
+    if bias:
+      check.check_shape("bias", bias, [weights.shape.as_list()[-1]])
+    return weights.shape.as_list()
+
+  def register_generic(self, params, batch_size, approx=None,
+                       reuse=VARIABLE_SCOPE):
+    """Registers parameters whose use is not known, or not supported.
+
+    Args:
+      params: Variable, or tuple of variables.
+      batch_size: Number of cases of this tower, int or scalar tensor.
+      approx: "diagonal" (default) or "full".
+      reuse: See above.
+    """
+    check.check_graph(self._graph, "params", params)
+    check.check_dtype("params", params, "floating")
+    batch_size = tf.compat.dimension_value(batch_size)
+    check.check_batch_size(batch_size)
+    block_type, _ = self._get_block_type(
+        params, approx, self.default_generic_approximation,
+        _GENERIC_APPROX_TO_BLOCK_TYPES)
+    self._register(params, block_type(self, params), reuse,
+                   _ANY_NUMBER_OF_USES, batch_size)
+
+  def register_fully_connected(self, params, inputs, outputs, approx=None,
+                               reuse=VARIABLE_SCOPE):
+    """Registers a dense layer, outputs = inputs W + b.
+
+    Args:
+      params: W [in, out], or (W, b) with b [out].
+      inputs: Tensor [batch, in].
+      outputs: Tensor [batch, out], before any nonlinearity.
+      approx: "kron" (default) or "diagonal".
+      reuse: See above.
+    """
+    self._check_dense(params, inputs, outputs)
+    block_type, _ = self._get_block_type(
+        params, approx, self.default_fully_connected_approximation,
+        _FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES)
+    self._register(params, block_type(self, has_bias=_has_bias(params)), reuse,
+                   1, inputs, outputs)
+
+  def _check_dense(self, params, inputs, outputs):
+    num_in, num_out = self._check_layer(params, [2], inputs, outputs)
+    check.check_shape("inputs", inputs, [None, num_in])
+    check.check_shape("outputs", outputs, [None, num_out])
+
+  def register_fully_connected_multi(self, params, inputs, outputs,
+                                     num_uses=None, approx=None,
+                                     reuse=VARIABLE_SCOPE):
+    """Registers a dense layer that is used several times, e.g. over time.
+
+    Args:
+      params: W [in, out], or (W, b) with b [out].
+      inputs: List over uses of tensors [batch, in]; or one tensor
+        [uses * batch, in], all of the first use before all of the second.
+      outputs: The same, [.., out].
+      num_uses: Number of uses, needed with one tensor.
+      approx: "kron_indep" (default), "kron_series_1" or "kron_series_2".
+      reuse: See above.
+    """
+    self._check_dense(params, inputs, outputs)
+    block_type, _ = self._get_block_type(
+        params, approx, self.default_fully_connected_multi_approximation,
+        _FULLY_CONNECTED_MULTI_APPROX_TO_BLOCK_TYPES)
+    block = block_type(self, has_bias=_has_bias(params), num_uses=num_uses)
+    self._register(params, block, reuse, _graph_uses(inputs), inputs, outputs)
+
+  def register_conv2d(self, params, strides, padding, inputs, outputs,
+                      data_format=None, dilations=None, approx=None,
+                      reuse=VARIABLE_SCOPE):
+    """Registers a two-dimensional convolution.
+
+    Args:
+      params: Filter [h, w, in_channels, out_channels], or (filter, bias).
+      strides: Four ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      inputs: Tensor [batch, h, w, in_channels].
+      outputs: Tensor [batch, h, w, out_channels], before any nonlinearity.
+      data_format: "NHWC" or None.
+      dilations: Four ints, the first and last of them 1; or None.
+      approx: "kron" (default) or "diagonal".
+      reuse: See above.
+    """
+    self._check_conv(params, inputs, outputs, padding, strides, dilations,
+                     outer=True)
+    block_type, approx = self._get_block_type(
+        params, approx, self.default_conv2d_approximation,
+        _CONV2D_APPROX_TO_BLOCK_TYPES)
+    kwargs = dict(strides=strides, padding=padding, data_format=data_format)
+    if approx == approximations.APPROX_KRONECKER_NAME:
+      kwargs.update(dilation_rate=dilations,
+                    extract_patches_fn="extract_image_patches")
+    else:
+      kwargs.update(dilations=dilations)
+    self._register(params, block_type(self, params, **kwargs), reuse, 1,
+                   inputs, outputs)
+
+  def _check_conv(self, params, inputs, outputs, padding, strides, rates,
+                  outer=False, depthwise=False):
+    """Checks a convolution.
+
+    Args:
+      params: Filter, or (filter, bias).
+      inputs: Tensor, or list over uses.
+      outputs: The same.
+      padding: "SAME" or "VALID".
+      strides: Ints or None.
+      rates: Ints or None.
+      outer: Whether strides and rates include batch and channels.
+      depthwise: Whether the filter's last size is a channel multiplier.
+    """
+    ranks = [4] if outer or depthwise else [3, 4, 5]
+    shape = self._check_layer(params, ranks, inputs, outputs)
+    *filter_sizes, in_channels, out_channels = shape
+    num_dims = len(filter_sizes)
+    for name, values in (("strides", strides), ("dilation", rates)):
+      check.check_strides(name, values, num_dims + 2 * outer, outer)
+    if depthwise:
+      out_channels *= in_channels
+    unknown = (num_dims + 1) * [None]
+    check.check_shape("inputs", inputs, unknown + [in_channels])
+    check.check_shape("outputs", outputs, unknown + [out_channels])
+    check.check_convolution(
+        inputs, outputs, filter_sizes, padding,
+        *[num_dims * [1] if values is None
+          else list(values)[outer:num_dims + outer]
+          for values in (strides, rates)])
+
+  def register_convolution(self, params, inputs, outputs, padding,
+                           strides=None, dilation_rate=None, data_format=None,
+                           approx=None, reuse=VARIABLE_SCOPE):
+    """Registers a convolution in one, two or three spatial dimensions.
+
+    Args:
+      params: Filter [spatial..., in_channels, out_channels], or (filter,
+        bias).
+      inputs: Tensor [batch, spatial..., in_channels].
+      outputs: Tensor [batch, spatial..., out_channels], before any
+        nonlinearity.
+      padding: "SAME" or "VALID".
+      strides: Ints, one for each spatial dimension; None means 1.
+      dilation_rate: The same.
+      data_format: One with the channels last, or None.
+      approx: "kron" (default).
+      reuse: See above.
+    """
+    self._check_conv(params, inputs, outputs, padding, strides, dilation_rate)
+    block_type, _ = self._get_block_type(
+        params, approx, approximations.DEFAULTS["convolution"],
+        _CONVOLUTION_APPROX_TO_BLOCK_TYPES)
+    block = block_type(
+        self, params, padding=padding, strides=strides,
+        dilation_rate=dilation_rate, data_format=data_format,
+        extract_patches_fn="extract_convolution_patches")
+    self._register(params, block, reuse, 1, inputs, outputs)
+
+  def register_depthwise_conv2d(self, params, inputs, outputs, strides,
+                                padding, rate=None, data_format=None,
+                                approx=None, reuse=VARIABLE_SCOPE):
+    """Registers a depthwise convolution, without a bias.
+
+    Args:
+      params: Filter [h, w, in_channels, multiplier].
+      inputs: Tensor [batch, h, w, in_channels].
+      outputs: Tensor [batch, h, w, in_channels * multiplier].
+      strides: Four ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      rate: Two ints, or None.
+      data_format: "NHWC" or None.
+      approx: "diagonal" (default) or "kron".
+      reuse: See above.
+    """
+    check.check_strides("strides", strides, 4, outer_ones=True)
+    if not _has_bias(params):
+      self._check_conv(params, inputs, outputs, padding, strides[1:-1], rate,
+                       depthwise=True)
+    block_type, _ = self._get_block_type(
+        params, approx, approximations.DEFAULTS["depthwise_conv2d"],
+        _DEPTHWISE_APPROX_TO_BLOCK_TYPES)
+    block = block_type(self, params, strides, padding, rate=rate,
+                       data_format=data_format)
+    self._register(params, block, reuse, 1, inputs, outputs)
+
+  def register_separable_conv2d(self, depthwise_params, pointwise_params,
+                                inputs, depthwise_outputs, pointwise_outputs,
+                                strides, padding, rate=None, data_format=None,
+                                approx=None, reuse=VARIABLE_SCOPE):
+    """Registers a depthwise convolution and the 1x1 convolution after it.
+
+    Args:
+      depthwise_params: Filter [h, w, in_channels, multiplier].
+      pointwise_params: Filter [1, 1, in_channels * multiplier, out_channels],
+        or (filter, bias).
+      inputs: Tensor [batch, h, w, in_channels].
+      depthwise_outputs: Tensor [batch, h, w, in_channels * multiplier].
+      pointwise_outputs: Tensor [batch, h, w, out_channels], before any
+        nonlinearity.
+      strides: Four ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      rate: Two ints, or None.
+      data_format: "NHWC" or None.
+      approx: Of the 1x1 part: "kron" (default) or "diagonal".
+      reuse: See above.
+    """
+    # Both are checked before the first is kept.
+    ones = [1, 1, 1, 1]
+    self._check_conv(pointwise_params, depthwise_outputs, pointwise_outputs,
+                     "VALID", ones, None, outer=True)
+    block_type, approx = self._get_block_type(
+        pointwise_params, approx, self.default_conv2d_approximation,
+        _CONV2D_APPROX_TO_BLOCK_TYPES)
+    kwargs = dict(strides=ones, padding="VALID", data_format=data_format)
+    if approx == approximations.APPROX_KRONECKER_NAME:
+      kwargs.update(extract_patches_fn="extract_pointwise_conv2d_patches")
+    pointwise = block_type(self, pointwise_params, **kwargs)
+    self.register_depthwise_conv2d(
+        depthwise_params, inputs, depthwise_outputs, strides, padding,
+        rate=rate, data_format=data_format, reuse=reuse)
+    self._register(pointwise_params, pointwise, reuse, 1, depthwise_outputs,
+                   pointwise_outputs)
+
+  def register_conv2d_multi(self, params, strides, padding, inputs, outputs,
+                            num_uses=None, data_format=None, dilations=None,
+                            approx=None, reuse=VARIABLE_SCOPE):
+    """Registers a two-dimensional convolution that is used several times.
+
+    Args:
+      params: Filter [h, w, in_channels, out_channels], or (filter, bias).
+      strides: Four ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      inputs: List over uses of tensors [batch, h, w, in_channels]; or one
+        tensor [uses * batch, ..], all of the first use before all of the
+        second.
+      outputs: The same, [.., out_channels].
+      num_uses: Number of uses, needed with one tensor.
+      data_format: "NHWC" or None.
+      dilations: Four ints, the first and last of them 1; or None.
+      approx: "kron_indep" (default).
+      reuse: See above.
+    """
+    self._check_conv(params, inputs, outputs, padding, strides, dilations,
+                     outer=True)
+    block_type, _ = self._get_block_type(
+        params, approx, self.default_conv2d_multi_approximation,
+        _CONV2D_MULTI_APPROX_TO_BLOCK_TYPES)
+    block = block_type(
+        self, params, padding=padding, strides=strides,
+        dilation_rate=dilations, data_format=data_format,
+        extract_patches_fn="extract_image_patches", num_uses=num_uses)
+    self._register(params, block, reuse, _graph_uses(inputs), inputs, outputs)
+
+
+def _has_bias(params):
+  return isinstance(params, (list, tuple))
+
+
+def _graph_uses(inputs):
+  """How often one tower's graph uses a layer: one tensor is one use."""
+  return len(inputs) if isinstance(inputs, (list, tuple)) else 1

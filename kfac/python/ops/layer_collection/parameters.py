@@ -1,0 +1,58 @@
+"""LayerParametersDict: which variables belong to which layer."""
+
+import collections
+
+
+class LayerParametersDict(collections.OrderedDict):
+  """An ordered dict whose keys are variables, or tuples of variables.
+
+  No variable is in two keys. A list as a key means the tuple.
+  """
+
+  def __init__(self, *args, **kwargs):
+    """Makes the dict from what OrderedDict takes."""
+    self._key_of = {}
+    super().__init__(*args, **kwargs)
+
+  def __setitem__(self, key, value):
+    """Sets a value.
+
+    Raises:
+      ValueError: If one of the variables is part of another key.
+    """
+    key = _canonical(key)
+    for variable in _variables(key):
+      other = self._key_of.get(variable, key)
+      if other != key:
+        raise ValueError(
+            "params must not share variables with other layers: {} is part of "
+            "{}, got {}.".format(variable.name, _names(other), _names(key)))
+    self._key_of.update((variable, key) for variable in _variables(key))
+    super().__setitem__(key, value)
+
+  def __delitem__(self, key):
+    """Removes a key and frees its variables."""
+    key = _canonical(key)
+    super().__delitem__(key)
+    for variable in _variables(key):
+      del self._key_of[variable]
+
+  def __getitem__(self, key):
+    """Returns the value of a variable, tuple or list."""
+    return super().__getitem__(_canonical(key))
+
+  def __contains__(self, key):
+    """Whether exactly this key is there."""
+    return super().__contains__(_canonical(key))
+
+
+def _canonical(key):
+  return tuple(key) if isinstance(key, (list, tuple)) else key
+
+
+def _variables(key):
+  return key if isinstance(key, tuple) else (key,)
+
+
+def _names(key):
+  return [getattr(variable, "name", variable) for variable in _variables(key)]

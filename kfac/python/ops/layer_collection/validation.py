@@ -1,0 +1,177 @@
+"""Checks of what is registered, with one line for each thing wrong."""
+
+import math
+
+import tensorflow.compat.v1 as tf
+
+
+def check_graph(graph, name, tensor):
+  """Raises ValueError unless a tensor or variable belongs to a graph.
+
+  Args:
+    graph: The graph of the layer collection.
+    name: Name of the argument.
+    tensor: Its value, or a (nested) list of such.
+  """
+  if isinstance(tensor, (list, tuple)):
+    for item in tensor:
+      check_graph(graph, name, item)
+    return
+  if not hasattr(tensor, "dtype") or not hasattr(tensor, "shape"):
+    raise ValueError("{} must be a tensor or variable, got {!r}.".format(
+        name, tensor))
+  # An eager tensor has no graph, and says so with AttributeError.
+  if getattr(tensor, "graph", None) is None:
+    raise ValueError("{} must be a graph tensor, got the eager {!r}.".format(
+        name, type(tensor).__name__))
+  if tensor.graph is not graph:
+    raise ValueError(
+        "{} must belong to the graph of the layer collection, got {} of "
+        "another graph.".format(name, tensor.name))
+
+
+def check_shape(name, tensor, shape):
+  """Raises ValueError if a tensor, or one of a list, cannot have a shape.
+
+  Args:
+    name: Name of the argument.
+    tensor: Tensor or variable, or a list of these.
+    shape: List of ints and None.
+  """
+  for item in tensor if isinstance(tensor, (list, tuple)) else [tensor]:
+    if item.shape.rank is None or not item.shape.is_compatible_with(shape):
+      raise ValueError("{} must have shape {}, got {}.".format(
+          name, _text(shape), _text(item.shape.as_list())
+          if item.shape.rank is not None else "an unknown one"))
+
+
+def check_rank(name, tensor, ranks):
+  """Raises ValueError if a tensor, or one of a list, has another rank.
+
+  Args:
+    name: Name of the argument.
+    tensor: Tensor or variable, or a list of these.
+    ranks: Ints.
+  """
+  for item in tensor if isinstance(tensor, (list, tuple)) else [tensor]:
+    if item.shape.rank not in ranks:
+      raise ValueError("{} must have rank {}, got shape {}.".format(
+          name, " or ".join(str(rank) for rank in ranks), item.shape))
+
+
+def check_dtype(name, tensor, dtype):
+  """Raises ValueError if a tensor, or one of a list, has another dtype.
+
+  Args:
+    name: Name of the argument.
+    tensor: Tensor or variable, or a list of these.
+    dtype: The dtype; or "integer" or "floating".
+  """
+  for item in tensor if isinstance(tensor, (list, tuple)) else [tensor]:
+    given = item.dtype.base_dtype
+    if dtype in ("integer", "floating"):
+      fits = getattr(given, "is_" + dtype)
+    else:
+      fits = given == dtype
+    if not fits:
+      raise ValueError("{} must have dtype {}, got {}.".format(
+          name, getattr(dtype, "name", dtype), given.name))
+
+
+def check_same_cases(inputs, outputs):
+  """Raises ValueError if inputs and outputs differ in batch size or uses.
+
+  Args:
+    inputs: Tensor, or list over uses of tensors.
+    outputs: The same.
+  """
+  lists = [isinstance(data, (list, tuple)) for data in (inputs, outputs)]
+  if all(lists):
+    if len(inputs) != len(outputs):
+      raise ValueError(
+          "outputs must have as many uses as inputs, got {} and {}.".format(
+              len(outputs), len(inputs)))
+    pairs = zip(inputs, outputs, strict=True)
+  else:
+    pairs = [] if any(lists) else [(inputs, outputs)]
+  for one, other in pairs:
+    if not one.shape[:1].is_compatible_with(other.shape[:1]):
+      raise ValueError(
+          "outputs must have the batch size of inputs, got {} and {}.".format(
+              other.shape, one.shape))
+
+
+def check_strides(name, values, length, outer_ones=False):
+  """Raises ValueError unless strides or rates are positive ints, or None.
+
+  Args:
+    name: Name of the argument.
+    values: List of ints, or None.
+    length: Its length.
+    outer_ones: Whether first and last (batch and channels) have to be 1.
+  """
+  if values is None:
+    return
+  if not isinstance(values, (list, tuple)) or len(values) != length or any(
+      not isinstance(v, int) or v < 1 for v in values):
+    raise ValueError("{} must be {} positive ints, got {!r}.".format(
+        name, length, values))
+  if outer_ones and (values[0] != 1 or values[-1] != 1):
+    raise ValueError(
+        "{} must be 1 for batch and channels, got {!r}.".format(name, values))
+
+
+def check_convolution(inputs, outputs, filter_sizes, padding, strides, rates):
+  """Raises ValueError if outputs cannot be those of a convolution.
+
+  Args:
+    inputs: Tensor [batch, spatial..., channels], or a list of these.
+    outputs: The same.
+    filter_sizes: Spatial sizes of the filter.
+    padding: "SAME" or "VALID".
+    strides: Ints, one for each spatial dimension.
+    rates: The same.
+  """
+  if not isinstance(padding, str) or padding.upper() not in ("SAME", "VALID"):
+    raise ValueError("padding must be 'SAME' or 'VALID', got {!r}.".format(
+        padding))
+  if isinstance(inputs, (list, tuple)) != isinstance(outputs, (list, tuple)):
+    return
+  if not isinstance(inputs, (list, tuple)):
+    inputs, outputs = [inputs], [outputs]
+  for one, other in zip(inputs, outputs, strict=True):
+    sizes = zip(one.shape.as_list()[1:-1], filter_sizes, strides, rates,
+                strict=True)
+    expected = [_output_size(padding.upper(), *size) for size in sizes]
+    found = other.shape[1:-1]
+    if not found.is_compatible_with(expected):
+      raise ValueError("outputs must have spatial sizes {}, got {}.".format(
+          _text(expected), _text(found.as_list())))
+
+
+def _output_size(padding, size, filter_size, stride, rate):
+  if size is None:
+    return None
+  if padding == "VALID":
+    size -= (filter_size - 1) * rate
+  return math.ceil(size / stride)
+
+
+def check_batch_size(batch_size):
+  """Raises ValueError unless it is a positive int or a scalar tensor.
+
+  Args:
+    batch_size: The value.
+  """
+  if isinstance(batch_size, tf.Tensor):
+    check_rank("batch_size", batch_size, [0])
+  elif (isinstance(batch_size, bool) or not hasattr(batch_size, "__index__")
+        or batch_size < 1):
+    raise ValueError(
+        "batch_size must be a positive int or a scalar tensor, got {!r}."
+        .format(batch_size))
+
+
+def _text(shape):
+  return "[{}]".format(", ".join("?" if size is None else str(size)
+                                 for size in shape))

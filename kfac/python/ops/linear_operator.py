@@ -1,0 +1,103 @@
+"""TensorFlow's linear operators M, which here also multiply from the right.
+
+They take IndexedSlices, the gradient of an embedding, where the product is as
+sparse: a dense M from the right, where each given row is multiplied on its
+own, and a diagonal M from the left, where each given row is scaled. Any other
+product of IndexedSlices raises NotImplementedError.
+"""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import sparse
+
+__all__ = [
+    "LinearOperatorDiag",
+    "LinearOperatorExtras",
+    "LinearOperatorFullMatrix",
+]
+
+
+class LinearOperatorExtras:
+  """What is added to an operator of tf.linalg; list it before that base."""
+
+  def matmul(self, x, adjoint=False, adjoint_arg=False, name="matmul"):
+    """Multiplies by the operator from the left.
+
+    Args:
+      x: Tensor [n, k], [k, n] with adjoint_arg; an operator; or IndexedSlices.
+      adjoint: Whether to multiply by M^H in place of M.
+      adjoint_arg: Whether to multiply x^H in place of x.
+      name: Name scope of the ops.
+
+    Returns:
+      M x [m, k], an operator if x is one, IndexedSlices if x is.
+
+    Raises:
+      NotImplementedError: If x is IndexedSlices and M is not diagonal or one
+        of the adjoints is asked for.
+    """
+    if not isinstance(x, tf.IndexedSlices):
+      return super().matmul(
+          x, adjoint=adjoint, adjoint_arg=adjoint_arg, name=name)
+    _check_no_adjoint(adjoint, adjoint_arg)
+    with tf.name_scope(name):
+      return self._matmul_slices(x)
+
+  def matmul_right(self, x, adjoint=False, adjoint_arg=False, name="matmul"):
+    """Multiplies by the operator from the right.
+
+    Args:
+      x: Tensor [k, m], [m, k] with adjoint_arg; or IndexedSlices.
+      adjoint: Whether to multiply by M^H in place of M.
+      adjoint_arg: Whether to multiply x^H in place of x.
+      name: Name scope of the ops.
+
+    Returns:
+      x M [k, n], IndexedSlices if x is.
+
+    Raises:
+      NotImplementedError: If x is IndexedSlices and M is not dense or one of
+        the adjoints is asked for.
+    """
+    with tf.name_scope(name):
+      if isinstance(x, tf.IndexedSlices):
+        _check_no_adjoint(adjoint, adjoint_arg)
+        return self._matmul_right_slices(x)
+      # x M = (M^H x^H)^H.
+      return tf.linalg.adjoint(self.matmul(
+          x, adjoint=not adjoint, adjoint_arg=not adjoint_arg))
+
+  def _matmul_slices(self, x):
+    """Returns M x of IndexedSlices x, if it is as sparse as x."""
+    raise NotImplementedError(
+        "matmul takes IndexedSlices only for a diagonal operator, got {}."
+        .format(type(self).__name__))
+
+  def _matmul_right_slices(self, x):
+    """Returns x M of IndexedSlices x, if it is as sparse as x."""
+    raise NotImplementedError(
+        "matmul_right takes IndexedSlices only for a dense operator, got {}."
+        .format(type(self).__name__))
+
+
+class LinearOperatorFullMatrix(
+    LinearOperatorExtras, tf.linalg.LinearOperatorFullMatrix):
+  """A dense matrix [m, n]."""
+
+  def _matmul_right_slices(self, x):
+    return sparse.matmul_sparse_dense(x, self.to_dense())
+
+
+class LinearOperatorDiag(LinearOperatorExtras, tf.linalg.LinearOperatorDiag):
+  """A diagonal matrix [n, n], given by its diagonal [n]."""
+
+  def _matmul_slices(self, x):
+    return sparse.matmul_diag_sparse(self.diag_part(), x)
+
+
+def _check_no_adjoint(adjoint, adjoint_arg):
+  """Raises NotImplementedError if one of them is true."""
+  if adjoint or adjoint_arg:
+    raise NotImplementedError(
+        "adjoint and adjoint_arg must be False for IndexedSlices, got {!r} "
+        "and {!r}.".format(adjoint, adjoint_arg))

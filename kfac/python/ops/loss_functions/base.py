@@ -1,0 +1,240 @@
+"""What every loss promises; derive from these classes to add a loss."""
+
+import abc
+
+import tensorflow.compat.v1 as tf
+
+
+def _constant(structure):
+  """Cuts targets or samples off from differentiation."""
+  return tf.nest.map_structure(tf.stop_gradient, structure)
+
+
+class LossFunction(abc.ABC):
+  """A loss over a batch, as a function of `inputs`, and its curvature.
+
+  H is the Hessian of the loss with respect to its inputs, one block per case,
+  and B a matrix with B B^T = H. Vectors in the space of the inputs have the
+  structure and shapes of `inputs`; vectors that B is applied to have the shape
+  `hessian_factor_inner_shape`.
+
+  A subclass defines `_evaluate(targets)`, the loss as a scalar tensor, and the
+  abstract members.
+  """
+
+  def __init__(self, targets=None):
+    """Keeps the targets.
+
+    Args:
+      targets: Tensors that the loss compares its inputs with, or None if it
+        will never be evaluated on them.
+    """
+    self._targets = targets
+
+  @property
+  def targets(self):
+    """The targets, or None."""
+    return self._targets
+
+  @property
+  @abc.abstractmethod
+  def inputs(self):
+    """The tensor, or the tuple of tensors, that the loss is a function of."""
+
+  @property
+  def input_minibatches(self):
+    """List of the inputs of each registered minibatch."""
+    return [self.inputs]
+
+  @property
+  def num_registered_minibatches(self):
+    """Number of minibatches that the inputs consist of."""
+    return len(self.input_minibatches)
+
+  def evaluate(self):
+    """Returns the loss on the targets, which count as constants.
+
+    Returns:
+      Scalar tensor, summed over the batch.
+
+    Raises:
+      ValueError: If there are no targets.
+    """
+    if self.targets is None:
+      raise ValueError("targets must be given to evaluate {}, got None.".format(
+          type(self).__name__))
+    return self._evaluate(_constant(self.targets))
+
+  def _evaluate(self, targets):
+    """Returns the loss on the given targets as a scalar tensor."""
+    del targets
+    raise NotImplementedError("{} must define _evaluate(targets).".format(
+        type(self).__name__))
+
+  @abc.abstractmethod
+  def multiply_hessian(self, vector):
+    """Returns H v, structured like `inputs` as v is."""
+
+  @abc.abstractmethod
+  def multiply_hessian_factor(self, vector):
+    """Returns B v, structured like `inputs`; v is in the inner space."""
+
+  @abc.abstractmethod
+  def multiply_hessian_factor_transpose(self, vector):
+    """Returns B^T v, in the inner space; v is structured like `inputs`."""
+
+  @abc.abstractmethod
+  def multiply_hessian_factor_replicated_one_hot(self, index):
+    """Returns column `index` (a tuple of one int) of B for every case."""
+
+  @property
+  @abc.abstractmethod
+  def hessian_factor_inner_shape(self):
+    """Int tensor, the shape of what B maps from, batch first."""
+
+  @property
+  @abc.abstractmethod
+  def hessian_factor_inner_static_shape(self):
+    """TensorShape, what is known of `hessian_factor_inner_shape`."""
+
+
+class NegativeLogProbLoss(LossFunction):
+  """The loss -log p(targets), p with parameters that are the inputs.
+
+  F is the Fisher information of p with respect to its parameters, which is the
+  expectation of the Hessian over targets drawn from p, and B here a matrix
+  with B B^T = F (Martens 2014, "New insights and perspectives on the natural
+  gradient method", sections 5 and 9).
+  """
+
+  def __init__(self, seed=None, *, targets=None):
+    """Keeps the seed and the targets.
+
+    Args:
+      seed: Int, the operation seed of samples; None takes a random one.
+      targets: See `LossFunction`.
+    """
+    super().__init__(targets=targets)
+    self._seed = seed
+
+  @property
+  def inputs(self):
+    """The parameters."""
+    return self.params
+
+  @property
+  @abc.abstractmethod
+  def params(self):
+    """The tensor, or the tuple of tensors, of parameters of p."""
+
+  @abc.abstractmethod
+  def multiply_fisher(self, vector):
+    """Returns F v, structured like `params` as v is."""
+
+  @abc.abstractmethod
+  def multiply_fisher_factor(self, vector):
+    """Returns B v, structured like `params`; v is in the inner space."""
+
+  @abc.abstractmethod
+  def multiply_fisher_factor_transpose(self, vector):
+    """Returns B^T v, in the inner space; v is structured like `params`."""
+
+  @abc.abstractmethod
+  def multiply_fisher_factor_replicated_one_hot(self, index):
+    """Returns column `index` (a tuple of one int) of B for every case."""
+
+  @property
+  @abc.abstractmethod
+  def fisher_factor_inner_shape(self):
+    """Int tensor, the shape of what B maps from, batch first."""
+
+  @property
+  @abc.abstractmethod
+  def fisher_factor_inner_static_shape(self):
+    """TensorShape, what is known of `fisher_factor_inner_shape`."""
+
+  @abc.abstractmethod
+  def sample(self, seed):
+    """Returns targets drawn from p, with the given operation seed."""
+
+  def evaluate_on_sample(self, seed=None):
+    """Returns the loss on targets drawn from p, which count as constants.
+
+    Args:
+      seed: Int, the operation seed; None takes the constructor's.
+
+    Returns:
+      Scalar tensor, summed over the batch.
+    """
+    if seed is None:
+      seed = self._seed
+    return self._evaluate(_constant(self.sample(seed)))
+
+
+class NaturalParamsNegativeLogProbLoss(NegativeLogProbLoss):
+  """A loss with natural parameters of an exponential family as inputs.
+
+  Then the Hessian does not depend on the targets and is the Fisher information
+  (Martens 2014, section 9.2).
+  """
+
+  def multiply_hessian(self, vector):
+    """Returns F v."""
+    return self.multiply_fisher(vector)
+
+  def multiply_hessian_factor(self, vector):
+    """Returns B v of the Fisher factor B."""
+    return self.multiply_fisher_factor(vector)
+
+  def multiply_hessian_factor_transpose(self, vector):
+    """Returns B^T v of the Fisher factor B."""
+    return self.multiply_fisher_factor_transpose(vector)
+
+  def multiply_hessian_factor_replicated_one_hot(self, index):
+    """Returns column `index` of the Fisher factor for every case."""
+    return self.multiply_fisher_factor_replicated_one_hot(index)
+
+  @property
+  def hessian_factor_inner_shape(self):
+    """The `fisher_factor_inner_shape`."""
+    return self.fisher_factor_inner_shape
+
+  @property
+  def hessian_factor_inner_static_shape(self):
+    """The `fisher_factor_inner_static_shape`."""
+    return self.fisher_factor_inner_static_shape
+
+
+class DistributionNegativeLogProbLoss(NegativeLogProbLoss):
+  """A loss whose p is an object with `log_prob(value)` and `sample(seed=)`."""
+
+  def __init__(self, seed=None, *, dist=None, targets=None):
+    """Keeps the distribution, the seed and the targets.
+
+    Args:
+      seed: See `NegativeLogProbLoss`.
+      dist: The distribution; None if the subclass defines `dist` itself.
+      targets: See `LossFunction`.
+    """
+    super().__init__(seed=seed, targets=targets)
+    self._dist = dist
+
+  @property
+  def dist(self):
+    """The distribution of the targets.
+
+    Raises:
+      NotImplementedError: If there is none.
+    """
+    if self._dist is None:
+      raise NotImplementedError(
+          "{} must define dist or pass it to the constructor.".format(
+              type(self).__name__))
+    return self._dist
+
+  def _evaluate(self, targets):
+    return -tf.reduce_sum(self.dist.log_prob(targets))
+
+  def sample(self, seed):
+    """Returns targets drawn from `dist`, with the operation seed."""
+    return self.dist.sample(seed=seed)

@@ -1,0 +1,128 @@
+"""Losses of one class out of many."""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.loss_functions import base
+from kfac.python.ops.loss_functions import checks
+from kfac.python.ops.loss_functions import distributions
+from kfac.python.ops.loss_functions import inner_space
+
+
+def _dot(left, right):
+  """Returns the inner products of rows, with a last axis of size 1."""
+  return tf.reduce_sum(left * right, axis=-1, keepdims=True)
+
+
+class CategoricalLogitsNegativeLogProbLoss(
+    inner_space.InnerSpaceLoss, base.NaturalParamsNegativeLogProbLoss):
+  """Softmax cross entropy with integer targets.
+
+  With p the probabilities of one case and q = sqrt(p), F = diag(p) - p p^T and
+  B = diag(q) - p q^T; B B^T = F because q^T q = 1.
+  """
+
+  _DISTRIBUTION = distributions.Categorical
+
+  def __init__(self, logits, targets=None, seed=None):
+    """Makes the loss.
+
+    Args:
+      logits: Float tensor [B, ..., K] of unnormalized log-probabilities, the
+        inputs.
+      targets: Classes, ints [B, ...], or None.
+      seed: Int, the operation seed of samples, or None.
+
+    Raises:
+      TypeError: If a dtype does not fit, or a tensor is eager.
+      ValueError: If a shape does not fit.
+    """
+    logits = checks.float_tensor("logits", logits, min_rank=2)
+    super().__init__(seed=seed, targets=self._checked_targets(targets, logits))
+    self._logits_minibatches = [logits]
+    self._set_logits(logits)
+
+  def _set_logits(self, logits):
+    """Makes what depends on the logits of all minibatches."""
+    self._logits = logits
+    self._dist = self._DISTRIBUTION(logits)
+    self._probs = self._dist.probs
+    self._sqrt_probs = tf.sqrt(self._probs)
+    self._set_inner_shape(tf.shape(logits), logits.shape)
+
+  def _checked_targets(self, targets, logits):
+    """Returns the targets as a tensor that fits the logits, or None."""
+    targets = checks.targets(
+        targets, logits.shape[:-1], hint=" (one-hot rows are for the class "
+        "OnehotCategoricalLogitsNegativeLogProbLoss)")
+    if targets is not None and not targets.dtype.is_integer:
+      raise TypeError("targets must be integers, got {}.".format(
+          targets.dtype.name))
+    return targets
+
+  def register_additional_minibatch(self, logits, targets=None):
+    """Appends cases: the loss is that of all minibatches in one batch.
+
+    Register all minibatches before the loss or its products are used.
+
+    Args:
+      logits: Like the constructor's, of any batch size.
+      targets: Like the constructor's, given if those were.
+
+    Raises:
+      TypeError: If a dtype does not fit, or a tensor is eager.
+      ValueError: If a shape does not fit, or only some minibatches have
+        targets.
+    """
+    logits = checks.float_tensor("logits", logits, min_rank=2)
+    first = self._logits_minibatches[0]
+    if logits.dtype != first.dtype:
+      raise TypeError("logits must be {} as before, got {}.".format(
+          first.dtype.name, logits.dtype.name))
+    if not logits.shape[1:].is_compatible_with(first.shape[1:]):
+      raise ValueError("logits must have shape {} behind the batch, got {}."
+                       .format(first.shape[1:], logits.shape[1:]))
+    targets = self._checked_targets(targets, logits)
+    if (targets is None) != (self._targets is None):
+      raise ValueError("targets must be given for all minibatches or none, "
+                       "got {} after {}.".format(targets, self._targets))
+    if targets is not None:
+      targets = tf.cast(targets, self._targets.dtype)
+      self._targets = tf.concat([self._targets, targets], axis=0)
+    self._logits_minibatches.append(logits)
+    self._set_logits(tf.concat([self._logits, logits], axis=0))
+
+  @property
+  def input_minibatches(self):
+    """List of the logits of each registered minibatch."""
+    return list(self._logits_minibatches)
+
+  @property
+  def params(self):
+    """The logits."""
+    return self._logits
+
+  def multiply_fisher(self, vector):
+    """Returns F v, shaped like v."""
+    return self._probs * (vector - _dot(self._probs, vector))
+
+  def multiply_fisher_factor(self, vector):
+    """Returns B v, shaped like v."""
+    return (self._sqrt_probs * vector -
+            self._probs * _dot(self._sqrt_probs, vector))
+
+  def multiply_fisher_factor_transpose(self, vector):
+    """Returns B^T v, shaped like v."""
+    return self._sqrt_probs * (vector - _dot(self._probs, vector))
+
+
+class OnehotCategoricalLogitsNegativeLogProbLoss(
+    CategoricalLogitsNegativeLogProbLoss):
+  """Softmax cross entropy with targets and samples as one-hot rows.
+
+  Targets are [B, ..., K], of any numeric type; rows may also be probabilities.
+  """
+
+  _DISTRIBUTION = distributions.OnehotCategorical
+
+  def _checked_targets(self, targets, logits):
+    return checks.targets(targets, logits.shape)

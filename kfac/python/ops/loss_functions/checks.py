@@ -1,0 +1,124 @@
+"""Checks of what a loss is made of, done when it is constructed."""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+
+def graph_tensor(name, value, dtype=None):
+  """Returns a tensor, variable or array as a tensor of the current graph.
+
+  Args:
+    name: Name of the argument, for the message.
+    value: Tensor, variable, array or number.
+    dtype: The floating point type to cast to, or None for the value's own.
+
+  Returns:
+    The tensor; a tensor of a graph is returned as it is.
+
+  Raises:
+    TypeError: If the value is an eager tensor, or no graph is being built.
+  """
+  # Of all tf.Tensors only eager ones have their numbers at hand.
+  is_eager = isinstance(value, tf.Tensor) and hasattr(value, "numpy")
+  if is_eager or tf.executing_eagerly():
+    raise TypeError(
+        "{} must be used while a tf.Graph is built, got {} in eager mode."
+        .format(name, type(value).__name__))
+  if dtype is None:
+    return tf.convert_to_tensor(value)
+  if tf.is_tensor(value):
+    return tf.cast(value, dtype)
+  # tf.cast would take a Python number through float32.
+  return tf.convert_to_tensor(np.asarray(value), dtype)
+
+
+def float_tensor(name, value, min_rank):
+  """Returns `value` as a floating point tensor of the current graph.
+
+  Args:
+    name: Name of the argument, for the message.
+    value: Tensor, variable or array.
+    min_rank: The least number of dimensions it must have.
+
+  Returns:
+    The tensor.
+
+  Raises:
+    TypeError: If the value is eager or not floating point.
+    ValueError: If the rank is known and too small.
+  """
+  tensor = graph_tensor(name, value)
+  if not tensor.dtype.is_floating:
+    raise TypeError("{} must be floating point, got {}.".format(
+        name, tensor.dtype.name))
+  if tensor.shape.rank is not None and tensor.shape.rank < min_rank:
+    raise ValueError("{} must have rank {} or more, got shape {}.".format(
+        name, min_rank, tensor.shape))
+  return tensor
+
+
+def targets(value, shape, hint=""):
+  """Returns targets as a tensor of the current graph, or None.
+
+  Args:
+    value: Tensor or array of any numeric type, or None for no targets.
+    shape: TensorShape that the targets must be compatible with.
+    hint: Text that ends the message about the shape.
+
+  Returns:
+    The tensor in its own dtype, or None.
+
+  Raises:
+    TypeError: If the value is eager or not numeric.
+    ValueError: If the shape cannot match.
+  """
+  if value is None:
+    return None
+  tensor = graph_tensor("targets", value)
+  if not (tensor.dtype.is_floating or tensor.dtype.is_integer or
+          tensor.dtype.is_bool):
+    raise TypeError("targets must be numbers, got {}.".format(
+        tensor.dtype.name))
+  if not tensor.shape.is_compatible_with(shape):
+    raise ValueError("targets must have shape {}, got {}{}.".format(
+        shape, tensor.shape, hint))
+  return tensor
+
+
+def positive(name, value):
+  """Raises ValueError if numbers known now are not all above zero."""
+  if not tf.is_tensor(value) and not np.all(np.asarray(value) > 0):
+    raise ValueError("{} must be positive, got {}.".format(
+        name, np.min(value)))
+
+
+def index_of_case(index, static_shape):
+  """Checks the place of one entry in one case of a batch.
+
+  Args:
+    index: Tuple or list of ints, one per dimension behind the batch.
+    static_shape: TensorShape of the whole batch.
+
+  Returns:
+    The index as a tuple of ints.
+
+  Raises:
+    TypeError: If the index is not a tuple or list of ints.
+    ValueError: If the rank is not known, the length is wrong or an entry is
+      out of range.
+  """
+  if not (isinstance(index, (tuple, list)) and
+          all(isinstance(i, (int, np.integer)) for i in index)):
+    raise TypeError("index must be a tuple of ints, got {!r}.".format(index))
+  if static_shape.rank is None:
+    raise ValueError("index needs inputs of known rank, got {!r}.".format(
+        index))
+  sizes = static_shape.as_list()[1:]
+  if len(index) != len(sizes):
+    raise ValueError("index must have length {}, got {!r}.".format(
+        len(sizes), index))
+  for i, size in zip(index, sizes, strict=True):
+    if i < 0 or (size is not None and i >= size):
+      raise ValueError("index must lie within {}, got {!r}.".format(
+          sizes, index))
+  return tuple(int(i) for i in index)

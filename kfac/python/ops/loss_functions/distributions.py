@@ -1,0 +1,133 @@
+"""The distributions of the losses: log-density and samples.
+
+The members are those that `tf.distributions` has. Values of any numeric type
+are cast, and densities include their constants. Formulas: Bishop 2006,
+"Pattern recognition and machine learning", appendix B.
+"""
+
+import math
+
+import tensorflow.compat.v1 as tf
+
+
+class Normal:
+  """Independent normals, log p(x) = -(x - m)^2 / (2 v) - log(2 pi v) / 2."""
+
+  def __init__(self, mean, var):
+    """Keeps the parameters.
+
+    Args:
+      mean: Float tensor.
+      var: Tensor > 0 of the same dtype that broadcasts to the mean's shape.
+    """
+    self.loc = mean
+    self.scale = tf.sqrt(var)
+    self._var = var
+
+  def log_prob(self, value):
+    """Returns the log-density of each entry, shaped like the mean."""
+    residual = tf.cast(value, self.loc.dtype) - self.loc
+    return -0.5 * (tf.square(residual) / self._var +
+                   tf.log(2. * math.pi * self._var))
+
+  def sample(self, seed=None):
+    """Returns a draw shaped like the mean, given an operation seed."""
+    noise = tf.random_normal(
+        tf.shape(self.loc), dtype=self.loc.dtype, seed=seed)
+    return self.loc + self.scale * noise
+
+  def mean(self):
+    """Returns the mean."""
+    return self.loc
+
+  def variance(self):
+    """Returns the variance."""
+    return self._var
+
+  def stddev(self):
+    """Returns the standard deviation."""
+    return self.scale
+
+
+class MultivariateNormalDiag(Normal):
+  """Normals with a diagonal covariance; one log-density per case."""
+
+  def log_prob(self, value):
+    """Returns the log-density of each case, without the last axis."""
+    return tf.reduce_sum(super().log_prob(value), axis=-1)
+
+
+class Categorical:
+  """One of K classes, log p(k) = logit_k - log sum_j exp(logit_j)."""
+
+  def __init__(self, logits):
+    """Keeps the parameters.
+
+    Args:
+      logits: Float tensor [..., K].
+    """
+    self.logits = logits
+    self.probs = tf.nn.softmax(logits)
+
+  def log_prob(self, value):
+    """Returns the log-probability [...] of classes, ints [...]."""
+    return -tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=tf.cast(value, tf.int64), logits=self.logits)
+
+  def sample(self, seed=None):
+    """Returns classes, int32 [...], given an operation seed."""
+    shape = tf.shape(self.logits)
+    rows = tf.reshape(self.logits, [-1, shape[-1]])
+    classes = tf.random.categorical(rows, 1, dtype=tf.int32, seed=seed)
+    classes = tf.reshape(classes, shape[:-1])
+    classes.set_shape(self.logits.shape[:-1])
+    return classes
+
+
+class OnehotCategorical(Categorical):
+  """The same with classes as one-hot rows."""
+
+  def log_prob(self, value):
+    """Returns the log-probability [...] of one-hot rows [..., K]."""
+    return -tf.nn.softmax_cross_entropy_with_logits_v2(
+        labels=tf.cast(value, self.logits.dtype), logits=self.logits)
+
+  def sample(self, seed=None):
+    """Returns one-hot rows, int32 [..., K], given an operation seed."""
+    rows = tf.one_hot(
+        super().sample(seed), tf.shape(self.logits)[-1], dtype=tf.int32)
+    rows.set_shape(self.logits.shape)
+    return rows
+
+
+class Bernoulli:
+  """Independent zeros and ones, log p(1) = -log(1 + exp(-logit))."""
+
+  def __init__(self, logits):
+    """Keeps the parameters.
+
+    Args:
+      logits: Float tensor.
+    """
+    self.logits = logits
+    self.probs = tf.sigmoid(logits)
+
+  def log_prob(self, value):
+    """Returns the log-probability of each entry."""
+    return -tf.nn.sigmoid_cross_entropy_with_logits(
+        labels=tf.cast(value, self.logits.dtype), logits=self.logits)
+
+  def sample(self, seed=None):
+    """Returns zeros and ones, int32, given an operation seed."""
+    uniform = tf.random_uniform(
+        tf.shape(self.logits), dtype=self.logits.dtype, seed=seed)
+    return tf.cast(uniform < self.probs, tf.int32)
+
+  def mean(self):
+    """Returns p."""
+    return self.probs
+
+  def variance(self):
+    """Returns p (1 - p)."""
+    # Not 1 - p, which is zero in floating point where p is nearly one.
+    return self.probs * tf.sigmoid(-self.logits)

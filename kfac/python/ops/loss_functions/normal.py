@@ -1,0 +1,175 @@
+"""Losses under normal distributions."""
+
+import math
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.loss_functions import base
+from kfac.python.ops.loss_functions import checks
+from kfac.python.ops.loss_functions import distributions
+from kfac.python.ops.loss_functions import inner_space
+
+
+class NormalMeanNegativeLogProbLoss(
+    inner_space.InnerSpaceLoss, base.NaturalParamsNegativeLogProbLoss):
+  """Squared error: targets are normal around the inputs, variance given.
+
+  F = I / var and B = I / sqrt(var).
+  """
+
+  def __init__(self, mean, var=0.5, targets=None, seed=None):
+    """Makes the loss.
+
+    Args:
+      mean: Float tensor [B, ...], the inputs.
+      var: Number or tensor > 0 that broadcasts to the mean's shape. At 0.5 the
+        loss is the sum of squared errors, up to a constant.
+      targets: Tensor or array shaped like the mean, or None.
+      seed: Int, the operation seed of samples, or None.
+
+    Raises:
+      TypeError: If the mean is not floating point, or a tensor is eager.
+      ValueError: If a shape does not fit, or a number given as `var` is not
+        positive.
+    """
+    mean = checks.float_tensor("mean", mean, min_rank=1)
+    super().__init__(
+        seed=seed, targets=checks.targets(targets, mean.shape))
+    self._mean = mean
+    self._var = self._checked_var(var)
+    self._std = tf.sqrt(self._var)
+    self._dist = distributions.Normal(mean, self._var)
+    self._set_inner_shape(tf.shape(mean), mean.shape)
+
+  def _checked_var(self, var):
+    """Returns `var` as a tensor of the mean's dtype."""
+    checks.positive("var", var)
+    var = checks.graph_tensor("var", var, self._mean.dtype)
+    shape = self._mean.shape
+    try:
+      fits = shape.is_compatible_with(
+          tf.broadcast_static_shape(shape, var.shape))
+    except ValueError:
+      fits = False
+    if not fits:
+      raise ValueError("var must broadcast to the mean's shape {}, got {}."
+                       .format(shape, var.shape))
+    return var
+
+  @property
+  def params(self):
+    """The mean."""
+    return self._mean
+
+  def multiply_fisher(self, vector):
+    """Returns F v, shaped like v."""
+    return vector / self._var
+
+  def multiply_fisher_factor(self, vector):
+    """Returns B v, shaped like v."""
+    return vector / self._std
+
+  def multiply_fisher_factor_transpose(self, vector):
+    """Returns B^T v, shaped like v."""
+    return self.multiply_fisher_factor(vector)  # B is diagonal.
+
+
+class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
+  """Targets are normal, with mean and variance as the inputs.
+
+  Vectors are pairs (mean part, variance part), each [B, n]. With v the
+  variance, F = diag(1 / v, 1 / (2 v^2)) and B = diag(v^-1/2, 1 / (sqrt(2) v));
+  the inner space [B, 2 n] holds the mean part first. The parameters are not
+  natural ones, so that the Hessian depends on the targets and need not be
+  positive: it has no factor and is not offered.
+  """
+
+  def __init__(self, mean, variance, targets=None, seed=None):
+    """Makes the loss.
+
+    Args:
+      mean: Float tensor [B, n].
+      variance: Tensor > 0 of the same shape and dtype.
+      targets: Tensor or array [B, n], or None.
+      seed: Int, the operation seed of samples, or None.
+
+    Raises:
+      AssertionError: If the mean or the variance does not have rank 2.
+      TypeError: If a dtype does not fit, or a tensor is eager.
+      ValueError: If a shape does not fit, or a variance given as numbers is
+        not positive.
+    """
+    checks.positive("variance", variance)
+    mean = checks.float_tensor("mean", mean, min_rank=0)
+    variance = checks.float_tensor("variance", variance, min_rank=0)
+    for name, tensor in (("mean", mean), ("variance", variance)):
+      if tensor.shape.rank != 2:
+        raise AssertionError("{} must have rank 2, got shape {}.".format(
+            name, tensor.shape))
+    if variance.dtype != mean.dtype:
+      raise TypeError("variance must have the mean's dtype {}, got {}.".format(
+          mean.dtype.name, variance.dtype.name))
+    if not variance.shape.is_compatible_with(mean.shape):
+      raise ValueError("variance must have the mean's shape {}, got {}.".format(
+          mean.shape, variance.shape))
+    super().__init__(seed=seed, targets=checks.targets(targets, mean.shape))
+    self._mean = mean
+    self._variance = variance
+    self._factor = (tf.rsqrt(variance), 1. / (math.sqrt(2.) * variance))
+    self._dist = distributions.MultivariateNormalDiag(mean, variance)
+    batch_size, size = mean.shape.as_list()
+    self._set_inner_shape(
+        tf.shape(mean) * [1, 2],
+        tf.TensorShape([batch_size, None if size is None else 2 * size]))
+
+  @property
+  def params(self):
+    """The pair (mean, variance)."""
+    return self._mean, self._variance
+
+  def _multiply_by_factor(self, mean_vec, variance_vec):
+    """Returns B, which is diagonal, times a vector given in its two parts."""
+    return mean_vec * self._factor[0], variance_vec * self._factor[1]
+
+  def multiply_fisher(self, vecs):
+    """Returns the pair F v of a pair v."""
+    return self._multiply_by_factor(*self._multiply_by_factor(*vecs))
+
+  def multiply_fisher_factor(self, vecs):
+    """Returns the pair B v of v [B, 2 n]."""
+    return self._multiply_by_factor(*tf.split(vecs, 2, axis=1))
+
+  def multiply_fisher_factor_transpose(self, vecs):
+    """Returns B^T v [B, 2 n] of a pair v."""
+    return tf.concat(self._multiply_by_factor(*vecs), axis=1)
+
+  def _no_hessian(self):
+    return NotImplementedError(
+        "{} has no Hessian products, use those with its Fisher.".format(
+            type(self).__name__))
+
+  def multiply_hessian(self, vector):
+    """Raises NotImplementedError."""
+    raise self._no_hessian()
+
+  def multiply_hessian_factor(self, vector):
+    """Raises NotImplementedError."""
+    raise self._no_hessian()
+
+  def multiply_hessian_factor_transpose(self, vector):
+    """Raises NotImplementedError."""
+    raise self._no_hessian()
+
+  def multiply_hessian_factor_replicated_one_hot(self, index):
+    """Raises NotImplementedError."""
+    raise self._no_hessian()
+
+  @property
+  def hessian_factor_inner_shape(self):
+    """Raises NotImplementedError."""
+    raise self._no_hessian()
+
+  @property
+  def hessian_factor_inner_static_shape(self):
+    """Raises NotImplementedError."""
+    raise self._no_hessian()

@@ -1,0 +1,58 @@
+"""A queue that hands out ops in a random order, without end."""
+
+import tensorflow.compat.v1 as tf
+
+__all__ = ["OpQueue"]
+
+
+class OpQueue:
+  """Ops in a random order: each once per round, each round shuffled anew.
+
+  It spreads expensive ops, such as the inverse updates of all factors, over
+  the steps of a program. The order is drawn by an op of the graph, so that
+  it goes on, and does not start again, from one session.run to the next.
+  """
+
+  def __init__(self, ops, seed=None):
+    """Adds the queue to the graph of the ops.
+
+    Args:
+      ops: Operations or tensors of one graph, told apart by name. One that
+        occurs twice still has one turn per round.
+      seed: Integer that fixes the order, or None.
+
+    Raises:
+      ValueError: If there are no ops, or two different ones of one name.
+    """
+    self._ops_by_name = {}
+    for op in ops:
+      if self._ops_by_name.setdefault(op.name, op) is not op:
+        raise ValueError(
+            "ops must have different names, got {!r} twice.".format(op.name))
+    if not self._ops_by_name:
+      raise ValueError("ops must hold at least one op, got none.")
+    with self.ops[0].graph.as_default(), tf.name_scope("op_queue"):
+      self._next_name = _endless_shuffle(list(self._ops_by_name), seed)
+
+  @property
+  def ops(self):
+    """List of the ops, in the order in which they were given."""
+    return list(self._ops_by_name.values())
+
+  def next_op(self, sess):
+    """Draws the op whose turn it is, without running it.
+
+    Args:
+      sess: Session of the ops' graph; it is run once.
+
+    Returns:
+      One of `ops`.
+    """
+    return self._ops_by_name[tf.compat.as_str(sess.run(self._next_name))]
+
+
+def _endless_shuffle(names, seed):
+  """Returns a string tensor that is another of the names in every run."""
+  dataset = tf.data.Dataset.from_tensor_slices(names)
+  dataset = dataset.shuffle(len(names), seed=seed).repeat()
+  return tf.data.make_one_shot_iterator(dataset).get_next()

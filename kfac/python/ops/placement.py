@@ -1,0 +1,80 @@
+"""Placement: on which devices covariances and inverses are computed."""
+
+import itertools
+
+import tensorflow.compat.v1 as tf
+
+
+def check_devices(name, devices):
+  """Raises ValueError unless devices are a list of names, or None.
+
+  Args:
+    name: Name of the argument.
+    devices: Its value.
+
+  Returns:
+    `devices`.
+  """
+  if devices is not None and (isinstance(devices, str) or not list(devices)):
+    raise ValueError(
+        "{} must be a list of device names or None, got {!r}.".format(
+            name, devices))
+  return devices
+
+
+class RoundRobinPlacementMixin:
+  """Mixin of estimators that deals devices out to factors in turn.
+
+  Factor i gets cov_devices[i mod n] for its covariance and the update of that
+  one, and inv_devices[i mod n] for the update of its inverses; the variables
+  of these go where the caller's device scope says.
+  """
+
+  def __init__(self, cov_devices=None, inv_devices=None, **kwargs):
+    """Starts an estimator.
+
+    Args:
+      cov_devices: List of device names, or None to leave it to TensorFlow.
+      inv_devices: The same.
+      **kwargs: Arguments of the estimator.
+
+    Raises:
+      ValueError: If a list of devices is empty or none.
+    """
+    self._cov_devices = check_devices("cov_devices", cov_devices)
+    self._inv_devices = check_devices("inv_devices", inv_devices)
+    super().__init__(**kwargs)
+
+  def make_vars_and_create_op_thunks(self, scope=None):
+    """Makes all variables and returns thunks of the update ops.
+
+    Args:
+      scope: Variable scope; the estimator's name if None.
+
+    Returns:
+      List of functions that make the covariance update op of each factor, and
+      of functions that make its inverse update op.
+    """
+    (cov_variable_thunks, cov_update_thunks, inv_variable_thunks,
+     inv_update_thunks) = self.create_ops_and_vars_thunks(scope=scope)
+    for thunk in _placed(cov_variable_thunks, self._cov_devices):
+      thunk()
+    for thunk in inv_variable_thunks:
+      thunk()
+    return (_placed(cov_update_thunks, self._cov_devices),
+            _placed(inv_update_thunks, self._inv_devices))
+
+
+def _placed(thunks, devices):
+  """Returns the thunks, each under its device."""
+  if devices is None:
+    return list(thunks)
+
+  def place(thunk, device):
+    def placed():
+      with tf.device(device):
+        return thunk()
+    return placed
+
+  return [place(*pair) for pair in zip(
+      thunks, itertools.cycle(devices), strict=False)]

@@ -1,0 +1,85 @@
+"""Pure maths and graph helpers that hold no K-FAC state."""
+
+from kfac.python.ops.utils import constants
+from kfac.python.ops.utils.containers import PartitionedTensor  # noqa: F401
+from kfac.python.ops.utils.containers import SequenceDict
+from kfac.python.ops.utils.containers import ensure_sequence
+from kfac.python.ops.utils.containers import setdefault
+from kfac.python.ops.utils.graph import SubGraph
+from kfac.python.ops.utils.graph import fwd_gradients
+from kfac.python.ops.utils.graph import generate_random_signs
+from kfac.python.ops.utils.patches import extract_convolution_patches
+from kfac.python.ops.utils.patches import extract_pointwise_conv2d_patches
+from kfac.python.ops.utils.patches import is_data_format_channel_last
+from kfac.python.ops.utils.posdef import cholesky  # noqa: F401
+from kfac.python.ops.utils.posdef import compute_pi
+from kfac.python.ops.utils.posdef import posdef_eig  # noqa: F401
+from kfac.python.ops.utils.posdef import posdef_eig_functions
+from kfac.python.ops.utils.posdef import posdef_eig_self_adjoint  # noqa: F401
+from kfac.python.ops.utils.posdef import posdef_eig_svd  # noqa: F401
+from kfac.python.ops.utils.posdef import posdef_inv
+from kfac.python.ops.utils.posdef import posdef_inv_cholesky
+from kfac.python.ops.utils.posdef import posdef_inv_eig  # noqa: F401
+from kfac.python.ops.utils.posdef import posdef_inv_funcs
+from kfac.python.ops.utils.posdef import posdef_inv_functions
+from kfac.python.ops.utils.posdef import posdef_inv_matrix_inverse
+from kfac.python.ops.utils.replicas import cross_replica_mean  # noqa: F401
+from kfac.python.ops.utils.replicas import on_tpu  # noqa: F401
+from kfac.python.ops.utils.reshaping import column_to_tensors
+from kfac.python.ops.utils.reshaping import kronecker_product
+from kfac.python.ops.utils.reshaping import layer_params_to_mat2d
+from kfac.python.ops.utils.reshaping import mat2d_to_layer_params
+from kfac.python.ops.utils.reshaping import tensors_to_column
+from kfac.python.ops.utils.scheduling import batch_execute
+from kfac.python.ops.utils.sparse import matmul_diag_sparse
+from kfac.python.ops.utils.sparse import matmul_sparse_dense
+
+__all__ = [
+    "SequenceDict",
+    "SubGraph",
+    "batch_execute",
+    "column_to_tensors",
+    "compute_pi",
+    "ensure_sequence",
+    "extract_convolution_patches",
+    "extract_pointwise_conv2d_patches",
+    "fwd_gradients",
+    "generate_random_signs",
+    "is_data_format_channel_last",
+    "kronecker_product",
+    "layer_params_to_mat2d",
+    "mat2d_to_layer_params",
+    "matmul_diag_sparse",
+    "matmul_sparse_dense",
+    "posdef_inv",
+    "posdef_inv_cholesky",
+    "posdef_inv_funcs",
+    "posdef_inv_matrix_inverse",
+    "set_global_constants",
+    "setdefault",
+    "tensors_to_column",
+]
+
+# How posdef_inv inverts: a key of posdef_inv_functions.
+POSDEF_INV_METHOD = "cholesky"
+
+# How posdef_eig decomposes: a key of posdef_eig_functions.
+POSDEF_EIG_METHOD = "self_adjoint"
+
+# The tables themselves, so that a method added to one is a choice at once.
+_CHOICES = {
+    "POSDEF_INV_METHOD": posdef_inv_functions,
+    "POSDEF_EIG_METHOD": posdef_eig_functions,
+}
+
+
+def set_global_constants(posdef_inv_method=None):
+  """Sets the constants of this module; None leaves one as it is.
+
+  Args:
+    posdef_inv_method: Key of `posdef_inv_functions`.
+
+  Raises:
+    ValueError: If the method is not in the table.
+  """
+  constants.write("utils", POSDEF_INV_METHOD=posdef_inv_method)

@@ -1,0 +1,45 @@
+"""Module constants: plain globals that users set and patch, read late.
+
+A package such as `fisher_factors` keeps its constants in its `__init__`. The
+files inside it read them here, when a graph is built, so that a constant
+patched after import counts and no file has to import its own package.
+"""
+
+import sys
+
+_ROOT = "kfac.python.ops."
+
+
+def read(module, name):
+  """Returns the present value of a module constant.
+
+  Args:
+    module: Name of a module below kfac.python.ops, e.g. "fisher_factors".
+    name: Name of the constant, e.g. "TOWER_STRATEGY".
+
+  Returns:
+    The value.
+
+  Raises:
+    ValueError: If the module names choices for it and the value is none.
+  """
+  owner = sys.modules[_ROOT + module]
+  value = getattr(owner, name)
+  check(module, name, value)
+  return value
+
+
+def check(module, name, value):
+  """Raises ValueError if `value` is not among the constant's choices."""
+  choices = getattr(sys.modules[_ROOT + module], "_CHOICES", {}).get(name)
+  if choices is not None and value not in choices:
+    raise ValueError("{}.{} must be one of {}, got {!r}.".format(
+        module, name, sorted(choices), value))
+
+
+def write(module, **values):
+  """Sets the constants whose value is not None, or none if one is wrong."""
+  given = {name: v for name, v in values.items() if v is not None}
+  for name, value in given.items():
+    check(module, name, value)
+  vars(sys.modules[_ROOT + module]).update(given)

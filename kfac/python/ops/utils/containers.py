@@ -1,0 +1,187 @@
+"""Containers: a dictionary of lists of keys, and a tensor kept in parts."""
+
+import tensorflow.compat.v1 as tf
+
+
+class SequenceDict:
+  """A dictionary that is read and written by one key or by a list of keys.
+
+  Only a list stands for several keys; a tuple is one key, as the parameters
+  of a layer with a bias are.
+  """
+
+  def __init__(self, iterable=None):
+    """Makes the dictionary.
+
+    Args:
+      iterable: (key, value) pairs or a mapping to begin with, or None.
+    """
+    self._dict = dict(iterable or {})
+
+  def __getitem__(self, key_or_keys):
+    """Returns the value of a key, or the list of values of a list of keys."""
+    if isinstance(key_or_keys, list):
+      return [self._dict[key] for key in key_or_keys]
+    return self._dict[key_or_keys]
+
+  def __setitem__(self, key_or_keys, val_or_vals):
+    """Sets the value of a key, or one value for each of a list of keys."""
+    if not isinstance(key_or_keys, list):
+      self._dict[key_or_keys] = val_or_vals
+      return
+    values = list(val_or_vals)
+    if len(values) != len(key_or_keys):
+      raise ValueError(
+          "val_or_vals must have one value for each of {} keys, got {}."
+          .format(len(key_or_keys), len(values)))
+    self._dict.update(zip(key_or_keys, values, strict=True))
+
+  def items(self):
+    """Returns the list of (key, value) pairs, in the order of insertion."""
+    return list(self._dict.items())
+
+
+def setdefault(dct, key, thunk):
+  """Returns dct[key], and makes and stores it first if it is missing.
+
+  Unlike dict.setdefault it makes the value only when there is none, so that
+  no op is added to the graph in vain.
+
+  Args:
+    dct: Dictionary.
+    key: Key.
+    thunk: Function without arguments that makes the value.
+
+  Returns:
+    The value, old or new.
+  """
+  if key not in dct:
+    dct[key] = thunk()
+  return dct[key]
+
+
+def ensure_sequence(obj):
+  """Returns obj if it is a tuple or list, else the tuple (obj,)."""
+  return obj if isinstance(obj, (tuple, list)) else (obj,)
+
+
+class PartitionedTensor:
+  """Parts of one tensor along axis 0, joined where a tensor is needed.
+
+  TensorFlow ops take it like a tensor, and each such use adds a concat to the
+  graph. Two of them are equal when they hold the same tensor objects in the
+  same order, so that factors made for the same parts can be shared.
+
+  Attributes:
+    tensors: List of the parts.
+  """
+
+  def __init__(self, tensors):
+    """Takes the parts.
+
+    Args:
+      tensors: Tensors of one dtype and of one shape except for axis 0.
+
+    Raises:
+      ValueError: If there are none, or if ranks, shapes or dtypes disagree.
+    """
+    self.tensors = list(tensors)
+    if not self.tensors:
+      raise ValueError("tensors must hold at least one tensor, got [].")
+    self._check_dtypes()
+    self._row_shape = self._common_row_shape()
+
+  def _check_dtypes(self):
+    """Raises ValueError if two parts differ in dtype."""
+    names = [tensor.dtype.base_dtype.name for tensor in self.tensors]
+    if len(set(names)) > 1:
+      raise ValueError(
+          "tensors must have one dtype, got {}.".format(names))
+
+  def _common_row_shape(self):
+    """Returns the shape without axis 0, or raises ValueError if none fits."""
+    shapes = [tensor.shape for tensor in self.tensors]
+    row_shape = tf.TensorShape(None)
+    for shape in shapes:
+      if shape.rank == 0 or not shape[1:].is_compatible_with(row_shape):
+        raise ValueError(
+            "tensors must have one shape except for axis 0, got {}.".format(
+                [str(shape) for shape in shapes]))
+      row_shape = row_shape.merge_with(shape[1:])
+    return row_shape
+
+  @property
+  def shape(self):
+    """TensorShape of the whole; axis 0 is None if a part's is unknown."""
+    lengths = [tf.compat.dimension_value(t.shape[0]) if t.shape.rank else None
+               for t in self.tensors]
+    rows = None if None in lengths else sum(lengths)
+    return tf.TensorShape([rows]).concatenate(self._row_shape)
+
+  def get_shape(self):
+    """Returns `shape`."""
+    return self.shape
+
+  @property
+  def dtype(self):
+    """The dtype that all parts have."""
+    return self.tensors[0].dtype.base_dtype
+
+  @property
+  def device(self):
+    """Device of the first part."""
+    return self.tensors[0].device
+
+  def __str__(self):
+    """Names the parts, and tells shape and dtype of the whole."""
+    return "PartitionedTensor({}, shape={}, dtype={})".format(
+        [tensor.name for tensor in self.tensors], self.shape, self.dtype.name)
+
+  __repr__ = __str__
+
+  def _identity(self):
+    """Returns what makes the parts these objects, without hashing them."""
+    return tuple(id(tensor) for tensor in self.tensors)
+
+  def __hash__(self):
+    """Hashes the identity of the parts."""
+    return hash(self._identity())
+
+  def __eq__(self, other):
+    """Tells whether the parts are the same objects."""
+    if not isinstance(other, PartitionedTensor):
+      return NotImplemented
+    return self._identity() == other._identity()
+
+  def __ne__(self, other):
+    """Tells whether the parts are other objects."""
+    return not self == other
+
+  def __getitem__(self, key):
+    """Returns a slice of the whole, as a tensor."""
+    return self.as_tensor()[key]
+
+  def as_tensor(self, dtype=None, name=None, as_ref=False):
+    """Joins the parts.
+
+    Args:
+      dtype: None, or the dtype that the parts have.
+      name: Name of the op, or None.
+      as_ref: False, as the joined parts are no variable.
+
+    Returns:
+      Tensor of the shape `shape`.
+
+    Raises:
+      ValueError: On another dtype, or if as_ref is true.
+    """
+    if dtype is not None and tf.as_dtype(dtype) != self.dtype:
+      raise ValueError("dtype must be None or {!r}, got {!r}.".format(
+          self.dtype.name, tf.as_dtype(dtype).name))
+    if as_ref:
+      raise ValueError("as_ref must be False, got {!r}.".format(as_ref))
+    return tf.concat(self.tensors, axis=0, name=name or "partitioned_tensor")
+
+
+tf.register_tensor_conversion_function(
+    PartitionedTensor, PartitionedTensor.as_tensor)

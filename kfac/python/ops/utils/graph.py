@@ -1,0 +1,199 @@
+"""What a tensor depends on, forward-mode gradients and random signs."""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import dataflow
+
+# Ops that hand a variable's value, or the resource that holds it, on as it is.
+_LOOKED_THROUGH = frozenset([
+    "Enter", "Exit", "Identity", "Merge", "NextIteration", "ReadVariableOp",
+    "RefEnter", "RefExit", "RefIdentity", "RefMerge", "RefNextIteration",
+    "RefSwitch", "Switch",
+])
+
+# Ops that ask a variable about something other than its value.
+_NO_USE = frozenset(
+    ["IsVariableInitialized", "VarIsInitializedOp", "VariableShape"])
+
+
+class SubGraph:
+  """The ops and tensors from which some outputs are computed.
+
+  It is taken when the object is made; ops that are added to the graph later,
+  such as those of gradients, are no part of it.
+  """
+
+  def __init__(self, outputs):
+    """Finds all ancestors of the outputs, in time linear in their number.
+
+    Args:
+      outputs: Tensor or (nested) list or tuple of tensors. They are members.
+
+    Raises:
+      ValueError: If there is none, if one is no tensor, or if they are from
+        several graphs.
+    """
+    outputs = tf.nest.flatten(outputs)
+    for output in outputs:
+      if not isinstance(output, tf.Tensor):
+        raise ValueError(
+            "outputs must be tensors, got {!r}.".format(output))
+    graphs = [output.graph for output in outputs]
+    if not graphs or any(graph is not graphs[0] for graph in graphs):
+      raise ValueError(
+          "outputs must be one or more tensors of the same graph, got "
+          "{!r}.".format(outputs))
+    self._graph = graphs[0]
+    self._members = _ancestors(outputs)
+    self._data_flow = dataflow.DataFlow(self._graph, outputs)
+
+  def is_member(self, node):
+    """Tells whether the outputs depend on a node, by data or control inputs.
+
+    Args:
+      node: Tensor, operation, or variable (then its operation is meant).
+
+    Returns:
+      bool.
+
+    Raises:
+      ValueError: If the node is something else.
+    """
+    if isinstance(node, tf.Tensor):
+      return (node.op, node.value_index) in self._members
+    if isinstance(node, tf.Operation):
+      return node in self._members
+    if _is_variable(node):
+      return node.op in self._members
+    raise ValueError(
+        "node must be a tensor, an operation or a variable, got {!r}.".format(
+            node))
+
+  def variable_uses(self, var):
+    """Counts the ops that compute with a variable's value.
+
+    Only ops from which data flows to the outputs count, since no gradient
+    passes through a control input. An op that takes the value twice counts
+    once. Reads, identities and the ops of control flow are looked through; so
+    are functions, and an op in a branch or in the body of a loop counts once,
+    however often it runs.
+
+    Args:
+      var: Variable. Of a partitioned variable, one of its slices.
+
+    Returns:
+      int.
+
+    Raises:
+      ValueError: If `var` is not a variable.
+    """
+    if not _is_variable(var):
+      raise ValueError("var must be a variable, got {!r}.".format(var))
+    if var.op.graph is not self._graph:
+      return 0
+    types = self._data_flow.consumer_types(var.op, _LOOKED_THROUGH)
+    return sum(op_type not in _NO_USE for op_type in types)
+
+  def filter_list(self, node_list):
+    """Returns the list of those nodes that are members, in their order.
+
+    Args:
+      node_list: Iterable of what `is_member` takes.
+
+    Raises:
+      ValueError: If a node is something else.
+    """
+    return [node for node in node_list if self.is_member(node)]
+
+
+def _ancestors(tensors):
+  """Returns the set of ops, and of (op, output index), above the tensors."""
+  members = set((tensor.op, tensor.value_index) for tensor in tensors)
+  stack = [tensor.op for tensor in tensors]
+  members.update(stack)
+  while stack:
+    op = stack.pop()
+    inputs = op.inputs
+    members.update((tensor.op, tensor.value_index) for tensor in inputs)
+    for parent in [x.op for x in inputs] + list(op.control_inputs):
+      if parent not in members:
+        members.add(parent)
+        stack.append(parent)
+  return members
+
+
+def _is_variable(value):
+  # The class of compat.v1 does not cover all resource variables.
+  return isinstance(value, (tf.Variable, tf.compat.v2.Variable))
+
+
+def fwd_gradients(ys, xs, grad_xs=None, stop_gradients=None,
+                  colocate_gradients_with_ops=True):
+  """Differentiates in forward mode: Jacobian times vector.
+
+  The backward pass J^T u is linear in u, and its own derivative by u, given
+  `grad_xs`, is J grad_xs.
+
+  Args:
+    ys: Tensor or list of tensors, to be differentiated.
+    xs: Tensor or variable, or list of them, to differentiate by.
+    grad_xs: Tangents, shaped like `xs`: tensors, IndexedSlices or None, which
+      means ones. None for all ones.
+    stop_gradients: Tensor or list of tensors through which not to
+      differentiate, or None.
+    colocate_gradients_with_ops: bool. As in tf.gradients.
+
+  Returns:
+    List of tensors, one for each of `ys` and of its shape. Zeros for those
+    that depend on none of `xs`.
+
+  Raises:
+    ValueError: If `grad_xs` has not the length of `xs`.
+    TypeError: If `ys` come out of a loop of control flow v1, of which
+      TensorFlow takes no second derivative.
+  """
+  ys = [tf.convert_to_tensor(y) for y in _as_list(ys)]
+  xs = _as_list(xs)
+  grad_xs = [None] * len(xs) if grad_xs is None else _as_list(grad_xs)
+  if len(grad_xs) != len(xs):
+    raise ValueError("grad_xs must have the length of xs, {}, got {}.".format(
+        len(xs), len(grad_xs)))
+  us = [tf.ones_like(y) for y in ys]  # Any value would do.
+  vjps = tf.gradients(
+      ys, xs, grad_ys=us, stop_gradients=stop_gradients,
+      colocate_gradients_with_ops=colocate_gradients_with_ops)
+  pairs = [(tf.convert_to_tensor(vjp), _tangent(grad_x, vjp))
+           for vjp, grad_x in zip(vjps, grad_xs, strict=True)
+           if vjp is not None]
+  if not pairs:
+    return [tf.zeros_like(y) for y in ys]
+  vjps, tangents = zip(*pairs, strict=True)
+  jvps = tf.gradients(
+      vjps, us, grad_ys=tangents,
+      colocate_gradients_with_ops=colocate_gradients_with_ops)
+  return [tf.zeros_like(y) if jvp is None else tf.convert_to_tensor(jvp)
+          for y, jvp in zip(ys, jvps, strict=True)]
+
+
+def _as_list(values):
+  return list(values) if isinstance(values, (list, tuple)) else [values]
+
+
+def _tangent(grad_x, vjp):
+  if grad_x is None:
+    return None
+  return tf.convert_to_tensor(grad_x, dtype=vjp.dtype)
+
+
+def generate_random_signs(shape, dtype=tf.float32):
+  """Draws independent signs, -1 and 1 with probability 1/2 each.
+
+  Args:
+    shape: Shape of the result, also as a tensor.
+    dtype: Signed numeric dtype of the result.
+
+  Returns:
+    Tensor of the shape and dtype.
+  """
+  bits = tf.random_uniform(shape, maxval=2, dtype=tf.int32)
+  return tf.cast(2 * bits - 1, dtype)

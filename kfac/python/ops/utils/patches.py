@@ -1,0 +1,158 @@
+"""The patches of an input that a convolution multiplies with its filter.
+
+A convolution in one, two or three spatial dimensions is a product of matrices:
+the patches, reshaped to [-1, prod(filter) * in_channels], times the filter,
+reshaped to [prod(filter) * in_channels, out_channels] (Grosse & Martens 2016,
+section 2.2). Channels come last throughout.
+"""
+
+import itertools
+
+import tensorflow.compat.v1 as tf
+
+
+def extract_convolution_patches(inputs, filter_shape, padding, strides=None,
+                                dilation_rate=None, name=None,
+                                data_format=None):
+  """Extracts the patches that tf.nn.convolution sees.
+
+  Unlike that, it allows strides and dilation together.
+
+  Args:
+    inputs: Tensor [batch, spatial..., in_channels] with 1 to 3 spatial
+      dimensions; batch and spatial sizes may be unknown.
+    filter_shape: Shape of the filter, [spatial..., in_channels,
+      out_channels].
+    padding: "SAME" or "VALID".
+    strides: Sequence with an int >= 1 for each spatial dimension, or None for
+      ones.
+    dilation_rate: Likewise.
+    name: Name of the scope of the ops.
+    data_format: None or a format with channels last, e.g. "NHWC".
+
+  Returns:
+    Tensor [batch, spatial outputs..., spatial filter..., in_channels].
+
+  Raises:
+    ValueError: If an argument breaks these rules.
+  """
+  with tf.name_scope(name, "extract_convolution_patches", [inputs]):
+    inputs = tf.convert_to_tensor(inputs)
+    filter_shape = _check_shapes(inputs, filter_shape, data_format)
+    sizes = filter_shape[:-2]
+    strides = _per_dimension("strides", strides, len(sizes))
+    rates = _per_dimension("dilation_rate", dilation_rate, len(sizes))
+    if padding not in ("SAME", "VALID"):
+      raise ValueError("padding must be 'SAME' or 'VALID', got {!r}.".format(
+          padding))
+    spans = [rate * (size - 1) + 1
+             for rate, size in zip(rates, sizes, strict=True)]
+    if padding == "SAME":
+      inputs = _pad(inputs, spans, strides)
+    lengths = [_relu(-((span - 1 - length) // stride))
+               for span, length, stride
+               in zip(spans, _sizes(inputs)[1:-1], strides, strict=True)]
+    # Copying whole rows is several times as fast as extract_image_patches.
+    starts = itertools.product(*(range(0, span, rate) for span, rate
+                                 in zip(spans, rates, strict=True)))
+    shifted = [_shift(inputs, start, lengths, strides) for start in starts]
+    patches = tf.stack(shifted, axis=-2)
+    outer = _sizes(patches)[:-2]
+    return tf.reshape(patches, outer + sizes + [filter_shape[-2]])
+
+
+def extract_pointwise_conv2d_patches(inputs, filter_shape, name=None,
+                                     data_format=None):
+  """Extracts the patches of a 2-D convolution with a 1x1 filter and stride 1.
+
+  Args:
+    inputs: Tensor [batch, height, width, in_channels].
+    filter_shape: Shape of the filter, [1, 1, in_channels, out_channels].
+    name: Name of the op.
+    data_format: None or "NHWC".
+
+  Returns:
+    Tensor [batch, height, width, 1, 1, in_channels].
+
+  Raises:
+    ValueError: If an argument breaks these rules.
+  """
+  with tf.name_scope(name, "extract_pointwise_conv2d_patches", [inputs]):
+    inputs = tf.convert_to_tensor(inputs)
+    filter_shape = _check_shapes(inputs, filter_shape, data_format)
+    if filter_shape[:-2] != [1, 1]:
+      raise ValueError(
+          "filter_shape must be [1, 1, in_channels, out_channels], got "
+          "{}.".format(filter_shape))
+    return inputs[:, :, :, tf.newaxis, tf.newaxis, :]
+
+
+def is_data_format_channel_last(data_format):
+  """True for None and for formats such as "NHWC", False for "NCHW"."""
+  return data_format is None or data_format.endswith("C")
+
+
+def _check_shapes(inputs, filter_shape, data_format):
+  """Returns `filter_shape` as a list of ints that fits the inputs."""
+  rank = inputs.shape.ndims
+  if rank not in (3, 4, 5):
+    raise ValueError("inputs must have rank 3, 4 or 5, got shape {}.".format(
+        inputs.shape))
+  if not is_data_format_channel_last(data_format):
+    raise ValueError("data_format must have channels last, got {!r}.".format(
+        data_format))
+  if data_format is not None and len(data_format) != rank:
+    raise ValueError("data_format must have a letter for each of the {} "
+                     "dimensions of inputs, got {!r}.".format(
+                         rank, data_format))
+  filter_shape = tf.TensorShape(filter_shape)
+  if filter_shape.ndims != rank or not filter_shape.is_fully_defined():
+    raise ValueError("filter_shape must be {} known sizes, got {}.".format(
+        rank, filter_shape))
+  filter_shape = filter_shape.as_list()
+  channels = inputs.shape.as_list()[-1]
+  if channels is not None and channels != filter_shape[-2]:
+    raise ValueError("filter_shape must have the {} channels of inputs, got "
+                     "{}.".format(channels, filter_shape))
+  return filter_shape
+
+
+def _per_dimension(argument, values, count):
+  """Returns `values` as a list of ints, ones for None."""
+  values = [1] * count if values is None else [int(value) for value in values]
+  if len(values) != count or min(values) < 1:
+    raise ValueError("{} must be {} ints >= 1, got {}.".format(
+        argument, count, values))
+  return values
+
+
+def _pad(inputs, spans, strides):
+  """Pads with zeros so that ceil(length / stride) windows fit."""
+  paddings = [[0, 0]]
+  for length, span, stride in zip(_sizes(inputs)[1:-1], spans, strides,
+                                  strict=True):
+    last = -(-length // stride) - 1
+    total = _relu(last * stride + span - length)
+    paddings.append([total // 2, total - total // 2])
+  return tf.pad(inputs, paddings + [[0, 0]])
+
+
+def _shift(inputs, starts, lengths, strides):
+  """Takes `lengths` entries of each spatial dimension, from `starts` on."""
+  windows = [slice(start, start + length * stride, stride)
+             for start, length, stride
+             in zip(starts, lengths, strides, strict=True)]
+  return inputs[tuple([slice(None)] + windows)]
+
+
+def _sizes(tensor):
+  """Returns the shape as a list, of ints where they are known."""
+  known = tensor.shape.as_list()
+  if None not in known:
+    return known
+  shape = tf.shape(tensor)
+  return [shape[i] if size is None else size for i, size in enumerate(known)]
+
+
+def _relu(size):
+  return max(size, 0) if isinstance(size, int) else tf.maximum(size, 0)

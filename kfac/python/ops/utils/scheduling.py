@@ -1,0 +1,54 @@
+"""Spreads work over steps."""
+
+import functools
+import numbers
+
+import tensorflow.compat.v1 as tf
+
+
+def batch_execute(global_step, thunks, batch_size, name=None):
+  """Runs a part of the ops in each step, all of them in turn.
+
+  With three thunks and a batch size of two, step 0 runs the first and the
+  second, step 1 the third and the first, and so on.
+
+  Args:
+    global_step: int, or tensor or variable of shape [] and an integer dtype.
+      The number of the step, from 0 on.
+    thunks: Sequence of functions without arguments. Each makes and returns an
+      op, a tensor, or a list of these; what they compute is dropped.
+    batch_size: int >= 1. How many thunks take effect in a step; all of them,
+      once each, if there are fewer.
+    name: Name of the scope of the ops.
+
+  Returns:
+    List of bool tensors, one for each thunk, to be run once in a step: whether
+    it took effect. Within a step the order is open.
+
+  Raises:
+    ValueError: If `batch_size` is not an int >= 1.
+  """
+  if (not isinstance(batch_size, numbers.Integral) or
+      isinstance(batch_size, bool) or batch_size < 1):
+    raise ValueError("batch_size must be an int >= 1, got {!r}.".format(
+        batch_size))
+  count = len(thunks)
+  batch_size = int(batch_size)  # NumPy's would set the dtype.
+  with tf.name_scope(name, "batch_execute"):
+    step = tf.convert_to_tensor(global_step)
+    # The step is reduced first, since the product might overflow.
+    first = tf.floormod(tf.floormod(step, count) * batch_size, count)
+    return [
+        tf.cond(tf.floormod(position - first, count) < batch_size,
+                functools.partial(_run, thunk), _skip)
+        for position, thunk in enumerate(thunks)]
+
+
+def _run(thunk):
+  made = [op for op in tf.nest.flatten(thunk()) if op is not None]
+  with tf.control_dependencies(made):
+    return tf.constant(True)
+
+
+def _skip():
+  return tf.constant(False)

@@ -1,0 +1,71 @@
+"""Products with matrices of which IndexedSlices hold some rows.
+
+The rows at `indices` are `values`, those named twice are summed, and all
+others are zero. Embeddings have such gradients.
+"""
+
+import tensorflow.compat.v1 as tf
+
+
+def matmul_sparse_dense(A, B, name=None, transpose_a=False, transpose_b=False):
+  """Computes A B, or A B^T, row by row.
+
+  Args:
+    A: IndexedSlices of a matrix [n, m].
+    B: Tensor [m, k], or [k, m] if transposed.
+    name: Name of the scope of the ops.
+    transpose_a: Must be False: A^T has no few rows to hold.
+    transpose_b: bool. Whether to transpose B.
+
+  Returns:
+    IndexedSlices of a matrix [n, k], with the indices of A.
+
+  Raises:
+    ValueError: If A is not IndexedSlices of a matrix, if B is not a matrix, or
+      if `transpose_a`.
+  """
+  _check_slices("A", A)
+  if transpose_a:
+    raise ValueError("transpose_a must be False for IndexedSlices, got {!r}."
+                     .format(transpose_a))
+  with tf.name_scope(name, "matmul_sparse_dense", [A, B]):
+    B = tf.convert_to_tensor(B, dtype=A.dtype)
+    if B.shape.ndims != 2:
+      raise ValueError("B must be a matrix, got shape {}.".format(B.shape))
+    values = tf.matmul(A.values, B, transpose_b=transpose_b)
+    if A.dense_shape is None:
+      return tf.IndexedSlices(values, A.indices)
+    columns = tf.shape(values, out_type=A.dense_shape.dtype)[1]
+    return tf.IndexedSlices(values, A.indices,
+                            tf.stack([A.dense_shape[0], columns]))
+
+
+def matmul_diag_sparse(A_diag, B, name=None):
+  """Computes diag(A_diag) B, row by row.
+
+  Args:
+    A_diag: Tensor [n].
+    B: IndexedSlices of a matrix [n, k].
+    name: Name of the scope of the ops.
+
+  Returns:
+    IndexedSlices of a matrix [n, k], with the indices of B.
+
+  Raises:
+    ValueError: If A_diag is not a vector, or B not IndexedSlices of a matrix.
+  """
+  _check_slices("B", B)
+  with tf.name_scope(name, "matmul_diag_sparse", [A_diag, B]):
+    A_diag = tf.convert_to_tensor(A_diag, dtype=B.dtype)
+    if A_diag.shape.ndims != 1:
+      raise ValueError("A_diag must be a vector, got shape {}.".format(
+          A_diag.shape))
+    scales = tf.gather(A_diag, B.indices)
+    return tf.IndexedSlices(scales[:, tf.newaxis] * B.values, B.indices,
+                            B.dense_shape)
+
+
+def _check_slices(argument, value):
+  if not isinstance(value, tf.IndexedSlices) or value.values.shape.ndims != 2:
+    raise ValueError("{} must be IndexedSlices of a matrix, got {!r}.".format(
+        argument, value))

@@ -1,0 +1,52 @@
+"""Packaging of kfac: what is installed, and what it needs."""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).resolve().parent
+
+
+def _read(path):
+  return (_ROOT / path).read_text(encoding="utf-8")
+
+
+def _version():
+  """Returns `__version__` of kfac/__init__.py, without importing it."""
+  pattern = r'^__version__ = "([^"]+)"$'
+  return re.search(pattern, _read("kfac/__init__.py"), re.MULTILINE).group(1)
+
+
+setuptools.setup(
+    name="kfac",
+    version=_version(),
+    description="K-FAC, a second-order optimizer, for TensorFlow graphs",
+    long_description=_read("README.md"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    keywords="kfac natural-gradient second-order optimizer tensorflow",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    packages=setuptools.find_packages(
+        include=["kfac", "kfac.*"],
+        exclude=["kfac.python.kernel_tests", "kfac.python.kernel_tests.*"]),
+    python_requires=">=3.10",
+    install_requires=["absl-py", "numpy"],
+    extras_require={
+        "tensorflow": ["tensorflow>=2.16"],
+        "tensorflow-cpu": ["tensorflow-cpu>=2.16"],
+        "examples": ["matplotlib", "tqdm"],
+        "tests": ["pytest", "pytest-xdist", "ruff>=0.14"],
+    },
+    # Not "build": where names ignore case, the file BUILD has that name.
+    options={"build": {"build_base": "dist/build"}},
+)

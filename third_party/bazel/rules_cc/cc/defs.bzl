@@ -1,0 +1,11 @@
+"""The rules that are built into Bazel, under the names of rules_cc."""
+
+cc_binary = native.cc_binary
+cc_import = native.cc_import
+cc_library = native.cc_library
+cc_test = native.cc_test
+cc_toolchain = native.cc_toolchain
+cc_toolchain_suite = native.cc_toolchain_suite
+cc_libc_top_alias = native.cc_libc_top_alias
+objc_import = native.objc_import
+objc_library = native.objc_library
