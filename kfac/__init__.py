@@ -1,0 +1,43 @@
+"""K-FAC for TensorFlow graphs, under the names of tf.contrib.kfac.
+
+K-FAC is an optimizer that preconditions the gradient by an approximation of
+the Fisher information matrix, a Kronecker product for each layer (Martens and
+Grosse 2015, https://arxiv.org/abs/1503.05671). Register the layers and losses
+of a model in a `LayerCollection` and hand it to `KfacOptimizer`.
+"""
+
+from kfac.python import requirements
+
+requirements.check_tensorflow()
+
+from kfac.python.ops import contrib_numerics
+from kfac.python.ops import curvature_matrix_vector_products
+from kfac.python.ops import estimator
+from kfac.python.ops import fisher_blocks
+from kfac.python.ops import fisher_factors
+from kfac.python.ops import layer_collection
+from kfac.python.ops import loss_functions
+from kfac.python.ops import op_queue
+from kfac.python.ops import optimizer
+from kfac.python.ops import utils
+
+__version__ = "1.0.0.dev0"
+
+KfacOptimizer = optimizer.KfacOptimizer
+LayerCollection = layer_collection.LayerCollection
+use_contrib_numerics = contrib_numerics.use_contrib_numerics
+
+__all__ = [
+    "KfacOptimizer",
+    "LayerCollection",
+    "curvature_matrix_vector_products",
+    "estimator",
+    "fisher_blocks",
+    "fisher_factors",
+    "layer_collection",
+    "loss_functions",
+    "op_queue",
+    "optimizer",
+    "use_contrib_numerics",
+    "utils",
+]

@@ -112,6 +112,15 @@ class FisherEstimator(update_ops.UpdateOps):
     """The damping: number, tensor or variable."""
     return self._damping() if callable(self._damping) else self._damping
 
+  def set_damping(self, damping):
+    """Replaces the damping; the factors must not be made yet.
+
+    Args:
+      damping: As in the constructor.
+    """
+    assert not self.made_factors()
+    self._damping = damping
+
   @property
   def blocks(self):
     """The blocks, in the order of registration."""
@@ -130,6 +139,10 @@ class FisherEstimator(update_ops.UpdateOps):
   # -> (covariance update thunks, inverse update thunks)
   make_vars_and_create_op_thunks = (
       placement.RoundRobinPlacementMixin.make_vars_and_create_op_thunks)
+
+  def made_factors(self):
+    """Whether the factors were made, which fixes the damping."""
+    return self._num_variables_to_make is not None
 
   def made_vars(self):
     """Whether all variables of the factors were made."""

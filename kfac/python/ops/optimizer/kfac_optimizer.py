@@ -1,0 +1,405 @@
+"""KfacOptimizer: gradient -> preconditioned gradient -> velocity -> step."""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import estimator
+from kfac.python.ops.optimizer import damping_adaptation as adaptation_lib
+from kfac.python.ops.optimizer import norm_constraint as norm_constraint_lib
+from kfac.python.ops.optimizer import quadratic_model
+from kfac.python.ops.optimizer import ready_ops
+from kfac.python.ops.optimizer import velocities
+from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import scalars
+
+_UNSET = object()
+
+
+class KfacOptimizer(ready_ops.ReadyOps, tf.train.GradientDescentOptimizer):
+  """K-FAC (Martens & Grosse 2015).
+
+  Run `train_op = optimizer.minimize(loss)` together with `cov_update_op` and
+  `inv_update_op`, each as often as you like, or take their thunks from
+  `make_vars_and_create_op_thunks`. Momentum is of one of three types, with
+  P = (F + damping I)^-1:
+
+    "regular"  v <- momentum v + P g
+    "adam"     v <- momentum v + g, and the step is P v
+    "qmodel"   v <- mu v - alpha P g, where alpha and mu minimise the quadratic
+               model of the loss
+
+  and parameters change by -learning_rate times v (or P v).
+  """
+
+  def __init__(self, learning_rate, cov_ema_decay=0.95, damping=_UNSET,
+               layer_collection=_UNSET, var_list=None, momentum=0.9,
+               momentum_type="regular", norm_constraint=None, name="KFAC",
+               estimation_mode="gradients", colocate_gradients_with_ops=True,
+               batch_size=None, placement_strategy=None, **kwargs):
+    """Says how to train; nothing is built yet.
+
+    Args:
+      learning_rate: Scalar >= 0, or a function that returns it; usually 1 with
+        "qmodel".
+      cov_ema_decay: Weight of the past in moving averages, in [0, 1).
+      damping: Scalar >= 0; mandatory.
+      layer_collection: LayerCollection with layers and losses; mandatory.
+      var_list: List of the variables that are registered; by default all
+        trainable variables.
+      momentum: Scalar; 0 with "qmodel".
+      momentum_type: "regular", "adam" or "qmodel".
+      norm_constraint: Bound of lr^2 g . P g, or None; only with "regular".
+      name: Name, also of the variable scope.
+      estimation_mode: See FisherEstimator.
+      colocate_gradients_with_ops: See FisherEstimator.
+      batch_size: Number of cases, needed with "qmodel".
+      placement_strategy: See make_fisher_estimator.
+      **kwargs: `cov_devices` and `inv_devices`, see make_fisher_estimator.
+
+    Raises:
+      TypeError: If something mandatory is missing.
+      ValueError: If a value is out of range or does not go with another.
+    """
+    for argument, value in (("damping", damping),
+                            ("layer_collection", layer_collection)):
+      if value is _UNSET or value is None:
+        raise TypeError("{} must be given.".format(argument))
+    self._momentum_type = _check_momentum_type(momentum_type)
+    _check_together(self._momentum_type, momentum, norm_constraint, batch_size)
+    scalars.check_number("learning_rate", learning_rate, minimum=0.)
+    super().__init__(learning_rate, name=name)
+    self._momentum = momentum
+    self._norm_constraint = norm_constraint
+    self._batch_size = batch_size
+    self._layers = layer_collection
+    self._initial_damping = damping
+    self._adaptation = None
+    self._fisher_est = estimator.make_fisher_estimator(
+        placement_strategy=placement_strategy,
+        variables=lambda: _variables(layer_collection.graph, var_list),
+        cov_ema_decay=cov_ema_decay, damping=damping,
+        layer_collection=layer_collection, estimation_mode=estimation_mode,
+        colocate_gradients_with_ops=colocate_gradients_with_ops,
+        name=name + "/FisherEstimator", **kwargs)
+
+  def set_damping_adaptation_params(self, is_chief, prev_train_batch, loss_fn,
+                                    min_damping=1e-5,
+                                    damping_adaptation_decay=0.99,
+                                    damping_adaptation_interval=5):
+    """Lets damping follow how good the quadratic model is.
+
+    `minimize` then needs `global_step`.
+
+    Args:
+      is_chief: Whether this process adapts the damping.
+      prev_train_batch: What `loss_fn` takes: the batch of the last step.
+      loss_fn: Function of a batch that returns the loss, as trained.
+      min_damping: Lower bound of the damping.
+      damping_adaptation_decay: Damping is divided or multiplied by this to
+        the power of the interval; in (0, 1).
+      damping_adaptation_interval: Int, every how many steps.
+
+    Raises:
+      ValueError: If it was called before, if the inverses are already made
+        and so cannot follow, or if a value is out of range.
+    """
+    if self._adaptation is not None:
+      raise ValueError("set_damping_adaptation_params must be called once.")
+    follow = constants.read("optimizer", "ADAPTED_DAMPING_REACHES_INVERSES")
+    if follow and self._fisher_est.made_factors():
+      raise ValueError(
+          "set_damping_adaptation_params must be called before the update ops "
+          "are asked for, so that the damping reaches the inverses.")
+    scalars.check_number("min_damping", min_damping, minimum=0.)
+    scalars.check_number("damping_adaptation_decay", damping_adaptation_decay,
+                         minimum=0., below=1.)
+    if (not isinstance(damping_adaptation_interval, int)
+        or damping_adaptation_interval < 1):
+      raise ValueError(
+          "damping_adaptation_interval must be a positive int, got {!r}."
+          .format(damping_adaptation_interval))
+    registered = self._layers.registered_variables
+    dtype = registered[0].dtype.base_dtype if registered else tf.float32
+    with tf.variable_scope(self.get_name()):
+      self._adaptation = adaptation_lib.DampingAdaptation(
+          self._initial_damping, dtype, is_chief, prev_train_batch, loss_fn,
+          min_damping, damping_adaptation_decay, damping_adaptation_interval)
+    if follow:
+      self._fisher_est.set_damping(self.damping)
+
+  @property
+  def variables(self):
+    """List of the variables that are registered.
+
+    Called like the method of other optimizers, it gives the variables that the
+    optimizer itself has made.
+    """
+    return _CallableList(self.registered_variables, super().variables)
+
+  @property
+  def registered_variables(self):
+    """List of the variables that are registered."""
+    return self._fisher_est.variables
+
+  @property
+  def damping(self):
+    """The damping as it was given; a variable once it is adapted."""
+    if self._adaptation is None:
+      return self._initial_damping
+    return self._adaptation.damping
+
+  @property
+  def damping_adaptation_interval(self):
+    """Int, every how many steps damping is adapted."""
+    return 5 if self._adaptation is None else self._adaptation.interval
+
+  @property
+  def _rho(self):
+    return self._adaptation and self._adaptation.rho
+
+  @property
+  def _q_model_change(self):
+    return self._adaptation and self._adaptation.q_model_change
+
+  def minimize(self, loss, global_step=None, var_list=None,
+               gate_gradients=tf.train.Optimizer.GATE_OP,
+               aggregation_method=None, colocate_gradients_with_ops=False,
+               name=None, grad_loss=None):
+    """Makes the train op: one step.
+
+    Args:
+      loss: Scalar tensor, a mean over the batch.
+      global_step: Variable to count steps in; needed if damping is adapted.
+      var_list: Nothing else than the registered variables, in any order.
+      gate_gradients: See tf.train.Optimizer.
+      aggregation_method: See tf.train.Optimizer.
+      colocate_gradients_with_ops: See tf.train.Optimizer.
+      name: Name of the op.
+      grad_loss: See tf.train.Optimizer.
+
+    Returns:
+      Op.
+
+    Raises:
+      ValueError: If `var_list` or the registrations do not fit.
+      KeyError: If damping is adapted and there is no `global_step`.
+    """
+    var_list = self._check_var_list(var_list)
+    self._fisher_est.build()
+    with tf.variable_scope(self.get_name()):
+      with tf.control_dependencies(self._adapt(loss, global_step)):
+        return super().minimize(
+            loss, global_step, var_list, gate_gradients, aggregation_method,
+            colocate_gradients_with_ops, name, grad_loss)
+
+  def _adapt(self, loss, global_step):
+    """Ops that a step has to wait for if damping is adapted."""
+    if self._adaptation is None:
+      return []
+    if global_step is None:
+      raise KeyError("global_step must be given while damping is adapted.")
+    update_op = self._adaptation.make_update_op(global_step)
+    with tf.control_dependencies([update_op]):
+      return [self._adaptation.make_remember_op(loss)]
+
+  def compute_gradients(self, loss, var_list=None,
+                        gate_gradients=tf.train.Optimizer.GATE_OP,
+                        aggregation_method=None,
+                        colocate_gradients_with_ops=False, grad_loss=None):
+    """Differentiates the loss by the registered variables.
+
+    Args:
+      loss: Scalar tensor.
+      var_list: Nothing else than the registered variables, in any order.
+      gate_gradients: See tf.train.Optimizer.
+      aggregation_method: See tf.train.Optimizer.
+      colocate_gradients_with_ops: See tf.train.Optimizer.
+      grad_loss: See tf.train.Optimizer.
+
+    Returns:
+      List of (gradient, variable).
+    """
+    return super().compute_gradients(
+        loss, self._check_var_list(var_list), gate_gradients,
+        aggregation_method, colocate_gradients_with_ops, grad_loss)
+
+  def _check_var_list(self, var_list):
+    registered = self.registered_variables
+    if var_list is None:
+      return registered
+    if set(var_list) != set(registered):
+      raise ValueError(
+          "var_list must be the variables of the optimizer, {}, got {}.".format(
+              sorted(v.name for v in registered),
+              sorted(v.name for v in var_list)))
+    return list(var_list)
+
+  def apply_gradients(self, grads_and_vars, *args, **kwargs):
+    """Makes the op that preconditions gradients and steps.
+
+    Args:
+      grads_and_vars: Iterable of (gradient, variable), for each registered
+        variable.
+      *args: `global_step` and `name`, see tf.train.Optimizer.
+      **kwargs: The same.
+
+    Returns:
+      Op.
+
+    Raises:
+      ValueError: If a gradient is missing.
+    """
+    grads_and_vars = list(grads_and_vars)
+    for grad, variable in grads_and_vars:
+      if grad is None:
+        raise ValueError(
+            "grads_and_vars must have a gradient for each variable, got None "
+            "for {}.".format(variable.name))
+    self._fisher_est.build()
+    steps = self._compute_update_steps(grads_and_vars)
+    return super().apply_gradients(steps, *args, **kwargs)
+
+  def _compute_update_steps(self, grads_and_vars):
+    """Returns pairs of a variable and what it is to change by, over -lr."""
+    step = {"regular": self._step_regular, "adam": self._step_adam,
+            "qmodel": self._step_qmodel}[self._momentum_type]
+    return step(grads_and_vars)
+
+  def _step_regular(self, grads_and_vars):
+    """v <- momentum v + P g, with P g clipped."""
+    precon = self._fisher_est.multiply_inverse(grads_and_vars)
+    coeff = 1.0
+    if self._norm_constraint is not None:
+      coeff = self._update_clip_coeff(grads_and_vars, precon)
+    return self._update_velocities(precon, self._momentum, coeff)
+
+  def _step_adam(self, grads_and_vars):
+    """v <- momentum v + g, and the step is P v."""
+    velocity = self._update_velocities(grads_and_vars, self._momentum)
+    return self._fisher_est.multiply_inverse(velocity)
+
+  def _step_qmodel(self, grads_and_vars):
+    """v <- mu v - alpha P g."""
+    precon = self._fisher_est.multiply_inverse(grads_and_vars)
+    dtype = grads_and_vars[0][1].dtype.base_dtype
+    scale = -scalars.cast_scalar(self._learning_rate_tensor_or_value(), dtype)
+    prev_updates = [
+        (scale * self._velocity(variable), variable) for _, variable in precon]
+    alpha, mu, change = self._compute_qmodel_hyperparams(
+        precon, prev_updates, grads_and_vars)
+    remember = []
+    if self._adaptation is not None:
+      remember = [tf.assign(self._q_model_change, tf.cast(
+          change, self._q_model_change.dtype))]
+    with tf.control_dependencies(remember):
+      return self._update_velocities(precon, mu, -alpha)
+
+  def _compute_qmodel_hyperparams(self, precon_grads_and_vars,
+                                  prev_updates_and_vars, grads_and_vars,
+                                  variables=None):
+    """Minimises the quadratic model.
+
+    Args:
+      precon_grads_and_vars: List of (P g, variable), the direction d1.
+      prev_updates_and_vars: List of (previous update, variable), d2.
+      grads_and_vars: List of (g, variable).
+      variables: List of variables; those of the gradients if None.
+
+    Returns:
+      Scalars alpha and mu, and the change of the model.
+    """
+    variables = variables or [variable for _, variable in grads_and_vars]
+    grads, *directions = (
+        [tf.convert_to_tensor(dict((v, t) for t, v in pairs)[variable])
+         for variable in variables]
+        for pairs in (grads_and_vars, precon_grads_and_vars,
+                      prev_updates_and_vars))
+    M = quadratic_model.curvature(
+        self._layers.losses, variables, directions, self.damping,
+        self._batch_size)
+    c = tf.stack([norm_constraint_lib.inner_product(grads, d)
+                  for d in directions])
+    coefficients, change = quadratic_model.minimum(M, c)
+    return coefficients[0], coefficients[1], change
+
+  def _squared_fisher_norm(self, grads_and_vars, precon_grads_and_vars):
+    """Returns the scalar g . P g."""
+    return norm_constraint_lib.inner_product(
+        [grad for grad, _ in grads_and_vars],
+        [grad for grad, _ in precon_grads_and_vars])
+
+  def _update_clip_coeff(self, grads_and_vars, precon_grads_and_vars):
+    """Returns the scalar that scales P g to respect the norm constraint."""
+    return norm_constraint_lib.clip_coefficient(
+        self._squared_fisher_norm(grads_and_vars, precon_grads_and_vars),
+        self._learning_rate_tensor_or_value(), self._norm_constraint)
+
+  def _learning_rate_tensor_or_value(self):
+    learning_rate = self._learning_rate
+    return learning_rate() if callable(learning_rate) else learning_rate
+
+  def _velocity(self, variable):
+    return self._zeros_slot(variable, "velocity", self.get_name())
+
+  def _update_velocities(self, vecs_and_vars, decay, vec_coeff=1.0):
+    """Updates v <- decay v + vec_coeff vec.
+
+    Args:
+      vecs_and_vars: List of (vector, variable).
+      decay: Scalar.
+      vec_coeff: Scalar.
+
+    Returns:
+      List of (new velocity, variable).
+    """
+    variables = [variable for _, variable in vecs_and_vars]
+    new = velocities.update_velocities(
+        [self._velocity(variable) for variable in variables],
+        [vec for vec, _ in vecs_and_vars], decay, vec_coeff)
+    return list(zip(new, variables, strict=True))
+
+
+class _CallableList(list):
+  """A list that can also be called."""
+
+  def __init__(self, items, function):
+    super().__init__(items)
+    self._function = function
+
+  def __call__(self):
+    """Returns what the function returns."""
+    return self._function()
+
+
+def _variables(graph, var_list):
+  if var_list is not None:
+    return list(var_list)
+  with graph.as_default():
+    return tf.trainable_variables()
+
+
+def _check_momentum_type(momentum_type):
+  known = ("adam", "qmodel", "regular")
+  if (not isinstance(momentum_type, str)
+      or momentum_type.lower() not in known):
+    raise ValueError("momentum_type must be one of {}, got {!r}.".format(
+        known, momentum_type))
+  return momentum_type.lower()
+
+
+def _check_together(momentum_type, momentum, norm_constraint, batch_size):
+  """Raises ValueError if arguments do not go together."""
+  scalars.check_number("momentum", momentum, minimum=0.)
+  scalars.check_number("norm_constraint", norm_constraint, minimum=0.)
+  if norm_constraint is not None and momentum_type != "regular":
+    raise ValueError(
+        "norm_constraint must be None unless momentum_type is 'regular', got "
+        "{!r} with {!r}.".format(norm_constraint, momentum_type))
+  if momentum_type != "qmodel":
+    return
+  if not scalars.is_number(momentum) or momentum != 0:
+    raise ValueError(
+        "momentum must be 0 with momentum_type 'qmodel', got {!r}.".format(
+            momentum))
+  if batch_size is None:
+    raise ValueError(
+        "batch_size must be given with momentum_type 'qmodel', got None.")
