@@ -23,7 +23,7 @@ FLOORS = (
     ("kfac.python.ops.tensormatch",),
     ("kfac.python.ops.layer_collection",),
     ("kfac.python.ops.estimation_modes", "kfac.python.ops.placement",
-     "kfac.python.ops.estimator"),
+     "kfac.python.ops.update_ops", "kfac.python.ops.estimator"),
     ("kfac.python.ops.optimizer",),
     ("kfac.python.ops.kfac_utils",),
     ("kfac.python.ops.contrib_numerics",),

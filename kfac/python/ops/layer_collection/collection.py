@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.layer_collection import approximations
+from kfac.python.ops.layer_collection import convolutions
 from kfac.python.ops.layer_collection import embeddings
 from kfac.python.ops.layer_collection import losses
 from kfac.python.ops.layer_collection import parameters
@@ -61,6 +62,7 @@ def _set_default_of(kind):
 
 
 class LayerCollection(losses.LossRegistrations,
+                      convolutions.ConvolutionRegistrations,
                       embeddings.EmbeddingRegistrations):
   """Layers and losses of a model, and the blocks and factors made for them.
 

@@ -54,7 +54,7 @@ class EmbeddingRegistrations(layers.LayerRegistrations):
         params, approx, self.default_embedding_multi_approximation,
         layers._EMBEDDING_MULTI_APPROX_TO_BLOCK_TYPES)
     block = block_type(self, vocab_size, num_uses=num_uses)
-    self._register(params, block, reuse, layers._graph_uses(inputs), inputs,
+    self._register(params, block, reuse, layers.graph_uses(inputs), inputs,
                    outputs)
 
   def _check_embedding(self, params, inputs, outputs, partition_strategy):

@@ -265,7 +265,7 @@ class KfacOptimizer(ready_ops.ReadyOps, tf.train.GradientDescentOptimizer):
     return step(grads_and_vars)
 
   def _step_regular(self, grads_and_vars):
-    """v <- momentum v + P g, with P g clipped."""
+    """Sets v <- momentum v + P g, with P g clipped."""
     precon = self._fisher_est.multiply_inverse(grads_and_vars)
     coeff = 1.0
     if self._norm_constraint is not None:
@@ -273,12 +273,12 @@ class KfacOptimizer(ready_ops.ReadyOps, tf.train.GradientDescentOptimizer):
     return self._update_velocities(precon, self._momentum, coeff)
 
   def _step_adam(self, grads_and_vars):
-    """v <- momentum v + g, and the step is P v."""
+    """Sets v <- momentum v + g; the step is P v."""
     velocity = self._update_velocities(grads_and_vars, self._momentum)
     return self._fisher_est.multiply_inverse(velocity)
 
   def _step_qmodel(self, grads_and_vars):
-    """v <- mu v - alpha P g."""
+    """Sets v <- mu v - alpha P g."""
     precon = self._fisher_est.multiply_inverse(grads_and_vars)
     dtype = grads_and_vars[0][1].dtype.base_dtype
     scale = -scalars.cast_scalar(self._learning_rate_tensor_or_value(), dtype)

@@ -6,7 +6,7 @@ from kfac.python.ops.utils import scalars
 
 
 def update_velocities(velocities, vectors, decay, vec_coeff=1.0):
-  """v <- decay v + vec_coeff vec.
+  """Sets v <- decay v + vec_coeff vec.
 
   Args:
     velocities: List of variables v.
