@@ -7,7 +7,6 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops import estimation_modes
 from kfac.python.ops import placement
 from kfac.python.ops import update_ops
-from kfac.python.ops import utils
 from kfac.python.ops.utils import scalars
 
 __all__ = ["FisherEstimator", "make_fisher_estimator"]
@@ -181,7 +180,10 @@ class FisherEstimator(update_ops.UpdateOps):
           scope, factor.instantiate_inv_variables))
       inv_updates.append(_scoped(scope, functools.partial(
           _group_inverse_updates, factor)))
-    self._keep_thunks(cov_variables + inv_variables, cov_updates, inv_updates)
+    self._keep_thunks(
+        placement.deal_out(cov_variables, self._cov_devices) + inv_variables,
+        placement.deal_out(cov_updates, self._cov_devices),
+        placement.deal_out(inv_updates, self._inv_devices))
     return cov_variables, cov_updates, inv_variables, inv_updates
 
   def _variable_thunk(self, scope, make):
@@ -202,6 +204,8 @@ class FisherEstimator(update_ops.UpdateOps):
     layers.create_subgraph()
     layers.check_registration(self.variables)
     damping = self.damping
+    scalars.check_number("damping", damping, minimum=0.)
+    self._damping = damping  # a function is called once
     sources = estimation_modes.compute_gradients(
         self._estimation_mode, layers,
         [block.tensors_to_compute_grads() for block in self.blocks],

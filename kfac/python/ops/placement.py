@@ -4,6 +4,8 @@ import itertools
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops import update_ops
+
 
 def check_devices(name, devices):
   """Raises ValueError unless devices are a list of names, or None.
@@ -22,12 +24,13 @@ def check_devices(name, devices):
   return devices
 
 
-class RoundRobinPlacementMixin:
+class RoundRobinPlacementMixin(update_ops.UpdateOps):
   """Mixin of estimators that deals devices out to factors in turn.
 
-  Factor i gets cov_devices[i mod n] for its covariance and the update of that
-  one, and inv_devices[i mod n] for the update of its inverses; the variables
-  of these go where the caller's device scope says.
+  The estimator defines `create_ops_and_vars_thunks(scope)`. Factor i gets
+  cov_devices[i mod n] for its covariance and the update of that one, and
+  inv_devices[i mod n] for the update of its inverses; the variables of these
+  go where the caller's device scope says.
   """
 
   def __init__(self, cov_devices=None, inv_devices=None, **kwargs):
@@ -57,16 +60,26 @@ class RoundRobinPlacementMixin:
     """
     (cov_variable_thunks, cov_update_thunks, inv_variable_thunks,
      inv_update_thunks) = self.create_ops_and_vars_thunks(scope=scope)
-    for thunk in _placed(cov_variable_thunks, self._cov_devices):
+    for thunk in (deal_out(cov_variable_thunks, self._cov_devices)
+                  + list(inv_variable_thunks)):
       thunk()
-    for thunk in inv_variable_thunks:
-      thunk()
-    return (_placed(cov_update_thunks, self._cov_devices),
-            _placed(inv_update_thunks, self._inv_devices))
+    thunks = (deal_out(cov_update_thunks, self._cov_devices),
+              deal_out(inv_update_thunks, self._inv_devices))
+    # What is offered as properties is placed, too.
+    self._keep_thunks((), *thunks)
+    return thunks
 
 
-def _placed(thunks, devices):
-  """Returns the thunks, each under its device."""
+def deal_out(thunks, devices):
+  """Deals devices out to thunks in turn.
+
+  Args:
+    thunks: List of functions without arguments.
+    devices: List of device names, or None to leave it to TensorFlow.
+
+  Returns:
+    List of the same functions, each under its device.
+  """
   if devices is None:
     return list(thunks)
 

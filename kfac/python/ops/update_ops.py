@@ -11,8 +11,7 @@ import tensorflow.compat.v1 as tf
 class UpdateOps:
   """Mixin of estimators that offers the update ops as lazy properties.
 
-  `create_ops_and_vars_thunks` calls `_keep_thunks`; until then nothing is
-  built.
+  Whoever makes thunks calls `_keep_thunks`; until then nothing is built.
   """
 
   _thunks = None

@@ -1,4 +1,4 @@
-"""Blocks of a layer used over time, by a chain of uses (a linear Gaussian model).
+"""Blocks of a layer used over time, by a chain of uses that are Gaussian.
 
 The covariances of uses t and s depend on t - s alone, by powers of the
 lag-one covariance (Martens, Ba & Johnson 2018, section 3.5).

@@ -31,8 +31,8 @@ class EmbeddingInputKroneckerFactor(diagonal.DiagonalFactor):
     self._data = (self._input_ids,)
     for ids in self._input_ids:
       if len(ids.shape) > 2:
-        raise ValueError("input_ids must have rank 1 or 2, got shape {}.".format(
-            ids.shape))
+        raise ValueError(
+            "input_ids must have rank 1 or 2, got shape {}.".format(ids.shape))
 
   @property
   def _var_scope(self):

@@ -85,7 +85,8 @@ def _part_to_string(part):
     if all(isinstance(p, (int, np.integer)) for p in part):
       return "-".join(str(p) for p in part)
     return "__".join(_part_to_string(p) for p in part)
-  if not hasattr(part, "name") and not isinstance(part, utils.PartitionedTensor):
+  if not isinstance(part, utils.PartitionedTensor) and not hasattr(
+      part, "name"):
     raise ValueError(
         "params must hold tensors, numbers, strings or lists of them, got "
         "{!r}.".format(part))

@@ -1,8 +1,6 @@
 """LayerCollection: registration of the layers and losses of a model."""
 
-from kfac.python.ops.layer_collection.approximations import (
-  APPROX_DIAGONAL_NAME,
-)
+from kfac.python.ops.layer_collection.approximations import APPROX_DIAGONAL_NAME
 from kfac.python.ops.layer_collection.approximations import APPROX_FULL_NAME
 from kfac.python.ops.layer_collection.approximations import (
   APPROX_KRONECKER_INDEP_NAME,

@@ -190,4 +190,5 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
         self, params, padding=padding, strides=strides,
         dilation_rate=dilations, data_format=data_format,
         extract_patches_fn="extract_image_patches", num_uses=num_uses)
-    self._register(params, block, reuse, layers.graph_uses(inputs), inputs, outputs)
+    self._register(params, block, reuse, layers.graph_uses(inputs), inputs,
+                   outputs)

@@ -41,6 +41,10 @@ class LayerParametersDict(collections.OrderedDict):
     """Returns the value of a variable, tuple or list."""
     return super().__getitem__(_canonical(key))
 
+  def get(self, key, default=None):
+    """Returns the value of a key, or the default if it is not there."""
+    return self[key] if key in self else default
+
   def __contains__(self, key):
     """Whether exactly this key is there."""
     return super().__contains__(_canonical(key))

@@ -1,0 +1,40 @@
+"""Trains a convolutional network on handwritten digits with K-FAC.
+
+python examples/convnet_mnist_main.py              # K-FAC alone
+python examples/convnet_mnist_main.py --compare    # beside momentum and Adam
+python examples/convnet_mnist_main.py --residual   # with a residual connection
+python examples/convnet_mnist_main.py --help       # all flags
+"""
+
+import os
+import sys
+
+# Run as a file, Python looks for modules here but not in the directory above.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from absl import flags
+
+from examples import convnet
+from examples import runner
+
+flags.DEFINE_boolean(
+    "residual", False, "Whether the second convolution has a residual "
+    "connection.")
+flags.adopt_module_key_flags(runner)
+
+FLAGS = flags.FLAGS
+
+
+def build(images):
+  """Builds the network as the flags say; see convnet.build."""
+  return convnet.build(images, residual=FLAGS.residual)
+
+
+EXPERIMENT = runner.Experiment(
+    name="convnet_mnist", build=build, register=convnet.register,
+    learning_rates={"kfac": 0.1, "momentum": 0.1, "adam": 0.003},
+    momentums={"kfac": 0.9, "momentum": 0.9}, damping=0.01,
+    norm_constraint=0.01, batch_size=500, updates=100)
+
+if __name__ == "__main__":
+  runner.main(EXPERIMENT)

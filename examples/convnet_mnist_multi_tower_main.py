@@ -1,0 +1,95 @@
+"""Trains the convolutional network in several towers, each on its device.
+
+A tower is a copy of the network that shares its weights with the others and
+sees its part of the batch.
+
+python examples/convnet_mnist_multi_tower_main.py                  # two towers
+python examples/convnet_mnist_multi_tower_main.py --devices=/gpu:0,/gpu:1
+python examples/convnet_mnist_multi_tower_main.py --help           # all flags
+"""
+
+import dataclasses
+import os
+import sys
+
+# Run as a file, Python looks for modules here but not in the directory above.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import tensorflow.compat.v1 as tf
+from absl import flags
+
+from examples import convnet
+from examples import convnet_mnist_main
+from examples import runner
+from kfac.python.ops import fisher_factors
+
+flags.DEFINE_integer("num_towers", 2, "Towers, of which each gets an equal "
+                     "part of a batch.")
+flags.DEFINE_list(
+    "devices", ["/cpu:0"], "Devices of the towers, one each; a single one is "
+    "for all.")
+flags.DEFINE_enum(
+    "tower_strategy", "concat", ["concat", "separate"],
+    "Whether statistics are computed from all towers at once, or in each "
+    "tower on its device and then averaged.")
+flags.adopt_module_key_flags(convnet_mnist_main)
+
+FLAGS = flags.FLAGS
+
+
+def build(images):
+  """Builds the towers as the flags say; see convnet.build_towers."""
+  devices = read_devices()
+  batch_size = images.shape.as_list()[0]
+  if batch_size is not None and batch_size % len(devices):
+    raise runner.SettingsError(
+        "--batch_size must be a multiple of the {} towers, got {}.".format(
+            len(devices), batch_size))
+  return convnet.build_towers(images, devices, residual=FLAGS.residual)
+
+
+def read_devices():
+  """Returns the device of each tower.
+
+  Raises:
+    runner.SettingsError: If the flags do not fit or name no device here.
+  """
+  if FLAGS.num_towers < 1:
+    raise runner.SettingsError(
+        "--num_towers must be at least 1, got {}.".format(FLAGS.num_towers))
+  if len(FLAGS.devices) not in (1, FLAGS.num_towers):
+    raise runner.SettingsError(
+        "--devices must be one, or one for each of the {} towers, got {}."
+        .format(FLAGS.num_towers, len(FLAGS.devices)))
+  for device in FLAGS.devices:
+    if not _exists(device):
+      raise runner.SettingsError(
+          "--devices must be like /cpu:0 and on this machine, got {}.".format(
+              device or "an empty one"))
+  return FLAGS.devices * (FLAGS.num_towers // len(FLAGS.devices))
+
+
+def _exists(device):
+  """Whether TensorFlow sees a device."""
+  try:
+    spec = tf.DeviceSpec.from_string(device)
+  except ValueError:
+    return False
+  if spec.device_type is None:
+    return False
+  return (spec.device_index or 0) < len(
+      tf.config.list_physical_devices(spec.device_type))
+
+
+def register(layer_collection, logits, towers, seed):
+  """Registers the towers as the flags say; see convnet.register_towers."""
+  fisher_factors.set_global_constants(tower_strategy=FLAGS.tower_strategy)
+  convnet.register_towers(layer_collection, logits, towers, seed)
+
+
+EXPERIMENT = dataclasses.replace(
+    convnet_mnist_main.EXPERIMENT, name="convnet_mnist_multi_tower",
+    build=build, register=register)
+
+if __name__ == "__main__":
+  runner.main(EXPERIMENT)
