@@ -6,9 +6,10 @@ import tensorflow.compat.v1 as tf
 
 from examples import mnist
 
-NUM_FILTERS = 16
+NUM_FILTERS = 24
+FILTER_SIZES = (5, 3)
+PADDINGS = ("VALID", "SAME")
 _STRIDES = [1, 1, 1, 1]
-_PADDING = "SAME"
 
 # What `register` needs to know of one layer: the pair (weights, bias), and the
 # tensors before and after it, the latter before the nonlinearity.
@@ -32,11 +33,14 @@ def build(images, residual=False):
   size = mnist.IMAGE_SIZE
   layers = []
   activations = tf.reshape(images, [-1, size, size, 1])
-  layers.append(_convolve("conv_1", activations, 5))
-  activations = _pool(tf.nn.relu(layers[-1].outputs))
-  layers.append(_convolve("conv_2", activations, 3))
-  outputs = tf.nn.relu(layers[-1].outputs)
-  activations = _pool(activations + outputs if residual else outputs)
+  for number, padding in enumerate(PADDINGS):
+    with tf.variable_scope("conv_{}".format(number + 1)):
+      layers.append(_convolve(activations, FILTER_SIZES[number], padding))
+    outputs = tf.nn.relu(layers[-1].outputs)
+    # The first convolution changes the shape.
+    if residual and number > 0:
+      outputs += activations
+    activations = tf.nn.max_pool2d(outputs, 2, 2, padding="VALID")
   num_in = activations.shape[1:].num_elements()
   with tf.variable_scope("dense"):
     inputs = tf.reshape(activations, [-1, num_in])
@@ -46,14 +50,13 @@ def build(images, residual=False):
   return logits, layers
 
 
-def _convolve(scope, inputs, filter_size):
+def _convolve(inputs, filter_size, padding):
   """Makes a convolution with NUM_FILTERS filters, and its Layer."""
-  with tf.variable_scope(scope):
-    channels = inputs.shape.as_list()[-1]
-    weights, bias = _make_params(
-        [filter_size, filter_size, channels, NUM_FILTERS])
-    outputs = tf.nn.conv2d(
-        inputs, weights, strides=_STRIDES, padding=_PADDING) + bias
+  channels = inputs.shape.as_list()[-1]
+  weights, bias = _make_params(
+      [filter_size, filter_size, channels, NUM_FILTERS])
+  outputs = tf.nn.conv2d(
+      inputs, weights, strides=_STRIDES, padding=padding) + bias
   return Layer((weights, bias), inputs, outputs)
 
 
@@ -63,11 +66,6 @@ def _make_params(shape):
       "weights", shape, initializer=tf.glorot_uniform_initializer())
   return weights, tf.get_variable(
       "bias", shape[-1:], initializer=tf.zeros_initializer())
-
-
-def _pool(activations):
-  """Takes maxima over 2 x 2 locations."""
-  return tf.nn.max_pool2d(activations, 2, 2, padding="VALID")
 
 
 def register(layer_collection, logits, layers, seed=None, reuse=False):
@@ -81,9 +79,10 @@ def register(layer_collection, logits, layers, seed=None, reuse=False):
     reuse: tf.AUTO_REUSE if there may be other towers of the same model.
   """
   *convolutions, dense = layers
-  for params, inputs, outputs in convolutions:
+  for layer, padding in zip(convolutions, PADDINGS, strict=True):
     layer_collection.register_conv2d(
-        params, _STRIDES, _PADDING, inputs, outputs, reuse=reuse)
+        layer.params, _STRIDES, padding, layer.inputs, layer.outputs,
+        reuse=reuse)
   layer_collection.register_fully_connected(*dense, reuse=reuse)
   layer_collection.register_categorical_predictive_distribution(
       logits, seed=seed, name="digits", reuse=reuse)

@@ -35,9 +35,9 @@ def register(layer_collection, logits, layers, seed):
 
 EXPERIMENT = runner.Experiment(
     name="rnn_mnist", build=rnn.build, register=register,
-    learning_rates={"kfac": 0.1, "momentum": 0.1, "adam": 0.003},
-    momentums={"kfac": 0.9, "momentum": 0.9}, damping=0.01,
-    norm_constraint=0.01, batch_size=500, updates=200)
+    learning_rates={"kfac": 0.05, "momentum": 0.03, "adam": 0.003},
+    momentums={"kfac": 0.5, "momentum": 0.9}, damping=0.003,
+    norm_constraint=0.003, batch_size=500, updates=500)
 
 if __name__ == "__main__":
   runner.main(EXPERIMENT)

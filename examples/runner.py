@@ -21,6 +21,7 @@ import kfac
 from examples import mnist
 
 OPTIMIZERS = ("kfac", "momentum", "adam")
+MOMENTUM_TYPES = ("regular", "adam", "qmodel")
 # The one whose lowest loss the others are to reach.
 BASELINE = "momentum"
 _EVALUATION_BATCH = 1000
@@ -33,10 +34,16 @@ flags.DEFINE_float(
     "learning_rate", None, "Learning rate; by default the best of the grid in "
     "g3doc/examples.md.")
 flags.DEFINE_float(
-    "momentum", None, "Momentum of kfac and momentum; by default the model's.")
+    "momentum", None, "Momentum of kfac (not of type qmodel) and momentum; by "
+    "default the model's.")
+flags.DEFINE_enum(
+    "momentum_type", None, MOMENTUM_TYPES, "How kfac uses momentum; by default "
+    "the model's. The type qmodel picks momentum by itself, and a learning "
+    "rate that --learning_rate multiplies.")
 flags.DEFINE_float("damping", None, "Damping of kfac; by default the model's.")
 flags.DEFINE_float(
-    "norm_constraint", None, "Norm constraint of kfac; by default the model's.")
+    "norm_constraint", None, "Norm constraint of kfac, only for the momentum "
+    "type regular; by default the model's.")
 flags.DEFINE_integer(
     "cov_update_every", 1, "Updates from one covariance update of kfac to the "
     "next.")
@@ -68,11 +75,13 @@ class Experiment:
     register: Function of (layer_collection, logits, layers, seed) that
       registers the layers and the predictive distribution with K-FAC.
     learning_rates: The best learning rate of each optimizer.
-    momentums: The momentum of "kfac" and of "momentum".
+    momentums: The momentum of "kfac", which "qmodel" does not use, and of
+      "momentum".
     damping: Damping for K-FAC.
-    norm_constraint: Norm constraint for K-FAC, or None.
+    norm_constraint: Norm constraint for K-FAC, or None; only "regular" uses it.
     batch_size: Digits per update.
     updates: Updates to train for.
+    momentum_type: One of MOMENTUM_TYPES, for K-FAC.
   """
 
   name: str
@@ -84,6 +93,7 @@ class Experiment:
   norm_constraint: float | None
   batch_size: int
   updates: int
+  momentum_type: str = "regular"
 
 
 @dataclasses.dataclass
@@ -147,12 +157,32 @@ def check_flags(experiment):
                             "all three.".format(name))
   for name, users in (
       ("momentum", ("kfac", "momentum")), ("damping", ("kfac",)),
-      ("norm_constraint", ("kfac",)),
+      ("norm_constraint", ("kfac",)), ("momentum_type", ("kfac",)),
       ("cov_update_every", ("kfac",)), ("inv_update_every", ("kfac",))):
     if FLAGS[name].present and not set(users) & set(chosen_optimizers()):
       raise SettingsError("--{} is for {}, got --optimizer={}.".format(
           name, " and ".join(users), FLAGS.optimizer))
+  _check_momentum_type(experiment)
   _check_output_dir(experiment)
+
+
+def _check_momentum_type(experiment):
+  """Raises SettingsError for a flag that K-FAC's momentum type has no use for.
+
+  In a comparison --momentum still counts for the optimizer momentum.
+
+  Args:
+    experiment: The Experiment.
+  """
+  if "kfac" not in chosen_optimizers():
+    return
+  kind = momentum_type(experiment)
+  for name, users in (("momentum", ("regular", "adam")),
+                      ("norm_constraint", ("regular",))):
+    shared = name == "momentum" and FLAGS.compare
+    if FLAGS[name].present and kind not in users and not shared:
+      raise SettingsError("--{} is for the momentum type {}, got {}.".format(
+          name, " or ".join(users), kind))
 
 
 def _check(name, rule, holds):
@@ -178,6 +208,11 @@ def _check_output_dir(experiment):
 def chosen_optimizers():
   """Returns the names of the optimizers to train by."""
   return OPTIMIZERS if FLAGS.compare else (FLAGS.optimizer,)
+
+
+def momentum_type(experiment):
+  """Returns the momentum type of K-FAC."""
+  return FLAGS.momentum_type or experiment.momentum_type
 
 
 def plot_path(experiment):
@@ -212,7 +247,7 @@ class Trainer:
         self._scores = score(logits_out, self._test_labels)
       self._weights = {v.op.name: v for v in tf.trainable_variables()}
       if optimizer == "kfac":
-        self._make_kfac(logits, layers, learning_rate)
+        self._make_kfac(logits, layers, learning_rate, batch_size)
       else:
         self._make_first_order(optimizer, learning_rate)
       config = tf.ConfigProto()
@@ -226,19 +261,28 @@ class Trainer:
     with tf.variable_scope("model", reuse=tf.AUTO_REUSE):
       return self._experiment.build(tf.cast(images, tf.float32) / 255.)
 
-  def _make_kfac(self, logits, layers, learning_rate):
+  def _make_kfac(self, logits, layers, learning_rate, batch_size):
     """Registers the model and makes the three ops of K-FAC."""
     layer_collection = kfac.LayerCollection()
     self._experiment.register(layer_collection, logits, layers, FLAGS.seed)
     optimizer = kfac.KfacOptimizer(
         learning_rate=learning_rate, cov_ema_decay=0.95,
         damping=FLAGS.damping or self._experiment.damping,
-        layer_collection=layer_collection, momentum=self._momentum("kfac"),
-        norm_constraint=(
-            FLAGS.norm_constraint or self._experiment.norm_constraint))
+        layer_collection=layer_collection, **self._momentum_settings(batch_size))
     self._train_op = optimizer.minimize(self._loss)
     self._cov_op = optimizer.cov_update_op
     self._inv_op = optimizer.inv_update_op
+
+  def _momentum_settings(self, batch_size):
+    """Returns K-FAC's arguments about momentum: each type has its own."""
+    kind = momentum_type(self._experiment)
+    if kind == "qmodel":
+      return {"momentum_type": kind, "momentum": 0., "batch_size": batch_size}
+    settings = {"momentum_type": kind, "momentum": self._momentum("kfac")}
+    if kind == "regular":
+      settings["norm_constraint"] = (
+          FLAGS.norm_constraint or self._experiment.norm_constraint)
+    return settings
 
   def _make_first_order(self, name, learning_rate):
     """Makes the train op of momentum or Adam."""

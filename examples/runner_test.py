@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from absl.testing import flagsaver
 
+import kfac
 from examples import fake_mnist
 from examples import mlp
 from examples import mnist
@@ -138,7 +139,7 @@ class FlagsTest(RunnerTestCase):
   def testFlagsForAnotherOptimizer(self):
     for flag, users in (
         ("--damping=1", "kfac"), ("--norm_constraint=1", "kfac"),
-        ("--cov_update_every=2", "kfac"),
+        ("--cov_update_every=2", "kfac"), ("--momentum_type=adam", "kfac"),
         ("--inv_update_every=2", "kfac"),
         ("--momentum=0.5", "kfac and momentum")):
       with self.subTest(flag=flag), flagsaver.flagsaver():
@@ -146,6 +147,19 @@ class FlagsTest(RunnerTestCase):
             self._error("--optimizer=adam", flag),
             "{} is for {}, got --optimizer=adam.".format(
                 flag.split("=")[0], users))
+
+  def testFlagsForAnotherMomentumType(self):
+    for kind, flag, users in (
+        ("qmodel", "--momentum=0.5", "regular or adam"),
+        ("qmodel", "--norm_constraint=1", "regular"),
+        ("adam", "--norm_constraint=1", "regular")):
+      with self.subTest(kind=kind, flag=flag), flagsaver.flagsaver():
+        self.assertEqual(
+            self._error("--momentum_type=" + kind, flag),
+            "{} is for the momentum type {}, got {}.".format(
+                flag.split("=")[0], users, kind))
+    self._parse("--compare", "--momentum_type=qmodel", "--momentum=0.5")
+    runner.check_flags(EXPERIMENT)  # For the optimizer momentum.
 
   def testBatchLargerThanTheTrainingSet(self):
     self.assertEqual(
@@ -256,6 +270,26 @@ class TrainerTest(RunnerTestCase):
           trainer.update(number, images, labels)
           weights = trainer.get_weights()
           self.assertAllClose(weights[name], expected, atol=1e-5)
+
+  def testEachMomentumTypeGetsItsSettings(self):
+    for flags, expected in (
+        ([], {"momentum_type": "regular", "momentum": 0.5,
+              "norm_constraint": 0.01}),
+        (["--momentum=0.25", "--norm_constraint=2"],
+         {"momentum_type": "regular", "momentum": 0.25, "norm_constraint": 2.}),
+        (["--momentum_type=adam", "--momentum=0"],
+         {"momentum_type": "adam", "momentum": 0.}),
+        (["--momentum_type=qmodel"],
+         {"momentum_type": "qmodel", "momentum": 0., "batch_size": 20})):
+      with self.subTest(flags=flags), flagsaver.flagsaver():
+        self._parse(*flags)
+        with unittest.mock.patch.object(
+            kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer) as spy:
+          self._make("kfac")
+        settings = spy.call_args.kwargs
+        for name in ("momentum_type", "momentum", "norm_constraint",
+                     "batch_size"):
+          self.assertEqual(settings.get(name), expected.get(name))
 
   def testKfacUpdatesStatisticsAsOftenAsAsked(self):
     self._parse("--cov_update_every=2", "--inv_update_every=3")

@@ -10,6 +10,7 @@ from kfac.python.ops.fisher_blocks import single_factor
 from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import convolution
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import scalars
 
 
 def num_conv_locations(input_shape, strides):
@@ -26,6 +27,16 @@ def num_conv_locations(input_shape, strides):
   spatial_sizes = list(input_shape)[1:-1]
   strides = convolution.spatial(strides, len(spatial_sizes))
   return (_product(spatial_sizes) //
+          _product(strides if strides is not None else [1]))
+
+
+def _num_input_locations(inputs, strides):
+  """Same as num_conv_locations; a scalar tensor if sizes are not known."""
+  shape = inputs.shape.as_list()
+  if None not in shape[1:-1]:
+    return num_conv_locations(shape, strides)
+  strides = convolution.spatial(strides, len(shape) - 2)
+  return (tf.reduce_prod(tf.shape(inputs)[1:-1]) //
           _product(strides if strides is not None else [1]))
 
 
@@ -54,7 +65,7 @@ class _ConvFB(towers.InputOutputMultiTower):
     if isinstance(inputs, (list, tuple)):
       inputs, outputs = inputs[0], outputs[0]
     if constants.read("fisher_blocks", "CONV_LOCATIONS") == "inputs":
-      return num_conv_locations(inputs.shape.as_list(), self._strides)
+      return _num_input_locations(inputs, self._strides)
     sizes = outputs.shape.as_list()[1:-1]
     if None in sizes:
       return tf.reduce_prod(tf.shape(outputs)[1:-1])
@@ -109,8 +120,11 @@ class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
   def instantiate_factors(self, grads_list, damping):  # noqa: D102
     inputs, grads = self._process_data(grads_list)
     # F is T times as large as that of one location, and so is its damping.
-    damping = self._num_locations * damping_lib.normalize_damping(
-        damping, self._num_locations)
+    T = self._num_locations
+    if not scalars.is_number(T):
+      dtype = self._outputs[0].dtype
+      T, damping = [scalars.cast_scalar(x, dtype) for x in (T, damping)]
+    damping = T * damping_lib.normalize_damping(damping, T)
     self._set_factor(
         convolution.ConvDiagonalFactor,
         (inputs, grads, tuple(self._filter_shape), self._strides,

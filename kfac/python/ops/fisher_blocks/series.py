@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import fully_connected
+from kfac.python.ops.fisher_factors import matrix_functions
 from kfac.python.ops.utils import scalars
 
 
@@ -92,6 +93,31 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
     Z -= _sandwich(P_G, Z, P_A, transpose_left=True)
     return Z / scalars.cast_scalar(self._num_uses, Z.dtype)
 
+  def full_fisher_block(self):
+    """Returns the undamped F of the chain as a dense matrix, for tests.
+
+    F adds up the covariances of all pairs of uses: T times A0 kron G0, and
+    for each lag d in 1 .. T - 1 (T - d) times A_d kron G_d and its transpose.
+    With option 1, A_d = A0^1/2 |S|^d A0^1/2, S being the symmetrised lag-one
+    covariance between two A0^-1/2; with option 2, A_d = P^d A0, and the
+    series is endless: T times the sum over all lags. G_d is alike.
+
+    Returns:
+      Matrix [parameters, parameters]. It needs regular A0 and G0.
+    """
+    factors = [factor for factor, _ in self._factors_and_dampings()]
+    covs = [factor.get_cov_as_linear_operator().to_dense()
+            for factor in factors]
+    option1 = self._option == SeriesFBApproximation.option1
+    quants_of = (matrix_functions.series_option1 if option1
+                 else matrix_functions.series_option2)
+    quants = [quants_of(utils.posdef_eig(cov), factor.get_cov_dt1(),
+                        tf.zeros([], cov.dtype))
+              for factor, cov in zip(factors, covs, strict=True)]
+    if option1:
+      return _dense_option1(covs, quants, self._num_uses)
+    return _dense_option2(covs, quants, self._num_uses)
+
   def register_cholesky(self):  # noqa: D102
     raise NotImplementedError(
         "compute_cholesky must be False with the series approximations, got "
@@ -120,3 +146,22 @@ def _gamma(x, num_uses):
   T = scalars.cast_scalar(num_uses, x.dtype)
   return tf.square(1. - x) / (
       T * (1. - tf.square(x)) - 2. * x * (1. - tf.pow(x, T)))
+
+
+def _dense_option1(covs, quants, num_uses):
+  """B diag(1 / gamma) B^T with B = A0^1/2 U_A kron G0^1/2 U_G."""
+  (L_A, psi_A), (L_G, psi_G) = quants
+  B = utils.kronecker_product(
+      *[tf.matmul(cov, L) for cov, L in zip(covs, (L_A, L_G), strict=True)])
+  x = tf.reshape(psi_A[:, None] * psi_G[None, :], [-1])
+  return tf.matmul(B / _gamma(x, num_uses), B, transpose_b=True)
+
+
+def _dense_option2(covs, quants, num_uses):
+  """T (I - P)^-1 (F0 - P F0 P^T) (I - P)^-T with P = P_A kron P_G."""
+  P = utils.kronecker_product(*[P for P, _, _ in quants])
+  F0 = utils.kronecker_product(*covs)
+  inverse = tf.linalg.inv(tf.eye(tf.shape(P)[0], dtype=P.dtype) - P)
+  middle = F0 - _sandwich(P, F0, P, transpose_right=True)
+  F = _sandwich(inverse, middle, inverse, transpose_right=True)
+  return scalars.cast_scalar(num_uses, F.dtype) * F

@@ -5,6 +5,8 @@ part of the batch; layers that are used several times, for each use too. Here
 that becomes what factors take: inputs[tower] and grads[source][tower].
 """
 
+import numbers
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
@@ -111,12 +113,19 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
         raise ValueError(
             "num_uses must be given where {} are one tensor, got None.".format(
                 name))
+      if not isinstance(given, numbers.Integral) or given < 1:
+        raise ValueError("num_uses must be a positive int, got {!r}.".format(
+            given))
       if self._num_uses not in (None, given):
         raise ValueError(
             "{} must have num_uses = {} uses, got {}.".format(
                 name, self._num_uses, given))
       self._num_uses = given
     super().register_additional_tower(inputs, outputs)
+
+  def num_inputs(self):
+    """Returns the number of uses (1.5 to 1.7)."""
+    return self._num_uses
 
   def _merge(self, towers):
     if len(towers) == 1 and not isinstance(towers[0], (list, tuple)):

@@ -33,7 +33,8 @@ class FisherFactor(old_names.OldNames, abc.ABC):
   A subclass sets `_data[source][tower]` in its constructor and says what its
   scope (`_var_scope`), the shape of its covariance (`_cov_shape`) and the new
   covariance of one source and tower (`_compute_new_cov`) are. One that keeps
-  its data otherwise defines `_num_sources`, `_num_towers` and `_dtype` too.
+  its data otherwise defines `_num_sources` and `_dtype` too, and if there are
+  several towers `_num_towers`.
   """
 
   def __init__(self, colocate_cov_ops_with_inputs=False):
@@ -73,7 +74,7 @@ class FisherFactor(old_names.OldNames, abc.ABC):
 
   @property
   def _num_towers(self):
-    return len(self._data[0])
+    return len(self._data[0]) or 1  # data that only the subclass knows
 
   @property
   def _dtype(self):

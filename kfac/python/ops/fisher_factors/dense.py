@@ -16,38 +16,64 @@ from kfac.python.ops.utils import scalars
 class Work:
   """What one inverse update computes once and all kept matrices share.
 
+  The covariance is read once: an update of it in the same session.run cannot
+  come between, so all that is kept belongs to one covariance.
+
   Attributes:
     factor: The DenseSquareMatrixFactor.
+    cov: Its covariance, tensor [n, n].
+    has_cov: Whether there was a covariance yet, boolean tensor of shape [].
   """
 
   def __init__(self, factor):
     self.factor = factor
+    self.cov = tf.convert_to_tensor(factor.get_cov())
+    self.has_cov = tf.linalg.trace(self.cov) > 0.
     self._dampings = {}
     self._choleskys = {}
+
+  def assign(self, variable, value):
+    """Makes the op that keeps a value, once there is a covariance.
+
+    One session.run may hold the updates of covariances and inverses and the
+    step, in any order. The inverse of a covariance that is still zero would
+    make the first step the gradient over the damping.
+
+    Args:
+      variable: Variable that keeps the value.
+      value: Tensor.
+
+    Returns:
+      Op; it leaves the variable as it is while the covariance is zero.
+    """
+    return tf.assign(
+        variable, tf.where_v2(self.has_cov, value, variable)).op
 
   def damping(self, damping_func):
     """Returns the damping as a tensor of the factor's dtype."""
     key = naming.graph_func_to_id(damping_func)
     if key not in self._dampings:
-      self._dampings[key] = scalars.cast_scalar(
-          damping_func(), self.factor.get_cov().dtype)
+      self._dampings[key] = scalars.cast_scalar(damping_func(), self.cov.dtype)
     return self._dampings[key]
+
+  def eigendecomp(self):
+    """Returns eigenvalues [n] and Q [n, n]."""
+    return self.factor.get_eigendecomp(self.cov)
 
   def cholesky(self, damping_func):
     """Returns L [n, n]."""
     key = naming.graph_func_to_id(damping_func)
     if key not in self._choleskys:
       self._choleskys[key] = matrix_functions.cholesky(
-          self.factor.get_cov(), self.damping(damping_func))
+          self.cov, self.damping(damping_func))
     return self._choleskys[key]
 
   def matpower(self, exp, damping_func):
     """Returns (C + damping I)^exp [n, n]."""
     damping = self.damping(damping_func)
     if self.factor.needs_eigendecomp():
-      return matrix_functions.matpower(
-          self.factor.get_eigendecomp(), exp, damping)
-    return matrix_functions.inverse(self.factor.get_cov(), damping)
+      return matrix_functions.matpower(self.eigendecomp(), exp, damping)
+    return matrix_functions.inverse(self.cov, damping)
 
 
 # The matrices that a factor can keep: how their variable is called, and how
@@ -137,15 +163,17 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     """Makes the ops that compute each kept matrix from the covariance.
 
     Returns:
-      List of ops.
+      List of ops. They change nothing while the covariance is still zero.
     """
     self.reset_eigendecomp()  # it belongs to the graph of an earlier update
-    work = Work(self)
-    ops = []
-    for (quantity, key), damping_func in self._registered.items():
-      value = QUANTITIES[quantity].compute(work, key, damping_func)
-      ops.append(tf.assign(self._kept[quantity][key], value).op)
-    return ops
+    return self._keep(Work(self))
+
+  def _keep(self, work):
+    """Makes the ops of one inverse update."""
+    return [
+        work.assign(self._kept[quantity][key],
+                    QUANTITIES[quantity].compute(work, key, damping_func))
+        for (quantity, key), damping_func in self._registered.items()]
 
   def needs_eigendecomp(self):
     """Whether the powers come from an eigendecomposition.
@@ -171,15 +199,19 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     """Lets the next get_eigendecomp() decompose anew."""
     self._eigendecomp = None
 
-  def get_eigendecomp(self):
+  def get_eigendecomp(self, cov=None):
     """Decomposes the present covariance C = Q diag(eigenvalues) Q^T.
+
+    Args:
+      cov: Tensor [n, n], the covariance if it was read already.
 
     Returns:
       Eigenvalues [n], clipped from below, and Q [n, n]; the same tensors until
       the next inverse update is made.
     """
     if self._eigendecomp is None:
-      self._eigendecomp = matrix_functions.eigendecomposition(self.get_cov())
+      self._eigendecomp = matrix_functions.eigendecomposition(
+          self.get_cov() if cov is None else cov)
     return self._eigendecomp
 
   def _get_kept(self, quantity, *key_and_damping):

@@ -137,13 +137,15 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
                 tf.zeros_initializer())
             for name, rank in _OPTIONS[option][0]]
 
-  def make_inverse_update_ops(self):  # noqa: D102
-    ops = super().make_inverse_update_ops()
-    work = dense.Work(self)
+  def _keep(self, work):
+    ops = super()._keep(work)
+    if not self._options:
+      return ops
+    cov_dt1 = tf.convert_to_tensor(self._cov_dt1)  # one read, as of work.cov
     for (option, damping_id), damping_func in self._options.items():
       values = _OPTIONS[option][1](
-          self.get_eigendecomp(), self._cov_dt1, work.damping(damping_func))
-      ops += [tf.assign(variable, value).op for variable, value in zip(
+          work.eigendecomp(), cov_dt1, work.damping(damping_func))
+      ops += [work.assign(variable, value) for variable, value in zip(
           self._quants[option, damping_id], values, strict=True)]
     return ops
 

@@ -26,6 +26,7 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
     """
     self._check_conv(params, inputs, outputs, padding, strides, dilations,
                      outer=True)
+    check.check_one_use(inputs, outputs)
     block_type, approx = self._get_block_type(
         params, approx, self.default_conv2d_approximation,
         layers._CONV2D_APPROX_TO_BLOCK_TYPES)
@@ -88,6 +89,7 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
       reuse: See layers.py.
     """
     self._check_conv(params, inputs, outputs, padding, strides, dilation_rate)
+    check.check_one_use(inputs, outputs)
     block_type, _ = self._get_block_type(
         params, approx, approximations.DEFAULTS["convolution"],
         layers._CONVOLUTION_APPROX_TO_BLOCK_TYPES)
@@ -113,7 +115,8 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
       approx: "diagonal" (default) or "kron".
       reuse: See layers.py.
     """
-    check.check_strides("strides", strides, 4, outer_ones=True)
+    check.check_strides("strides", strides or (), 4, outer_ones=True)
+    check.check_one_use(inputs, outputs)
     if not layers.has_bias(params):
       self._check_conv(params, inputs, outputs, padding, strides[1:-1], rate,
                        depthwise=True)
@@ -149,6 +152,7 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
     ones = [1, 1, 1, 1]
     self._check_conv(pointwise_params, depthwise_outputs, pointwise_outputs,
                      "VALID", ones, None, outer=True)
+    check.check_one_use(depthwise_outputs, pointwise_outputs)
     block_type, approx = self._get_block_type(
         pointwise_params, approx, self.default_conv2d_approximation,
         layers._CONV2D_APPROX_TO_BLOCK_TYPES)
@@ -156,6 +160,7 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
     if approx == approximations.APPROX_KRONECKER_NAME:
       kwargs.update(extract_patches_fn="extract_pointwise_conv2d_patches")
     pointwise = block_type(self, pointwise_params, **kwargs)
+    self._reused_block(pointwise_params, pointwise, reuse)
     self.register_depthwise_conv2d(
         depthwise_params, inputs, depthwise_outputs, strides, padding,
         rate=rate, data_format=data_format, reuse=reuse)

@@ -29,6 +29,7 @@ class EmbeddingRegistrations(layers.LayerRegistrations):
     block_type, _ = self._get_block_type(
         params, approx, self.default_embedding_approximation,
         layers._EMBEDDING_APPROX_TO_BLOCK_TYPES)
+    check.check_one_use(inputs, outputs)
     self._register(params, block_type(self, vocab_size), reuse, 1, inputs,
                    outputs)
 
@@ -94,8 +95,9 @@ def _parts(params):
   """Returns the variables of W as a list."""
   if isinstance(params, (list, tuple)):
     return list(params)
-  if not isinstance(params, (tf.Variable, tf.Tensor)) and hasattr(
-      params, "__iter__"):
+  # The class of compat.v1 does not cover all resource variables.
+  whole = (tf.Variable, tf.compat.v2.Variable, tf.Tensor)
+  if not isinstance(params, whole) and hasattr(params, "__iter__"):
     return list(params)  # a partitioned variable
   return [params]
 

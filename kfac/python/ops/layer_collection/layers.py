@@ -79,6 +79,23 @@ class LayerRegistrations:
         without reuse, or shares some of its variables with another.
       KeyError: If `reuse` is True and the layer is not registered.
     """
+    known = self._reused_block(layer_key, fisher_block, reuse)
+    if known is not None:
+      return known
+    self.fisher_blocks[layer_key] = fisher_block
+    return fisher_block
+
+  def _reused_block(self, layer_key, fisher_block, reuse):
+    """Returns the block that is reused for a layer, None for a new layer.
+
+    Args:
+      layer_key: As in register_block; the errors are those, too.
+      fisher_block: A block like the one wanted.
+      reuse: See above.
+
+    Returns:
+      FisherBlock or None.
+    """
     reuse = resolve_reuse(reuse)
     if reuse and layer_key in self.fisher_blocks:
       known = self.fisher_blocks[layer_key]
@@ -96,8 +113,8 @@ class LayerRegistrations:
       raise ValueError(
           "params must be registered once unless reused, got {}.".format(
               layer_key))
-    self.fisher_blocks[layer_key] = fisher_block
-    return fisher_block
+    self.fisher_blocks.check_key(layer_key)
+    return None
 
   def _register(self, params, block, reuse, num_uses, *tower):
     """Adds a tower to a new block or to the one that is reused.
@@ -182,6 +199,9 @@ class LayerRegistrations:
       reuse: See above.
     """
     check.check_graph(self._graph, "params", params)
+    if isinstance(params, (list, tuple)) and not params:
+      raise ValueError("params must be at least one variable, got {!r}.".format(
+          params))
     check.check_dtype("params", params, "floating")
     batch_size = tf.compat.dimension_value(batch_size)
     check.check_batch_size(batch_size)
@@ -203,6 +223,7 @@ class LayerRegistrations:
       reuse: See above.
     """
     self._check_dense(params, inputs, outputs)
+    check.check_one_use(inputs, outputs)
     block_type, _ = self._get_block_type(
         params, approx, self.default_fully_connected_approximation,
         _FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES)

@@ -14,11 +14,12 @@ class LayerParametersDict(collections.OrderedDict):
     self._key_of = {}
     super().__init__(*args, **kwargs)
 
-  def __setitem__(self, key, value):
-    """Sets a value.
+  def check_key(self, key):
+    """Raises ValueError unless a key may be set.
 
-    Raises:
-      ValueError: If one of the variables is part of another key.
+    Args:
+      key: Variable, or tuple of variables: different ones, and none of them
+        part of another key.
     """
     key = _canonical(key)
     for variable in _variables(key):
@@ -27,6 +28,14 @@ class LayerParametersDict(collections.OrderedDict):
         raise ValueError(
             "params must not share variables with other layers: {} is part of "
             "{}, got {}.".format(variable.name, _names(other), _names(key)))
+    if len(set(_variables(key))) < len(_variables(key)):
+      raise ValueError("params must be different variables, got {}.".format(
+          _names(key)))
+
+  def __setitem__(self, key, value):
+    """Sets a value, see check_key."""
+    self.check_key(key)
+    key = _canonical(key)
     self._key_of.update((variable, key) for variable in _variables(key))
     super().__setitem__(key, value)
 

@@ -101,6 +101,20 @@ def check_same_cases(inputs, outputs):
               other.shape, one.shape))
 
 
+def check_one_use(inputs, outputs):
+  """Raises ValueError if inputs or outputs are lists over uses.
+
+  Args:
+    inputs: What is to be one tensor.
+    outputs: The same.
+  """
+  for name, data in (("inputs", inputs), ("outputs", outputs)):
+    if isinstance(data, (list, tuple)):
+      raise ValueError(
+          "{} must be one tensor where a layer is used once, got a list of {}."
+          .format(name, len(data)))
+
+
 def check_strides(name, values, length, outer_ones=False):
   """Raises ValueError unless strides or rates are positive ints, or None.
 

@@ -86,3 +86,21 @@ class AdaptedDamping:
     update_op = self._adaptation.make_update_op(global_step)
     with tf.control_dependencies([update_op]):
       return [self._adaptation.make_remember_op(loss)]
+
+  def _remember_change(self, steps, change):
+    """Lets a step keep what the quadratic model foretells for it.
+
+    Args:
+      steps: List of (tensor, variable).
+      change: Function that returns the change of the loss that is foretold;
+        called only if damping is adapted.
+
+    Returns:
+      The steps, which wait until the change is kept.
+    """
+    if self._adaptation is None:
+      return steps
+    remember = tf.assign(
+        self._q_model_change, tf.cast(change(), self._q_model_change.dtype))
+    with tf.control_dependencies([remember]):
+      return [(tf.identity(step), variable) for step, variable in steps]

@@ -63,7 +63,10 @@ class DampingAdaptation:
 
     def adapt():
       loss = tf.cast(self._loss_fn(self._prev_train_batch), self.rho.dtype)
-      rho = (loss - self.prev_loss) / self.q_model_change
+      change = tf.convert_to_tensor(self.q_model_change)
+      # Before the first step nothing was foretold that could be judged.
+      rho = tf.where(tf.equal(change, 0.), change + float("nan"),
+                     (loss - self.prev_loss) / change)
       return tf.group(
           tf.assign(self.rho, rho),
           tf.assign(self.damping, adapted_damping(

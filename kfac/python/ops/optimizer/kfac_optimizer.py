@@ -65,6 +65,10 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
         raise TypeError("{} must be given.".format(argument))
     self._momentum_type = _check_momentum_type(momentum_type)
     _check_together(self._momentum_type, momentum, norm_constraint, batch_size)
+    if learning_rate is None:
+      raise ValueError(
+          "learning_rate must be a scalar or a function that returns it, got "
+          "None.")
     scalars.check_number("learning_rate", learning_rate, minimum=0.)
     super().__init__(learning_rate, name=name)
     self._momentum = momentum
@@ -184,9 +188,12 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
 
   def _compute_update_steps(self, grads_and_vars):
     """Returns pairs of a variable and what it is to change by, over -lr."""
-    step = {"regular": self._step_regular, "adam": self._step_adam,
-            "qmodel": self._step_qmodel}[self._momentum_type]
-    return step(grads_and_vars)
+    if self._momentum_type == "qmodel":
+      return self._step_qmodel(grads_and_vars)
+    step = {"regular": self._step_regular, "adam": self._step_adam}
+    steps = step[self._momentum_type](grads_and_vars)
+    return self._remember_change(
+        steps, lambda: self._approximate_change(grads_and_vars, steps))
 
   def _step_regular(self, grads_and_vars):
     """Sets v <- momentum v + P g, with P g clipped."""
@@ -205,17 +212,26 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     """Sets v <- mu v - alpha P g."""
     precon = self._fisher_est.multiply_inverse(grads_and_vars)
     dtype = grads_and_vars[0][1].dtype.base_dtype
-    scale = -scalars.cast_scalar(self._learning_rate_tensor_or_value(), dtype)
+    scale = -scalars.cast_scalar(self._learning_rate_value(), dtype)
     prev_updates = [
         (scale * self._velocity(variable), variable) for _, variable in precon]
     alpha, mu, change = self._compute_qmodel_hyperparams(
         precon, prev_updates, grads_and_vars)
-    remember = []
-    if self._adaptation is not None:
-      remember = [tf.assign(self._q_model_change, tf.cast(
-          change, self._q_model_change.dtype))]
-    with tf.control_dependencies(remember):
-      return self._update_velocities(precon, mu, -alpha)
+    return self._remember_change(
+        self._update_velocities(precon, mu, -alpha), lambda: change)
+
+  def _approximate_change(self, grads_and_vars, steps):
+    """What the quadratic model foretells, with F as it is approximated."""
+    updates = [
+        (-scalars.cast_scalar(self._learning_rate_value(), step.dtype) *
+         tf.convert_to_tensor(step), variable) for step, variable in steps]
+    products = self._fisher_est.multiply(updates)
+    grads = {variable: grad for grad, variable in grads_and_vars}
+    updates_alone = [update for update, _ in updates]
+    return (norm_constraint_lib.inner_product(
+        [grads[variable] for _, variable in updates], updates_alone) +
+            norm_constraint_lib.inner_product(
+                updates_alone, [product for product, _ in products]) / 2.)
 
   def _compute_qmodel_hyperparams(self, precon_grads_and_vars,
                                   prev_updates_and_vars, grads_and_vars,
@@ -255,11 +271,20 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     """Returns the scalar that scales P g to respect the norm constraint."""
     return norm_constraint_lib.clip_coefficient(
         self._squared_fisher_norm(grads_and_vars, precon_grads_and_vars),
-        self._learning_rate_tensor_or_value(), self._norm_constraint)
+        self._learning_rate_value(), self._norm_constraint)
 
-  def _learning_rate_tensor_or_value(self):
+  def _learning_rate_value(self):
     learning_rate = self._learning_rate
     return learning_rate() if callable(learning_rate) else learning_rate
+
+  def _prepare(self):
+    """Makes the tensor of the learning rate that steps are scaled by."""
+    learning_rate = self._learning_rate_value()
+    if scalars.is_number(learning_rate):
+      # To full precision; a variable's step casts it to its own dtype.
+      learning_rate = scalars.cast_scalar(learning_rate, tf.float64)
+    self._learning_rate_tensor = tf.convert_to_tensor(
+        learning_rate, name="learning_rate")
 
   def _velocity(self, variable):
     return self._zeros_slot(variable, "velocity", self.get_name())
