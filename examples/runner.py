@@ -268,7 +268,8 @@ class Trainer:
     optimizer = kfac.KfacOptimizer(
         learning_rate=learning_rate, cov_ema_decay=0.95,
         damping=FLAGS.damping or self._experiment.damping,
-        layer_collection=layer_collection, **self._momentum_settings(batch_size))
+        layer_collection=layer_collection,
+        **self._momentum_settings(batch_size))
     self._train_op = optimizer.minimize(self._loss)
     self._cov_op = optimizer.cov_update_op
     self._inv_op = optimizer.inv_update_op
