@@ -6,9 +6,11 @@ import tensorflow.compat.v1 as tf
 
 from examples import mnist
 
-NUM_FILTERS = 24
+NUM_FILTERS = 32
 FILTER_SIZES = (5, 3)
 PADDINGS = ("VALID", "SAME")
+# Sides of the squares of which the maximum is taken after each convolution.
+POOL_SIZES = (2, 3)
 _STRIDES = [1, 1, 1, 1]
 
 # What `register` needs to know of one layer: the pair (weights, bias), and the
@@ -40,7 +42,9 @@ def build(images, residual=False):
     # The first convolution changes the shape.
     if residual and number > 0:
       outputs += activations
-    activations = tf.nn.max_pool2d(outputs, 2, 2, padding="VALID")
+    pool_size = POOL_SIZES[number]
+    activations = tf.nn.max_pool2d(
+        outputs, pool_size, pool_size, padding="VALID")
   num_in = activations.shape[1:].num_elements()
   with tf.variable_scope("dense"):
     inputs = tf.reshape(activations, [-1, num_in])

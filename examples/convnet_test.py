@@ -33,11 +33,11 @@ def surround(inputs):
   return np.pad(inputs, [(0, 0), (1, 1), (1, 1), (0, 0)])
 
 
-def pool(inputs):
-  """Takes maxima over 2 x 2 locations."""
+def pool(inputs, size):
+  """Takes maxima over size x size locations."""
   batch, height, width, channels = inputs.shape
-  return inputs.reshape(
-      batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+  return inputs.reshape(batch, height // size, size, width // size, size,
+                        channels).max(axis=(2, 4))
 
 
 class GraphTestCase(tf.test.TestCase):
@@ -67,11 +67,12 @@ class ConvnetTest(GraphTestCase):
           logits, params = sess.run(
               [logits, [layer.params for layer in layers]])
         self.assertEqual([weights.shape for weights, _ in params],
-                         [(5, 5, 1, 24), (3, 3, 24, 24), (864, 10)])
+                         [(5, 5, 1, 32), (3, 3, 32, 32), (512, 10)])
         images = self._images.reshape(6, 28, 28, 1)
-        first = pool(np.maximum(convolve(images, *params[0]), 0.))
+        first = pool(np.maximum(convolve(images, *params[0]), 0.), 2)
         second = np.maximum(convolve(surround(first), *params[1]), 0.)
-        features = pool(second + first if residual else second).reshape(6, -1)
+        features = pool(second + first if residual else second, 3)
+        features = features.reshape(6, -1)
         self.assertAllClose(logits, features @ params[2][0] + params[2][1],
                             atol=1e-5)
 

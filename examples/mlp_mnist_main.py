@@ -20,9 +20,9 @@ flags.adopt_module_key_flags(runner)
 
 EXPERIMENT = runner.Experiment(
     name="mlp_mnist", build=mlp.build, register=mlp.register,
-    learning_rates={"kfac": 0.05, "momentum": 0.5, "adam": 0.01},
-    momentums={"kfac": 0.5, "momentum": 0.9}, damping=0.001,
-    norm_constraint=0.003, batch_size=500, updates=1000)
+    learning_rates={"kfac": 1., "momentum": 0.3, "adam": 0.02},
+    momentums={"kfac": 0.5, "momentum": 0.98}, momentum_type="qmodel",
+    damping=0.001, norm_constraint=0.003, batch_size=500, updates=1400)
 
 if __name__ == "__main__":
   runner.main(EXPERIMENT)

@@ -445,7 +445,7 @@ class Progress:
   def show(self, history):
     """Shows the last evaluation of a History."""
     update = history.updates[-1]
-    text = "loss {:.4f}, accuracy {:.2%}, {:.1f} s".format(
+    text = "loss {:.3g}, accuracy {:.2%}, {:.1f} s".format(
         history.losses[-1], history.accuracies[-1], history.seconds[-1])
     if self._bar is not None:
       self._bar.set_postfix_str(text, refresh=False)

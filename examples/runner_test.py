@@ -451,7 +451,7 @@ class ReportTest(RunnerTestCase):
                 [0.1, 0.8, 0.95]))))
       progress.close()
     self.assertIn("20/20", shown.getvalue())
-    self.assertIn("loss 0.1000, accuracy 95.00%, 3.0 s", shown.getvalue())
+    self.assertIn("loss 0.1, accuracy 95.00%, 3.0 s", shown.getvalue())
 
 
 if __name__ == "__main__":

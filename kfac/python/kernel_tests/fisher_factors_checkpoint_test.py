@@ -38,7 +38,7 @@ _FACTORS = {
     "KFAC/FisherEstimator/ff_full_net_W__net_b_8/matpower_exp-1_damp0.25":
         [8, 8],
     "KFAC/FisherEstimator/ff_naivediag_net_W_8/cov": [6, 1],
-    "KFAC/FisherEstimator/ff_diagfc_net_a_net_g/cov": [3, 2],
+    "KFAC/FisherEstimator/ff_diagfc_net_a_net_g/cov": [3, 3],
     "KFAC/FisherEstimator/ff_convdiag_net_x_net_y/cov": [2, 4],
     "KFAC/FisherEstimator/ff_convinkron_net_x_1-1-2-4_None_VALID_2-2_NHWC_False"
     "/cov": [2, 2],
@@ -87,7 +87,7 @@ class CheckpointTest(tf.test.TestCase):
   def _restore(self, sess, path, values):
     """Restores the fixture into the variables of these names."""
     present = {v.op.name: v for v in tf.global_variables()}
-    self.assertContainsSubset(values, present)
+    self.assertContainsSubset(list(values), list(present))
     sess.run(tf.global_variables_initializer())
     tf.train.Saver({name: present[name] for name in values}).restore(
         sess, path)
@@ -103,13 +103,13 @@ class CheckpointTest(tf.test.TestCase):
         oracles.data(4, 5, 5, 2, dtype=np.float32), name="images")
     features = tf.constant(
         oracles.data(4, 7, dtype=np.float32), name="features")
-    table, w, b, W, B = (
+    table, filters, shifts, W, b = (
         tf.get_variable(name, shape) for name, shape in (
-            ("table", [6, 3]), ("w", [3, 3, 2, 4]), ("b", [4]),
-            ("W", [7, 5]), ("B", [5])))
+            ("table", [6, 3]), ("filters", [3, 3, 2, 4]), ("shifts", [4]),
+            ("W", [7, 5]), ("b", [5])))
     looked_up = tf.nn.embedding_lookup(table, ids)
-    convolved = tf.nn.conv2d(images, w, [1, 1, 1, 1], "SAME") + b
-    mixed = tf.matmul(features, W) + B
+    convolved = tf.nn.conv2d(images, filters, [1, 1, 1, 1], "SAME") + shifts
+    mixed = tf.matmul(features, W) + b
     vectors = tf.tanh(looked_up, name="vectors")
     maps = tf.tanh(convolved, name="maps")
     hidden = tf.tanh(mixed, name="hidden")
@@ -117,8 +117,9 @@ class CheckpointTest(tf.test.TestCase):
         [vectors, tf.reduce_mean(maps, axis=[1, 2]), hidden], axis=1)
     layers = layer_collection.LayerCollection()
     layers.register_embedding(table, ids, looked_up)
-    layers.register_conv2d((w, b), [1, 1, 1, 1], "SAME", images, convolved)
-    layers.register_fully_connected((W, B), features, mixed)
+    layers.register_conv2d(
+        (filters, shifts), [1, 1, 1, 1], "SAME", images, convolved)
+    layers.register_fully_connected((W, b), features, mixed)
     layers.register_categorical_predictive_distribution(logits)
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=tf.constant([0, 2, 5, 11]), logits=logits))
@@ -170,7 +171,7 @@ class CheckpointTest(tf.test.TestCase):
     multi.register_option2quants(0.5)
     return [
         full, ff.NaiveDiagonalFactor((W,), 8), kron, multi,
-        ff.FullyConnectedDiagonalFactor((a,), ((g[:, :2],),)),
+        ff.FullyConnectedDiagonalFactor((a,), ((g,),)),
         ff.ConvDiagonalFactor((x,), ((y,),), [1, 1, 2, 4], [1, 1, 1, 1],
                               "VALID"),
         ff.ConvInputKroneckerFactor((x,), [1, 1, 2, 4], "VALID", None, [2, 2],

@@ -160,21 +160,19 @@ class RoundRobinPlacementTest(tf.test.TestCase):
   def testWhatIsOfferedAsPropertiesIsPlaced(self):
     for first in ("make_vars_and_create_op_thunks",
                   "create_ops_and_vars_thunks", "make_ops_and_vars", None):
-      for make in self._makers():
-        with tf.Graph().as_default():
-          est = make(cov_devices=CPUS[:2], inv_devices=CPUS[2:5],
-                     **_Net().arguments())
-          if first:
-            getattr(est, first)()
-          self.assertEqual([op.device for op in est.cov_update_ops],
-                           _dealt(CPUS[:2]))
-          self.assertEqual([op.device for op in est.inv_update_ops],
-                           _dealt(CPUS[2:5]))
-          self.assertEqual(
-              [factor.get_cov().device for factor in est.factors],
-              _dealt(CPUS[:2]))
-          self.assertEqual([thunk().device for thunk in est.cov_update_thunks],
-                           _dealt(CPUS[:2]))
+      with tf.Graph().as_default():
+        est = estimator.FisherEstimatorRoundRobin(
+            cov_devices=CPUS[:2], inv_devices=CPUS[2:5], **_Net().arguments())
+        if first:
+          getattr(est, first)()
+        self.assertEqual(
+            [op.device for op in est.cov_update_ops], _dealt(CPUS[:2]))
+        self.assertEqual(
+            [op.device for op in est.inv_update_ops], _dealt(CPUS[2:5]))
+        self.assertEqual([factor.get_cov().device for factor in est.factors],
+                         _dealt(CPUS[:2]))
+        self.assertEqual([thunk().device for thunk in est.cov_update_thunks],
+                         _dealt(CPUS[:2]))
 
   def testRunsOnTwoDevices(self):
     for make in self._makers():
