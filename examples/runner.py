@@ -31,7 +31,7 @@ flags.DEFINE_boolean(
     "compare", False, "Train by all three optimizers, from the same weights on "
     "the same batches.")
 flags.DEFINE_float(
-    "learning_rate", None, "Learning rate; by default the best of the grid in "
+    "learning_rate", None, "Learning rate; the defaults come from "
     "g3doc/examples.md.")
 flags.DEFINE_float(
     "momentum", None, "Momentum of kfac (not of type qmodel) and momentum; by "
