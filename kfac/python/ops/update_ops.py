@@ -16,8 +16,6 @@ class UpdateOps:
 
   _thunks = None
   _variable_thunks = ()
-  _cov_update_ops = None
-  _inv_update_ops = None
 
   def _keep_thunks(self, variable_thunks, cov_thunks, inv_thunks):
     self._variable_thunks = variable_thunks
@@ -62,31 +60,33 @@ class UpdateOps:
     """Functions that make the inverse update op of each factor."""
     return self.build()[1]
 
+  def _ops(self, name, thunks):
+    """Makes ops and one op of them all, named `name`, unless there are any."""
+    made = self.__dict__.setdefault("_made_update_ops", {})
+    if name not in made:
+      ops = [thunk() for thunk in thunks]
+      made[name] = ops, tf.group(*ops, name=name)
+    return made[name]
+
   @property
   def cov_update_ops(self):
     """The covariance update op of each factor."""
-    if self._cov_update_ops is None:
-      ops = [thunk() for thunk in self.cov_update_thunks]
-      self._cov_update_ops = ops, tf.group(*ops, name="cov_update_op")
-    return self._cov_update_ops[0]
+    return self._ops("cov_update_op", self.cov_update_thunks)[0]
 
   @property
   def cov_update_op(self):
     """One op that updates all covariances."""
-    return self.cov_update_ops and self._cov_update_ops[1]
+    return self._ops("cov_update_op", self.cov_update_thunks)[1]
 
   @property
   def inv_update_ops(self):
     """The inverse update op of each factor."""
-    if self._inv_update_ops is None:
-      ops = [thunk() for thunk in self.inv_update_thunks]
-      self._inv_update_ops = ops, tf.group(*ops, name="inv_update_op")
-    return self._inv_update_ops[0]
+    return self._ops("inv_update_op", self.inv_update_thunks)[0]
 
   @property
   def inv_update_op(self):
     """One op that updates all inverses."""
-    return self.inv_update_ops and self._inv_update_ops[1]
+    return self._ops("inv_update_op", self.inv_update_thunks)[1]
 
   @property
   def inv_updates_dict(self):

@@ -2,7 +2,6 @@
 
 import tensorflow.compat.v1 as tf
 
-from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import base
 from kfac.python.ops.fisher_blocks import damping as damping_lib
 from kfac.python.ops.fisher_blocks import kronecker
@@ -76,18 +75,6 @@ class _ConvFB(towers.InputOutputMultiTower):
     return self._num_locations
 
 
-def _check_length_4(**values):
-  for name, value in values.items():
-    if value is not None and len(value) != 4:
-      raise ValueError("{} must have length 4, got {!r}.".format(name, value))
-
-
-def _check_channels_last(data_format):
-  if not utils.is_data_format_channel_last(data_format):
-    raise ValueError("data_format must have the channels last, got {!r}."
-                     .format(data_format))
-
-
 class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
   """F is the mean over cases of the squared gradient of a case."""
 
@@ -108,9 +95,9 @@ class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
       ValueError: If something has the wrong length or format.
     """
     self._filter_shape, self._has_bias = _filter_and_bias(params)
-    _check_length_4(strides=strides, dilations=dilations,
-                    filter=self._filter_shape)
-    _check_channels_last(data_format)
+    convolution.check_length_4(strides=strides, dilations=dilations,
+                               filter=self._filter_shape)
+    convolution.check_channels_last(data_format)
     self._strides = base.maybe_tuple(strides)
     self._padding = padding
     self._data_format = data_format
@@ -155,7 +142,7 @@ class _ConvKroneckerFB(_ConvFB, kronecker.KroneckerProductFB):
       ValueError: If the channels are not last.
     """
     self._filter_shape, self._has_bias = _filter_and_bias(params)
-    _check_channels_last(data_format)
+    convolution.check_channels_last(data_format)
     self._padding = padding
     self._strides = base.maybe_tuple(strides)
     self._dilation_rate = base.maybe_tuple(dilation_rate)

@@ -31,6 +31,20 @@ def spatial(sizes, num_spatial_dims):
   return list(sizes)[1:-1]
 
 
+def check_channels_last(data_format):
+  """Raises ValueError unless a data format has the channels last."""
+  if not utils.is_data_format_channel_last(data_format):
+    raise ValueError("data_format must have the channels last, got {!r}."
+                     .format(data_format))
+
+
+def check_length_4(**values):
+  """Raises ValueError unless each value is None or has length 4."""
+  for name, value in values.items():
+    if value is not None and len(value) != 4:
+      raise ValueError("{} must have length 4, got {!r}.".format(name, value))
+
+
 def _extract_patches(inputs, filter_shape, padding, strides, dilation_rate,
                      data_format):
   num_spatial_dims = len(filter_shape) - 2
@@ -89,13 +103,9 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
       ValueError: If something has the wrong length or format.
     """
     super().__init__(colocate_cov_ops_with_inputs)
-    if not utils.is_data_format_channel_last(data_format):
-      raise ValueError("data_format must have the channels last, got {!r}."
-                       .format(data_format))
-    for name, value in (("filter_shape", filter_shape), ("strides", strides),
-                        ("dilations", dilations)):
-      if value is not None and len(value) != 4:
-        raise ValueError("{} must have length 4, got {!r}.".format(name, value))
+    check_channels_last(data_format)
+    check_length_4(filter_shape=filter_shape, strides=strides,
+                   dilations=dilations)
     self._inputs = base.as_towers(inputs)
     self._outputs_grads = base.as_sources(outputs_grads)
     self._filter_shape = filter_shape
@@ -187,9 +197,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
       raise NotImplementedError(
           "extract_patches_fn must be one of {}, got {!r}.".format(
               sorted(filter(None, _EXTRACT_PATCHES)), extract_patches_fn))
-    if not utils.is_data_format_channel_last(data_format):
-      raise ValueError("data_format must have the channels last, got {!r}."
-                       .format(data_format))
+    check_channels_last(data_format)
     self._inputs = base.as_towers(inputs)
     self._filter_shape = filter_shape
     self._strides = strides
@@ -256,9 +264,7 @@ class ConvOutputKroneckerFactor(dense.DenseSquareMatrixFactor):
       ValueError: If the channels are not last.
     """
     super().__init__(colocate_cov_ops_with_inputs)
-    if not utils.is_data_format_channel_last(data_format):
-      raise ValueError("data_format must have the channels last, got {!r}."
-                       .format(data_format))
+    check_channels_last(data_format)
     self._outputs_grads = base.as_sources(outputs_grads)
     self._data = self._outputs_grads
 
