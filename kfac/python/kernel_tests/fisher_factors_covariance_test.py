@@ -1,10 +1,13 @@
 """Tests of covariances of data, of where they are computed, of sampling."""
 
+from unittest import mock
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.kernel_tests import factor_oracles as oracles
 from kfac.python.ops import fisher_factors
+from kfac.python.ops.fisher_factors import covariance
 
 
 class ComputeCovTest(tf.test.TestCase):
@@ -31,6 +34,22 @@ class ComputeCovTest(tf.test.TestCase):
       cov = sess.run(fisher_factors.compute_cov(tf.constant(rows)))
     self.assertAllEqual(cov, cov.T)
 
+  def testStripsEqualOneProductWithAndWithoutBias(self):
+    rows = oracles.data(9, 10)
+    with tf.Graph().as_default(), self.session() as sess:
+      for size_from, num_strips in ((512, 4), (10, 4), (10, 3), (1, 10)):
+        with mock.patch.object(covariance, "_MIRRORED_FROM", size_from), \
+            mock.patch.object(covariance, "_NUM_STRIPS", num_strips):
+          plain, with_bias = sess.run([
+              covariance.compute_cov(tf.constant(rows)),
+              covariance.compute_cov(
+                  tf.constant(rows), normalizer=18., has_bias=True)])
+        self.assertAllClose(oracles.second_moment(rows), plain, 1e-13, 1e-13)
+        self.assertAllClose(
+            oracles.second_moment(oracles.with_ones(rows)) / 2, with_bias,
+            1e-13, 1e-13)
+        self.assertAllEqual(with_bias, with_bias.T)
+
   def testWithARightMatrix(self):
     left, right = oracles.data(5, 3), oracles.data(5, 2, seed=1)
     expected = np.zeros([3, 2])
@@ -52,6 +71,38 @@ class ComputeCovTest(tf.test.TestCase):
         value = oracles.data(num_rows, 2)
         self.assertAllClose(oracles.second_moment(value),
                             sess.run(cov, {rows: value}), 1e-13, 1e-13)
+
+
+class FirstCasesTest(tf.test.TestCase):
+
+  def testTakesAPartOfTheRows(self):
+    rows = oracles.data(7, 2)
+    with tf.Graph().as_default(), self.session() as sess:
+      for fraction, count in ((1., 7), (0.5, 4), (1e-6, 1)):
+        with mock.patch.object(
+            fisher_factors, "COV_CASES_FRACTION", fraction):
+          self.assertAllEqual(rows[:count], sess.run(
+              covariance.first_cases(tf.constant(rows))))
+
+  def testBothFactorsOfALayerUseIt(self):
+    a, g = oracles.data(8, 3), oracles.data(8, 2, seed=1)
+    with tf.Graph().as_default(), self.session() as sess, \
+        mock.patch.object(fisher_factors, "COV_CASES_FRACTION", 0.25):
+      covs = [
+          fisher_factors.FullyConnectedKroneckerFactor(
+              ((tf.constant(data),),), has_bias)._compute_new_cov(0, 0)
+          for data, has_bias in ((a, True), (g, False))]
+      cov_a, cov_g = sess.run(covs)
+    self.assertAllClose(
+        oracles.second_moment(oracles.with_ones(a[:2])), cov_a, 1e-13, 1e-13)
+    self.assertAllClose(oracles.second_moment(g[:2]), cov_g, 1e-13, 1e-13)
+
+  def testFractionIsChecked(self):
+    for fraction in (0., 1.5):
+      with self.assertRaisesRegex(
+          ValueError, "^cov_cases_fraction must be finite and more than 0.0 "
+          "and at most 1.0, got {}.$".format(fraction)):
+        fisher_factors.set_global_constants(cov_cases_fraction=fraction)
 
 
 class AppendHomogTest(tf.test.TestCase):

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
+from kfac.python.ops.utils import posdef
 
 _TOLERANCE = {np.float32: 1e-4, np.float64: 1e-12}
 
@@ -28,7 +29,9 @@ class PosdefInvTest(tf.test.TestCase):
           with mock.patch.object(utils, "POSDEF_INV_METHOD", method):
             inverses[method] = utils.posdef_inv(tf.constant(cov), 0.1)
           self.assertEqual([6, 6], inverses[method].shape.as_list())
-        self.assertCountEqual(["cholesky", "eig", "matrix_inverse"], inverses)
+        self.assertCountEqual(
+            ["cholesky", "cholesky_solve", "cholesky_blocked", "eig",
+             "matrix_inverse"], inverses)
         for inverse in sess.run(inverses).values():
           self.assertEqual(dtype, inverse.dtype)
           self.assertAllClose(expected, inverse, tolerance, tolerance)
@@ -38,6 +41,8 @@ class PosdefInvTest(tf.test.TestCase):
     self.assertEqual(
         {"matrix_inverse": utils.posdef_inv_matrix_inverse,
          "cholesky": utils.posdef_inv_cholesky,
+         "cholesky_solve": posdef.posdef_inv_cholesky_solve,
+         "cholesky_blocked": posdef.posdef_inv_cholesky_blocked,
          "eig": utils.posdef_inv_eig}, utils.posdef_inv_functions)
     self.assertEqual(
         {"self_adjoint": utils.posdef_eig_self_adjoint,
@@ -83,7 +88,8 @@ class PosdefInvTest(tf.test.TestCase):
 
   def testUnknownMethodRaises(self):
     message = (r"^utils\.POSDEF_INV_METHOD must be one of \['cholesky', "
-               r"'eig', 'matrix_inverse'\], got 'lu'\.$")
+               r"'cholesky_blocked', 'cholesky_solve', 'eig', "
+               r"'matrix_inverse'\], got 'lu'\.$")
     with tf.Graph().as_default():
       with self.assertRaisesRegex(ValueError, message):
         utils.set_global_constants(posdef_inv_method="lu")
@@ -98,6 +104,56 @@ class PosdefInvTest(tf.test.TestCase):
       self.assertEqual("eig", utils.POSDEF_INV_METHOD)
       utils.set_global_constants("matrix_inverse")
       self.assertEqual("matrix_inverse", utils.POSDEF_INV_METHOD)
+
+
+class BlockedCholeskyTest(tf.test.TestCase):
+
+  def testEqualsSubstitutionAtEverySize(self):
+    with tf.Graph().as_default(), self.session() as sess, \
+        mock.patch.object(utils, "CHOLESKY_BLOCK_SIZE", 3):
+      for size in (1, 2, 3, 4, 7, 20):
+        cov = _covariance(size)
+        inverses = [
+            function(tf.constant(cov), tf.eye(size, dtype=tf.float64), 0.1)
+            for function in (posdef.posdef_inv_cholesky_solve,
+                             posdef.posdef_inv_cholesky_blocked)]
+        plain, blocked = sess.run(inverses)
+        self.assertAllClose(plain, blocked, 1e-12, 1e-12)
+        self.assertAllEqual(blocked, blocked.T)
+
+  def testIsAsAccurateOnAnIllConditionedMatrix(self):
+    # Half of the eigenvalues are those of the damping alone.
+    cov = _covariance(96, np.float32, rank=48)
+    exact = np.linalg.inv(cov.astype(np.float64) + 1e-4 * np.eye(96))
+    with tf.Graph().as_default(), self.session() as sess, \
+        mock.patch.object(utils, "CHOLESKY_BLOCK_SIZE", 12):
+      errors = [np.abs(inverse - exact).max() for inverse in sess.run([
+          function(tf.constant(cov), tf.eye(96), 1e-4)
+          for function in (posdef.posdef_inv_cholesky_solve,
+                           posdef.posdef_inv_cholesky_blocked)])]
+    self.assertLess(errors[1], 10 * errors[0])
+
+  def testIsChosenBySize(self):
+    with tf.Graph().as_default() as graph, \
+        mock.patch.object(utils, "CHOLESKY_BLOCK_SIZE", 4):
+      utils.posdef_inv(tf.eye(4), 0.1)
+      self.assertEqual(0, _count(graph, "MatMul"))
+      utils.posdef_inv(tf.eye(5), 0.1)
+      self.assertGreater(_count(graph, "MatMul"), 0)
+      self.assertEqual(3, _count(graph, "Cholesky"))
+
+  def testBlockSizeIsChecked(self):
+    with self.assertRaisesRegex(
+        ValueError, "^cholesky_block_size must be finite and at least 1, got "
+        "0.$"):
+      utils.set_global_constants(cholesky_block_size=0)
+    with mock.patch.object(utils, "CHOLESKY_BLOCK_SIZE", 256):
+      utils.set_global_constants(cholesky_block_size=64)
+      self.assertEqual(64, utils.CHOLESKY_BLOCK_SIZE)
+
+
+def _count(graph, op_type):
+  return sum(op.type == op_type for op in graph.get_operations())
 
 
 class PosdefEigTest(tf.test.TestCase):

@@ -63,9 +63,12 @@ class LinearOperatorExtras:
       if isinstance(x, tf.IndexedSlices):
         _check_no_adjoint(adjoint, adjoint_arg)
         return self._matmul_right_slices(x)
-      # x M = (M^H x^H)^H.
-      return tf.linalg.adjoint(self.matmul(
-          x, adjoint=not adjoint, adjoint_arg=not adjoint_arg))
+      return self._matmul_right_dense(x, adjoint, adjoint_arg)
+
+  def _matmul_right_dense(self, x, adjoint, adjoint_arg):
+    # x M = (M^H x^H)^H.
+    return tf.linalg.adjoint(self.matmul(
+        x, adjoint=not adjoint, adjoint_arg=not adjoint_arg))
 
   def _matmul_slices(self, x):
     """Returns M x of IndexedSlices x, if it is as sparse as x."""
@@ -83,6 +86,10 @@ class LinearOperatorExtras:
 class LinearOperatorFullMatrix(
     LinearOperatorExtras, tf.linalg.LinearOperatorFullMatrix):
   """A dense matrix [m, n]."""
+
+  def _matmul_right_dense(self, x, adjoint, adjoint_arg):
+    return tf.matmul(
+        x, self.to_dense(), adjoint_a=adjoint_arg, adjoint_b=adjoint)
 
   def _matmul_right_slices(self, x):
     return sparse.matmul_sparse_dense(x, self.to_dense())

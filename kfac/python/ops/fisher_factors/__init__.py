@@ -13,6 +13,8 @@ Constants:
     computed; "separate" computes them where each tower is and averages.
   COLOCATE_COV_OPS_WITH_INPUTS: Whether covariances are computed on the device
     of the data, if that has one.
+  COV_CASES_FRACTION: From which part of the cases, the first of each tower,
+    the covariances of dense layers are computed.
 """
 
 from kfac.python.ops.fisher_factors.base import FisherFactor
@@ -53,6 +55,7 @@ from kfac.python.ops.fisher_factors.naming import scope_string_from_name
 from kfac.python.ops.fisher_factors.naming import scope_string_from_params
 from kfac.python.ops.fisher_factors.recurrent import FullyConnectedMultiKF
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import scalars
 
 INIT_COVARIANCES_AT_ZERO = True
 ZERO_DEBIAS = True
@@ -61,6 +64,7 @@ EIGENVALUE_DECOMPOSITION_THRESHOLD = 2
 EIGENVALUE_CLIPPING_THRESHOLD = 0.0
 TOWER_STRATEGY = "concat"
 COLOCATE_COV_OPS_WITH_INPUTS = True
+COV_CASES_FRACTION = 1.0
 
 # Sub-sampling of the data of ConvInputKroneckerFactor, see there.
 _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW = 1
@@ -76,7 +80,8 @@ def set_global_constants(
     eigenvalue_decomposition_threshold=None, eigenvalue_clipping_threshold=None,
     max_num_outer_products_per_cov_row=None, sub_sample_outer_products=None,
     inputs_to_extract_patches_factor=None, sub_sample_inputs=None,
-    tower_strategy=None, *, colocate_cov_ops_with_inputs=None):
+    tower_strategy=None, *, colocate_cov_ops_with_inputs=None,
+    cov_cases_fraction=None):
   """Sets the constants of this module whose argument is not None.
 
   Args:
@@ -93,10 +98,14 @@ def set_global_constants(
     sub_sample_inputs: Whether they are.
     tower_strategy: See TOWER_STRATEGY.
     colocate_cov_ops_with_inputs: See COLOCATE_COV_OPS_WITH_INPUTS.
+    cov_cases_fraction: In (0, 1], see COV_CASES_FRACTION.
 
   Raises:
-    ValueError: If `tower_strategy` is not one of the two.
+    ValueError: If `tower_strategy` is not one of the two, or the fraction out
+      of range.
   """
+  scalars.check_number("cov_cases_fraction", cov_cases_fraction, above=0.,
+                       maximum=1.)
   constants.write(
       "fisher_factors",
       INIT_COVARIANCES_AT_ZERO=init_covariances_at_zero,
@@ -109,7 +118,8 @@ def set_global_constants(
       _INPUTS_TO_EXTRACT_PATCHES_FACTOR=inputs_to_extract_patches_factor,
       _SUB_SAMPLE_INPUTS=sub_sample_inputs,
       TOWER_STRATEGY=tower_strategy,
-      COLOCATE_COV_OPS_WITH_INPUTS=colocate_cov_ops_with_inputs)
+      COLOCATE_COV_OPS_WITH_INPUTS=colocate_cov_ops_with_inputs,
+      COV_CASES_FRACTION=cov_cases_fraction)
 
 
 __all__ = [

@@ -7,8 +7,13 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import scalars
 
+# From this size on, half of a symmetric product is worth saving, and so many
+# strips it is cut into (chosen on two CPU cores; see g3doc/performance.md).
+_MIRRORED_FROM = 512
+_NUM_STRIPS = 4
 
-def compute_cov(tensor, tensor_right=None, normalizer=None):
+
+def compute_cov(tensor, tensor_right=None, normalizer=None, *, has_bias=False):
   """Second moment of the rows of a matrix, x^T x / rows.
 
   Args:
@@ -16,17 +21,77 @@ def compute_cov(tensor, tensor_right=None, normalizer=None):
     tensor_right: Matrix [rows, m]; if given, the result is
       tensor^T tensor_right / rows.
     normalizer: Scalar to divide by instead of the number of rows.
+    has_bias: Whether each row counts as having a 1 appended; not with
+      `tensor_right`. The rows are not copied for it.
 
   Returns:
-    Matrix [n, n], exactly symmetric; or [n, m] with `tensor_right`.
+    Matrix [n, n], or [n + 1, n + 1] with a bias, exactly symmetric; or [n, m]
+    with `tensor_right`.
   """
-  if normalizer is None:
-    normalizer = tf.shape(tensor)[0]
-  normalizer = scalars.cast_scalar(normalizer, tensor.dtype)
+  rows = scalars.cast_scalar(tf.shape(tensor)[0], tensor.dtype)
+  normalizer = (rows if normalizer is None
+                else scalars.cast_scalar(normalizer, tensor.dtype))
   if tensor_right is not None:
     return tf.matmul(tensor, tensor_right, transpose_a=True) / normalizer
-  cov = tf.matmul(tensor, tensor, transpose_a=True) / normalizer
-  return (cov + tf.transpose(cov)) / 2.
+  upper = _upper_triangle(tensor)
+  if has_bias:
+    sums = tf.split(tf.reduce_sum(tensor, axis=0)[:, None],
+                    [int(strip[0].shape[0]) for strip in upper])
+    upper = [strip + [column]
+             for strip, column in zip(upper, sums, strict=True)]
+    upper.append([tf.reshape(rows, [1, 1])])
+  return _mirror([[block / normalizer for block in strip] for strip in upper])
+
+
+def _upper_triangle(tensor):
+  """Returns the blocks of x^T x on and above its diagonal, a list per strip.
+
+  The products below the diagonal, 3 of 8 parts with four strips, are saved.
+
+  Args:
+    tensor: Matrix x [rows, n], n static.
+  """
+  size = int(tensor.shape[1])
+  num_strips = _NUM_STRIPS if size >= _MIRRORED_FROM else 1
+  edges = [size * i // num_strips for i in range(num_strips + 1)]
+  strips = []
+  for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    columns = tensor[:, start:stop]
+    square = tf.matmul(columns, columns, transpose_a=True)
+    # Rounding need not be the same on both sides of the diagonal.
+    blocks = [(square + tf.transpose(square)) / 2.]
+    for other, end in zip(edges[:-1], edges[1:], strict=True):
+      if other >= stop:
+        blocks.append(
+            tf.matmul(columns, tensor[:, other:end], transpose_a=True))
+    strips.append(blocks)
+  return strips
+
+
+def _mirror(upper):
+  """Puts a symmetric matrix together from what _upper_triangle returns."""
+  rows = [[tf.transpose(upper[j][i - j]) for j in range(i)] + strip
+          for i, strip in enumerate(upper)]
+  if len(rows) == 1:
+    return rows[0][0]
+  return tf.concat([tf.concat(row, axis=1) for row in rows], axis=0)
+
+
+def first_cases(tensor):
+  """Returns the first COV_CASES_FRACTION of the rows of a matrix, at least one.
+
+  Args:
+    tensor: Matrix [rows, n], a row for each case. Batches are shuffled, so the
+      first are as good as any, and A and G are of the same cases.
+
+  Returns:
+    Matrix [at most rows, n].
+  """
+  fraction = constants.read("fisher_factors", "COV_CASES_FRACTION")
+  if fraction == 1:
+    return tensor
+  rows = tf.cast(tf.shape(tensor)[0], tf.float64)
+  return tensor[:tf.cast(tf.ceil(rows * fraction), tf.int32)]
 
 
 def append_homog(tensor):

@@ -36,13 +36,10 @@ class FullyConnectedKroneckerFactor(dense.DenseSquareMatrixFactor):
     size = self._tensors[0][0].shape.as_list()[1] + int(self._has_bias)
     return [size, size]
 
-  def _rows(self, source, tower):
-    """Returns the data [rows, n], with the input of the bias if any."""
-    rows = tf.convert_to_tensor(self._tensors[source][tower])
-    return covariance.append_homog(rows) if self._has_bias else rows
-
   def _compute_new_cov(self, source, tower):
-    return covariance.compute_cov(self._rows(source, tower))
+    rows = tf.convert_to_tensor(self._tensors[source][tower])
+    return covariance.compute_cov(
+        covariance.first_cases(rows), has_bias=self._has_bias)
 
 
 class FullyConnectedDiagonalFactor(diagonal.DiagonalFactor):

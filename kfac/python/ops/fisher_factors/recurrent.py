@@ -93,9 +93,16 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
         self._over_sources_and_towers(self._compute_new_cov_dt1),
         ema_decay, ema_weight))
 
+  def _compute_new_cov(self, source, tower):
+    return covariance.compute_cov(
+        tf.convert_to_tensor(self._tensors[source][tower]),
+        has_bias=self._has_bias)
+
   def _compute_new_cov_dt1(self, source, tower):
     """Sum over uses of x_{t+1} x_t^T, over the number of all rows."""
-    rows = self._rows(source, tower)
+    rows = tf.convert_to_tensor(self._tensors[source][tower])
+    if self._has_bias:
+      rows = covariance.append_homog(rows)
     num_rows = tf.shape(rows)[0]
     batch_size = num_rows // self._num_uses
     return covariance.compute_cov(

@@ -1,6 +1,7 @@
 """Pure maths and graph helpers that hold no K-FAC state."""
 
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import scalars
 from kfac.python.ops.utils.containers import PartitionedTensor  # noqa: F401
 from kfac.python.ops.utils.containers import SequenceDict
 from kfac.python.ops.utils.containers import ensure_sequence
@@ -63,6 +64,9 @@ __all__ = [
 # How posdef_inv inverts: a key of posdef_inv_functions.
 POSDEF_INV_METHOD = "cholesky"
 
+# Up to how many rows "cholesky" inverts by substitution, above in halves.
+CHOLESKY_BLOCK_SIZE = 256
+
 # How posdef_eig decomposes: a key of posdef_eig_functions.
 POSDEF_EIG_METHOD = "self_adjoint"
 
@@ -73,13 +77,16 @@ _CHOICES = {
 }
 
 
-def set_global_constants(posdef_inv_method=None):
+def set_global_constants(posdef_inv_method=None, *, cholesky_block_size=None):
   """Sets the constants of this module; None leaves one as it is.
 
   Args:
     posdef_inv_method: Key of `posdef_inv_functions`.
+    cholesky_block_size: Int >= 1, see CHOLESKY_BLOCK_SIZE.
 
   Raises:
-    ValueError: If the method is not in the table.
+    ValueError: If the method is not in the table, or the size below 1.
   """
-  constants.write("utils", POSDEF_INV_METHOD=posdef_inv_method)
+  scalars.check_number("cholesky_block_size", cholesky_block_size, minimum=1)
+  constants.write("utils", POSDEF_INV_METHOD=posdef_inv_method,
+                  CHOLESKY_BLOCK_SIZE=cholesky_block_size)

@@ -48,6 +48,9 @@ def posdef_inv_matrix_inverse(tensor, identity, damping):
 def posdef_inv_cholesky(tensor, identity, damping):
   """Inverts tensor + damping * identity by its Cholesky factor.
 
+  Up to CHOLESKY_BLOCK_SIZE rows, or if their number is not static, by
+  `posdef_inv_cholesky_solve`, else by `posdef_inv_cholesky_blocked`.
+
   Args:
     tensor: Tensor [n, n].
     identity: Tensor [n, n], the identity matrix.
@@ -56,8 +59,82 @@ def posdef_inv_cholesky(tensor, identity, damping):
   Returns:
     Tensor [n, n].
   """
+  size = tf.compat.dimension_value(tensor.shape[0])
+  small = size is None or size <= _block_size()
+  invert = posdef_inv_cholesky_solve if small else posdef_inv_cholesky_blocked
+  return invert(tensor, identity, damping)
+
+
+def posdef_inv_cholesky_solve(tensor, identity, damping):
+  """Solves L L^T X = identity with the Cholesky factor L, by substitution.
+
+  Args:
+    tensor: Tensor [n, n].
+    identity: Tensor [n, n], the identity matrix.
+    damping: As for `posdef_inv_cholesky`.
+
+  Returns:
+    Tensor [n, n].
+  """
   factor = tf.linalg.cholesky(_damped(tensor, identity, damping))
   return tf.linalg.cholesky_solve(factor, identity)
+
+
+def posdef_inv_cholesky_blocked(tensor, identity, damping):
+  """Multiplies L^-T L^-1, with L^-1 from matrix products of halves.
+
+  As accurate as substitution, since only triangular factors are inverted, and
+  faster where products are: nearly all of its n^3 operations are such.
+
+  Args:
+    tensor: Tensor [n, n], n static.
+    identity: Tensor [n, n], the identity matrix.
+    damping: As for `posdef_inv_cholesky`.
+
+  Returns:
+    Tensor [n, n], exactly symmetric.
+  """
+  inverse = _inverse_cholesky(_damped(tensor, identity, damping), _block_size())
+  half = int(inverse.shape[0]) // 2
+  # L^-1 = [[P, 0], [R, S]], so L^-T L^-1 = [[P^T P + R^T R, R^T S], ., S^T S]].
+  left, S = inverse[:, :half], inverse[half:, half:]
+  return _symmetric(_gram(left), tf.matmul(
+      left[half:], S, transpose_a=True), _gram(S))
+
+
+def _inverse_cholesky(matrix, block_size):
+  """Returns L^-1, lower triangular, with L L^T = matrix.
+
+  Args:
+    matrix: Tensor [n, n], symmetric and positive definite, n static.
+    block_size: Int, up to which size it is had by substitution.
+  """
+  size = int(matrix.shape[0])
+  if size <= max(block_size, 1):
+    return tf.linalg.triangular_solve(
+        tf.linalg.cholesky(matrix), tf.eye(size, dtype=matrix.dtype))
+  half = size // 2
+  # matrix = [[A, B], [B^T, D]] has L = [[P, 0], [W^T, S]] with P P^T = A,
+  # W = P^-1 B and S S^T = D - W^T W, and L^-1 = [[P^-1, 0], [R, S^-1]].
+  P = _inverse_cholesky(matrix[:half, :half], block_size)
+  W = tf.matmul(P, matrix[:half, half:])
+  S = _inverse_cholesky(matrix[half:, half:] - _gram(W), block_size)
+  R = -tf.matmul(tf.matmul(S, W, transpose_b=True), P)
+  zeros = tf.zeros([half, size - half], matrix.dtype)
+  return tf.concat([tf.concat([P, zeros], 1), tf.concat([R, S], 1)], 0)
+
+
+def _gram(matrix):
+  """Returns M^T M, exactly symmetric."""
+  product = tf.matmul(matrix, matrix, transpose_a=True)
+  return (product + tf.transpose(product)) / 2.
+
+
+def _symmetric(upper_left, upper_right, lower_right):
+  """Returns a symmetric matrix from its blocks on and above the diagonal."""
+  return tf.concat([
+      tf.concat([upper_left, upper_right], 1),
+      tf.concat([tf.transpose(upper_right), lower_right], 1)], 0)
 
 
 def posdef_inv_eig(tensor, identity, damping):
@@ -161,6 +238,10 @@ def compute_pi(left_factor, right_factor):
   return tf.sqrt(ratio)
 
 
+def _block_size():
+  return constants.read("utils", "CHOLESKY_BLOCK_SIZE")
+
+
 def _identity(tensor):
   """Returns the identity matrix of a matrix's size and dtype."""
   size = tf.compat.dimension_value(tensor.shape[0])
@@ -176,6 +257,8 @@ def _damped(tensor, identity, damping):
 posdef_inv_functions = {
     "matrix_inverse": posdef_inv_matrix_inverse,
     "cholesky": posdef_inv_cholesky,
+    "cholesky_solve": posdef_inv_cholesky_solve,
+    "cholesky_blocked": posdef_inv_cholesky_blocked,
     "eig": posdef_inv_eig,
 }
 

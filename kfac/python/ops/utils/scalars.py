@@ -29,23 +29,28 @@ def is_number(value):
       isinstance(value, np.ndarray) and value.ndim == 0)
 
 
-def check_number(name, value, minimum=None, below=None):
+# Rules of check_number: how each is told, and when a value breaks it.
+_RULES = {
+    "minimum": ("at least {}", lambda value, bound: value < bound),
+    "above": ("more than {}", lambda value, bound: value <= bound),
+    "maximum": ("at most {}", lambda value, bound: value > bound),
+    "below": ("less than {}", lambda value, bound: value >= bound),
+}
+
+
+def check_number(name, value, **bounds):
   """Raises ValueError if a number is out of range; tensors may be anything.
 
   Args:
     name: Name of the argument.
     value: Its value; only Python and NumPy numbers are looked at.
-    minimum: Smallest number allowed, or None.
-    below: Number that the value has to be less than, or None.
+    **bounds: Numbers by the names of _RULES.
   """
   if not is_number(value):
     return
-  if (not np.isfinite(value) or (minimum is not None and value < minimum)
-      or (below is not None and value >= below)):
-    rule = ["finite"]
-    if minimum is not None:
-      rule.append("at least {}".format(minimum))
-    if below is not None:
-      rule.append("less than {}".format(below))
+  if not np.isfinite(value) or any(
+      _RULES[rule][1](value, bound) for rule, bound in bounds.items()):
+    told = ["finite"] + [
+        _RULES[rule][0].format(bound) for rule, bound in bounds.items()]
     raise ValueError("{} must be {}, got {!r}.".format(
-        name, " and ".join(rule), value))
+        name, " and ".join(told), value))
