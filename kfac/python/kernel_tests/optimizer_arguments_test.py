@@ -144,8 +144,7 @@ class ConstructorTest(tf.test.TestCase):
         self._make(norm_constraint=0.5, momentum_type=momentum_type, **kwargs)
 
   def testQmodelWantsNoMomentumAndABatchSize(self):
-    for kwargs, value in (({}, r"0\.9"), ({"momentum": 0.1}, r"0\.1"),
-                          ({"momentum": None}, "None")):
+    for kwargs, value in (({}, r"0\.9"), ({"momentum": 0.1}, r"0\.1")):
       with self.assertRaisesRegex(
           ValueError, r"^momentum must be 0 with momentum_type 'qmodel', got "
           r"{}\.$".format(value)):

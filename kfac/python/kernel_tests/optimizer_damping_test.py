@@ -212,7 +212,8 @@ class KfacOptimizerTest(_DampingTest):
     with tf.Graph().as_default():
       optimizer, previous = self._adaptive(dense_net.build())
       with self.assertRaisesRegex(
-          ValueError, r"^set_damping_adaptation_params must be called once\.$"):
+          ValueError, r"^set_damping_adaptation_params must be called once, "
+          r"and not with adapt_damping\.$"):
         optimizer.set_damping_adaptation_params(True, previous, None)
 
   def testIsSetBeforeTheInversesAreMade(self):

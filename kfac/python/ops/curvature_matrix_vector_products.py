@@ -81,13 +81,19 @@ class CurvatureMatrixVectorProductComputer:
 
   def _multiply_jacobian(self, vecs):
     """Returns J v: for each loss a vector structured like its inputs."""
-    vecs = _checked_vectors("vecs", vecs, self._wrt_tensors)
+    return self._multiply_jacobian_many([vecs])[0]
+
+  def _multiply_jacobian_many(self, vecs_list):
+    """Returns J v for each of several v, by one backward pass."""
+    vecs_list = [_checked_vectors("vecs", vecs, self._wrt_tensors)
+                 for vecs in vecs_list]
     inputs = self._inputs()
-    changes = utils.fwd_gradients(
-        tf.nest.flatten(inputs), self._wrt_tensors, grad_xs=vecs,
+    jacobian = utils.linearize(
+        tf.nest.flatten(inputs), self._wrt_tensors,
         stop_gradients=self._wrt_tensors,
         colocate_gradients_with_ops=self._colocate)
-    return tf.nest.pack_sequence_as(inputs, changes)
+    return [tf.nest.pack_sequence_as(inputs, jacobian(vecs))
+            for vecs in vecs_list]
 
   def _multiply_jacobian_transpose(self, loss_vecs):
     """Returns J^T u, u having for each loss a vector like its inputs."""
@@ -135,9 +141,25 @@ class CurvatureMatrixVectorProductComputer:
     Raises:
       ValueError: If the vectors do not fit W.
     """
-    return self._for_each_loss(
-        lambda loss, vec: loss.multiply_fisher_factor_transpose(vec),
-        self._multiply_jacobian(vecs))
+    return self.multiply_fisher_factor_transpose_many([vecs])[0]
+
+  def multiply_fisher_factor_transpose_many(self, vecs_list):
+    """Multiplies several vectors by B^T J, on one backward pass.
+
+    Args:
+      vecs_list: List of `vecs`, see `multiply_fisher`.
+
+    Returns:
+      List of what `multiply_fisher_factor_transpose` returns.
+
+    Raises:
+      ValueError: If the vectors do not fit W.
+    """
+    return [
+        self._for_each_loss(
+            lambda loss, vec: loss.multiply_fisher_factor_transpose(vec),
+            changes)
+        for changes in self._multiply_jacobian_many(vecs_list)]
 
   def multiply_fisher_factor(self, loss_inner_vecs):
     """Multiplies by J^T B, from the loss space to the parameters.

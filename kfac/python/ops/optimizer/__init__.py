@@ -5,8 +5,9 @@ Constants:
     that of the inverses, or as in contrib.kfac only of the quadratic model.
 """
 
+from kfac.python.ops.optimizer.calibration import calibrate_damping
 from kfac.python.ops.optimizer.kfac_optimizer import KfacOptimizer
 
 ADAPTED_DAMPING_REACHES_INVERSES = True
 
-__all__ = ["KfacOptimizer"]
+__all__ = ["KfacOptimizer", "calibrate_damping"]

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops import estimator
 from kfac.python.ops.optimizer import adapted_damping
 from kfac.python.ops.optimizer import norm_constraint as norm_constraint_lib
-from kfac.python.ops.optimizer import quadratic_model
+from kfac.python.ops.optimizer import quadratic_steps
 from kfac.python.ops.optimizer import ready_ops
 from kfac.python.ops.optimizer import velocities
 from kfac.python.ops.utils import scalars
@@ -14,6 +14,7 @@ _UNSET = object()
 
 
 class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
+                    quadratic_steps.QuadraticSteps,
                     tf.train.GradientDescentOptimizer):
   """K-FAC (Martens & Grosse 2015).
 
@@ -34,18 +35,20 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
                layer_collection=_UNSET, var_list=None, momentum=0.9,
                momentum_type="regular", norm_constraint=None, name="KFAC",
                estimation_mode="gradients", colocate_gradients_with_ops=True,
-               batch_size=None, placement_strategy=None, **kwargs):
+               batch_size=None, placement_strategy=None, *,
+               adapt_damping=False, precon_damping_mult=1., cov_devices=None,
+               inv_devices=None, **adaptation):
     """Says how to train; nothing is built yet.
 
     Args:
       learning_rate: Scalar >= 0, or a function that returns it; usually 1 with
-        "qmodel".
+        "qmodel", which None stands for there.
       cov_ema_decay: Weight of the past in moving averages, in [0, 1).
       damping: Scalar >= 0; mandatory.
       layer_collection: LayerCollection with layers and losses; mandatory.
       var_list: List of the variables that are registered; by default all
         trainable variables.
-      momentum: Scalar; 0 with "qmodel".
+      momentum: Scalar; 0 or None with "qmodel".
       momentum_type: "regular", "adam" or "qmodel".
       norm_constraint: Bound of lr^2 g . P g, or None; only with "regular".
       name: Name, also of the variable scope.
@@ -53,7 +56,17 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       colocate_gradients_with_ops: See FisherEstimator.
       batch_size: Number of cases, needed with "qmodel".
       placement_strategy: See make_fisher_estimator.
-      **kwargs: `cov_devices` and `inv_devices`, see make_fisher_estimator.
+      adapt_damping: Whether damping follows how good the quadratic model is,
+        judged on the batch of each step; see also
+        set_damping_adaptation_params.
+      precon_damping_mult: Scalar > 0. The inverses have this times the
+        damping, the quadratic model the damping.
+      cov_devices: See make_fisher_estimator.
+      inv_devices: See make_fisher_estimator.
+      **adaptation: With `adapt_damping`: `loss_fn` and `train_batch`, what it
+        takes, are mandatory; `min_damping`, `max_damping`,
+        `damping_adaptation_decay`, `damping_adaptation_interval`, `is_chief`
+        and `max_loss_increase` as in damping_adaptation.DampingAdaptation.
 
     Raises:
       TypeError: If something mandatory is missing.
@@ -64,25 +77,36 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       if value is _UNSET or value is None:
         raise TypeError("{} must be given.".format(argument))
     self._momentum_type = _check_momentum_type(momentum_type)
+    if self._momentum_type == "qmodel":
+      learning_rate = 1. if learning_rate is None else learning_rate
+      momentum = 0. if momentum is None else momentum
     _check_together(self._momentum_type, momentum, norm_constraint, batch_size)
     if learning_rate is None:
       raise ValueError(
           "learning_rate must be a scalar or a function that returns it, got "
           "None.")
     scalars.check_number("learning_rate", learning_rate, minimum=0.)
+    scalars.check_number("damping", damping, minimum=0.)
+    scalars.check_number("precon_damping_mult", precon_damping_mult, above=0.)
+    settings = _adaptation_settings(adapt_damping, adaptation)
     super().__init__(learning_rate, name=name)
     self._momentum = momentum
     self._norm_constraint = norm_constraint
     self._batch_size = batch_size
     self._layers = layer_collection
     self._initial_damping = damping
+    self._precon_damping_mult = precon_damping_mult
+    self._loss = None
     self._fisher_est = estimator.make_fisher_estimator(
         placement_strategy=placement_strategy,
         variables=lambda: _variables(layer_collection.graph, var_list),
-        cov_ema_decay=cov_ema_decay, damping=damping,
+        cov_ema_decay=cov_ema_decay, damping=self._of_inverses(damping),
         layer_collection=layer_collection, estimation_mode=estimation_mode,
         colocate_gradients_with_ops=colocate_gradients_with_ops,
-        name=name + "/FisherEstimator", **kwargs)
+        name=name + "/FisherEstimator", cov_devices=cov_devices,
+        inv_devices=inv_devices)
+    if adapt_damping:
+      self._start_adaptation(**settings)
 
   @property
   def variables(self):
@@ -124,10 +148,14 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     var_list = self._check_var_list(var_list)
     self._fisher_est.build()
     with tf.variable_scope(self.get_name()):
-      with tf.control_dependencies(self._adapt(loss, global_step)):
-        return super().minimize(
-            loss, global_step, var_list, gate_gradients, aggregation_method,
-            colocate_gradients_with_ops, name, grad_loss)
+      with tf.control_dependencies(self._judge_last_step(loss, global_step)):
+        self._loss = loss
+        try:
+          return super().minimize(
+              loss, global_step, var_list, gate_gradients, aggregation_method,
+              colocate_gradients_with_ops, name, grad_loss)
+        finally:
+          self._loss = None
 
   def compute_gradients(self, loss, var_list=None,
                         gate_gradients=tf.train.Optimizer.GATE_OP,
@@ -183,8 +211,11 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
             "grads_and_vars must have a gradient for each variable, got None "
             "for {}.".format(variable.name))
     self._fisher_est.build()
-    steps = self._compute_update_steps(grads_and_vars)
-    return super().apply_gradients(steps, *args, **kwargs)
+    apply = super().apply_gradients
+    return self._judge_step(
+        lambda: apply(self._compute_update_steps(grads_and_vars), *args,
+                      **kwargs),
+        self._loss, [variable for _, variable in grads_and_vars])
 
   def _compute_update_steps(self, grads_and_vars):
     """Returns pairs of a variable and what it is to change by, over -lr."""
@@ -219,47 +250,6 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
         precon, prev_updates, grads_and_vars)
     return self._remember_change(
         self._update_velocities(precon, mu, -alpha), lambda: change)
-
-  def _approximate_change(self, grads_and_vars, steps):
-    """What the quadratic model foretells, with F as it is approximated."""
-    updates = [
-        (-scalars.cast_scalar(self._learning_rate_value(), step.dtype) *
-         tf.convert_to_tensor(step), variable) for step, variable in steps]
-    products = self._fisher_est.multiply(updates)
-    grads = {variable: grad for grad, variable in grads_and_vars}
-    updates_alone = [update for update, _ in updates]
-    return (norm_constraint_lib.inner_product(
-        [grads[variable] for _, variable in updates], updates_alone) +
-            norm_constraint_lib.inner_product(
-                updates_alone, [product for product, _ in products]) / 2.)
-
-  def _compute_qmodel_hyperparams(self, precon_grads_and_vars,
-                                  prev_updates_and_vars, grads_and_vars,
-                                  variables=None):
-    """Minimises the quadratic model.
-
-    Args:
-      precon_grads_and_vars: List of (P g, variable), the direction d1.
-      prev_updates_and_vars: List of (previous update, variable), d2.
-      grads_and_vars: List of (g, variable).
-      variables: List of variables; those of the gradients if None.
-
-    Returns:
-      Scalars alpha and mu, and the change of the model.
-    """
-    variables = variables or [variable for _, variable in grads_and_vars]
-    grads, *directions = (
-        [tf.convert_to_tensor(dict((v, t) for t, v in pairs)[variable])
-         for variable in variables]
-        for pairs in (grads_and_vars, precon_grads_and_vars,
-                      prev_updates_and_vars))
-    M = quadratic_model.curvature(
-        self._layers.losses, variables, directions, self.damping,
-        self._batch_size)
-    c = tf.stack([norm_constraint_lib.inner_product(grads, d)
-                  for d in directions])
-    coefficients, change = quadratic_model.minimum(M, c)
-    return coefficients[0], coefficients[1], change
 
   def _squared_fisher_norm(self, grads_and_vars, precon_grads_and_vars):
     """Returns the scalar g . P g."""
@@ -333,6 +323,30 @@ def _check_momentum_type(momentum_type):
     raise ValueError("momentum_type must be one of {}, got {!r}.".format(
         known, momentum_type))
   return momentum_type.lower()
+
+
+# How DampingAdaptation calls what KfacOptimizer is given.
+_ADAPTATION_SETTINGS = {
+    "loss_fn": "loss_fn", "train_batch": "batch", "is_chief": "is_chief",
+    "min_damping": "min_damping", "max_damping": "max_damping",
+    "damping_adaptation_decay": "decay",
+    "damping_adaptation_interval": "interval",
+    "max_loss_increase": "max_loss_increase",
+}
+
+
+def _adaptation_settings(adapt_damping, given):
+  """Returns the settings under the names of DampingAdaptation."""
+  for name in given:
+    if name not in _ADAPTATION_SETTINGS:
+      raise TypeError("{} is no argument of KfacOptimizer.".format(name))
+    if not adapt_damping:
+      raise ValueError(
+          "{} must not be given unless adapt_damping is True.".format(name))
+  for name in ("loss_fn", "train_batch"):
+    if adapt_damping and given.get(name) is None:
+      raise TypeError("{} must be given with adapt_damping.".format(name))
+  return {_ADAPTATION_SETTINGS[name]: value for name, value in given.items()}
 
 
 def _check_together(momentum_type, momentum, norm_constraint, batch_size):

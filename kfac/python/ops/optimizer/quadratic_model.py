@@ -28,9 +28,8 @@ def curvature(losses, variables, directions, damping, batch_size):
   """
   computer = cmvp.CurvatureMatrixVectorProductComputer(losses, variables)
   # d F d' = (B^T J d) . (B^T J d'), so there is no need to go back.
-  in_loss_space = [tf.nest.flatten(
-      computer.multiply_fisher_factor_transpose(d)) for d in directions]
-  fisher = _gram(in_loss_space)
+  in_loss_space = computer.multiply_fisher_factor_transpose_many(directions)
+  fisher = _gram([tf.nest.flatten(product) for product in in_loss_space])
   dtype = fisher.dtype
   return (fisher / scalars.cast_scalar(batch_size, dtype) +
           scalars.cast_scalar(damping, dtype) * _gram(directions))

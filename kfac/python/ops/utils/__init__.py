@@ -9,6 +9,7 @@ from kfac.python.ops.utils.containers import setdefault
 from kfac.python.ops.utils.graph import SubGraph
 from kfac.python.ops.utils.graph import fwd_gradients
 from kfac.python.ops.utils.graph import generate_random_signs
+from kfac.python.ops.utils.graph import linearize  # noqa: F401
 from kfac.python.ops.utils.patches import extract_convolution_patches
 from kfac.python.ops.utils.patches import extract_pointwise_conv2d_patches
 from kfac.python.ops.utils.patches import is_data_format_channel_last

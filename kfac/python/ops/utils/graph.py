@@ -152,27 +152,49 @@ def fwd_gradients(ys, xs, grad_xs=None, stop_gradients=None,
     TypeError: If `ys` come out of a loop of control flow v1, of which
       TensorFlow takes no second derivative.
   """
+  return linearize(
+      ys, xs, stop_gradients, colocate_gradients_with_ops)(grad_xs)
+
+
+def linearize(ys, xs, stop_gradients=None, colocate_gradients_with_ops=True):
+  """Differentiates in forward mode, for several tangents.
+
+  Args:
+    ys: See fwd_gradients.
+    xs: See fwd_gradients.
+    stop_gradients: See fwd_gradients.
+    colocate_gradients_with_ops: See fwd_gradients.
+
+  Returns:
+    Function of `grad_xs` that returns and raises what fwd_gradients does. All
+    its calls share one backward pass, of which a session runs only what the
+    products need: the layers' outputs, no gradients.
+  """
   ys = [tf.convert_to_tensor(y) for y in _as_list(ys)]
   xs = _as_list(xs)
-  grad_xs = [None] * len(xs) if grad_xs is None else _as_list(grad_xs)
-  if len(grad_xs) != len(xs):
-    raise ValueError("grad_xs must have the length of xs, {}, got {}.".format(
-        len(xs), len(grad_xs)))
   us = [tf.ones_like(y) for y in ys]  # Any value would do.
   vjps = tf.gradients(
       ys, xs, grad_ys=us, stop_gradients=stop_gradients,
       colocate_gradients_with_ops=colocate_gradients_with_ops)
-  pairs = [(tf.convert_to_tensor(vjp), _tangent(grad_x, vjp))
-           for vjp, grad_x in zip(vjps, grad_xs, strict=True)
-           if vjp is not None]
-  if not pairs:
-    return [tf.zeros_like(y) for y in ys]
-  vjps, tangents = zip(*pairs, strict=True)
-  jvps = tf.gradients(
-      vjps, us, grad_ys=tangents,
-      colocate_gradients_with_ops=colocate_gradients_with_ops)
-  return [tf.zeros_like(y) if jvp is None else tf.convert_to_tensor(jvp)
-          for y, jvp in zip(ys, jvps, strict=True)]
+
+  def multiply(grad_xs=None):
+    grad_xs = [None] * len(xs) if grad_xs is None else _as_list(grad_xs)
+    if len(grad_xs) != len(xs):
+      raise ValueError("grad_xs must have the length of xs, {}, got {}.".format(
+          len(xs), len(grad_xs)))
+    pairs = [(tf.convert_to_tensor(vjp), _tangent(grad_x, vjp))
+             for vjp, grad_x in zip(vjps, grad_xs, strict=True)
+             if vjp is not None]
+    if not pairs:
+      return [tf.zeros_like(y) for y in ys]
+    products, tangents = zip(*pairs, strict=True)
+    jvps = tf.gradients(
+        products, us, grad_ys=tangents,
+        colocate_gradients_with_ops=colocate_gradients_with_ops)
+    return [tf.zeros_like(y) if jvp is None else tf.convert_to_tensor(jvp)
+            for y, jvp in zip(ys, jvps, strict=True)]
+
+  return multiply
 
 
 def _as_list(values):

@@ -1,0 +1,70 @@
+"""The damping to start with: tried on one batch, so that first steps count."""
+
+import math
+
+import tensorflow.compat.v1 as tf
+
+CANDIDATES = tuple(10. ** exponent for exponent in range(-4, 4))
+
+
+def calibrate_damping(session, optimizer, train_op, loss, feed_dict=None,
+                      candidates=CANDIDATES):
+  """Sets the damping to that with which one step lowers a loss the most.
+
+  From the same state each candidate makes one step, after a covariance and an
+  inverse update, and is judged by the loss afterwards. Then all variables are
+  as they were before, but for the damping. Use it before training, once the
+  variables are initialised; it costs some runs for each candidate.
+
+  Args:
+    session: tf.Session.
+    optimizer: KfacOptimizer whose damping is a variable: with adapt_damping,
+      or given as one.
+    train_op: What its `minimize` has returned.
+    loss: Scalar tensor, the loss on the batch that is fed. A batch larger than
+      that of a step makes the choice safer.
+    feed_dict: The batch, if it is fed.
+    candidates: Numbers > 0.
+
+  Returns:
+    The damping, a number.
+
+  Raises:
+    ValueError: If the damping is no variable, if there are no candidates, or
+      if none leads to a finite loss; then nothing has changed.
+  """
+  damping = optimizer.damping
+  if not hasattr(damping, "load"):
+    raise ValueError(
+        "optimizer must have a variable as its damping, got {!r}.".format(
+            damping))
+  candidates = [float(value) for value in candidates]
+  if not candidates or min(candidates) <= 0.:
+    raise ValueError("candidates must be one number > 0 or more, got {}."
+                     .format(candidates))
+  with session.graph.as_default():
+    state = tf.global_variables()
+  before = session.run(state)
+
+  def restore():
+    for variable, value in zip(state, before, strict=True):
+      variable.load(value, session)
+
+  losses = {}
+  try:
+    for value in candidates:
+      restore()
+      damping.load(value, session)
+      session.run(optimizer.cov_update_op, feed_dict)
+      session.run(optimizer.inv_update_op, feed_dict)
+      session.run(train_op, feed_dict)
+      found = float(session.run(loss, feed_dict))
+      losses[value] = found if math.isfinite(found) else math.inf
+  finally:
+    restore()
+  best = min(candidates, key=losses.get)
+  if math.isinf(losses[best]):
+    raise ValueError("candidates must have one with a finite loss, got {}."
+                     .format(candidates))
+  damping.load(best, session)
+  return best
