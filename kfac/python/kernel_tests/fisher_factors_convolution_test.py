@@ -1,12 +1,23 @@
 """Tests of the factors of convolutions."""
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.kernel_tests import factor_oracles as oracles
 from kfac.python.ops import fisher_factors as ff
+from kfac.python.ops import utils
+from kfac.python.ops.utils import correlations
+
+
+def _noting_cases(function, seen):
+  """Wraps an extractor of patches to note the number of cases it is given."""
+  def noting(inputs, *args, **kwargs):
+    seen.append(inputs.shape.as_list()[0])
+    return function(inputs, *args, **kwargs)
+  return noting
 
 
 def _cases():
@@ -115,6 +126,212 @@ class ConvInputKroneckerFactorTest(tf.test.TestCase):
             images, [1, 1, 3, 2], "SAME", data_format="NCHW")
 
 
+class CorrelationTest(tf.test.TestCase):
+  """A without strides and dilations needs no patches."""
+
+  # (height and width, channels, filter), some filters larger than the images.
+  _LAYERS = [([6, 7], 2, [3, 3]), ([5, 8], 3, [2, 4]), ([4, 4], 1, [5, 5]),
+             ([2, 3], 2, [4, 3])]
+
+  def _images(self, size, channels):
+    """Returns images of enough cases for correlations to be cheaper."""
+    return oracles.data(30, *size, channels)
+
+  def testEqualsPatchesButExtractsNone(self):
+    for (size, channels, filter_size), padding, has_bias in itertools.product(
+        self._LAYERS, ("SAME", "VALID"), (False, True)):
+      if padding == "VALID" and min(np.subtract(size, filter_size)) < 0:
+        continue
+      images = self._images(size, channels)
+      with tf.Graph().as_default(), self.session() as sess:
+        x = tf.placeholder_with_default(images, [None] + size + [channels])
+        args = (filter_size + [channels, 3], padding)
+        with mock.patch.object(utils, "extract_convolution_patches",
+                               side_effect=AssertionError):
+          cov = oracles.new_cov(sess, ff.ConvInputKroneckerFactor(
+              x, *args, has_bias=has_bias))
+        named = ff.ConvInputKroneckerFactor(
+            tf.identity(x, name="named"), *args, has_bias=has_bias,
+            extract_patches_fn="extract_convolution_patches")
+        with mock.patch.object(
+            utils, "extract_convolution_patches",
+            side_effect=utils.extract_convolution_patches) as extract:
+          self.assertAllClose(oracles.new_cov(sess, named), cov, 1e-12, 1e-12)
+        extract.assert_called()
+      seen = oracles.patches(images, filter_size, [1, 1], [1, 1], padding)
+      rows = oracles.with_ones(seen) if has_bias else seen
+      self.assertAllClose(
+          oracles.second_moment(rows.reshape(-1, rows.shape[-1])), cov, 1e-12,
+          1e-12)
+      self.assertAllEqual(cov, cov.T)
+
+  def testStridesOfOneForEveryDimension(self):
+    images = self._images([6, 7], 2)
+    with tf.Graph().as_default(), self.session() as sess:
+      factor = ff.ConvInputKroneckerFactor(
+          tf.constant(images), (3, 3, 2, 4), "SAME", (1, 1, 1, 1), (1, 1, 1, 1),
+          "NHWC")
+      with mock.patch.object(utils, "extract_convolution_patches",
+                             side_effect=AssertionError):
+        cov = oracles.new_cov(sess, factor)
+    seen = oracles.patches(images, [3, 3], [1, 1], [1, 1], "SAME")
+    self.assertAllClose(
+        oracles.second_moment(seen.reshape(-1, 18)), cov, 1e-12, 1e-12)
+
+  def testSomeOfTheCases(self):
+    images = np.ones([8, 5, 5, 1]) * oracles.data(5, 5, 1)
+    with tf.Graph().as_default(), self.session() as sess:
+      factor = ff.ConvInputKroneckerFactor(
+          tf.constant(images), [3, 3, 1, 4], "VALID", has_bias=True,
+          sub_sample_inputs=True)
+      cov = oracles.new_cov(sess, factor)  # all cases are the same
+    rows = oracles.with_ones(
+        oracles.patches(images[:1], [3, 3], [1, 1], [1, 1], "VALID"))
+    self.assertAllClose(oracles.second_moment(rows[0]), cov, 1e-12, 1e-12)
+
+  def testUnknownSpatialSizes(self):
+    images = oracles.data(3, 4, 5, 2)
+    for strides, rates in (([2, 1], None), ([1, 1], None), (None, [1, 2])):
+      with tf.Graph().as_default(), self.session() as sess:
+        factor = ff.ConvInputKroneckerFactor(
+            tf.placeholder_with_default(images, [None, None, None, 2]),
+            [3, 3, 2, 4], "SAME", strides, rates)
+        seen = oracles.patches(images, [3, 3], strides or [1, 1],
+                               rates or [1, 1], "SAME")
+        self.assertAllClose(oracles.second_moment(seen.reshape(-1, 18)),
+                            oracles.new_cov(sess, factor), 1e-12, 1e-12)
+
+  def testWhatDoesNotFitIsToldByTheExtractionOfPatches(self):
+    with tf.Graph().as_default():
+      x = tf.zeros([2, 4, 4, 3], name="x")
+      for message, args in [
+          ("padding must be 'SAME' or 'VALID', got 'FULL'.",
+           ([2, 2, 3, 1], "FULL")),
+          (r"filter_shape must have the 3 channels of inputs, got "
+           r"\[2, 2, 1, 1\].", ([2, 2, 1, 1], "SAME")),
+          (r"filter_shape must be 4 known sizes, got \(2, 3, 1\).",
+           ([2, 3, 1], "SAME")),
+          (r"strides must be 2 ints >= 1, got \[1\].",
+           ([2, 2, 3, 1], "SAME", [1, 1, 1])),
+          ("data_format must have a letter for each of the 4 dimensions of "
+           "inputs, got 'NWC'.", ([2, 2, 3, 1], "SAME", None, None, "NWC"))]:
+        factor = ff.ConvInputKroneckerFactor(x, *args)
+        with self.assertRaisesRegex(ValueError, "^" + message + "$"):
+          factor._compute_new_cov(0, 0)
+
+
+class MaxPatchElementsTest(tf.test.TestCase):
+  """How many cases are taken at once changes nothing."""
+
+  def _cases(self):
+    """Returns one convolution with strides, one dilated, one with neither."""
+    cases = list(_cases())
+    return [cases[0], cases[3], cases[5]]
+
+  def _limits(self, elements_per_case):
+    """Returns limits, of one and two of five cases, and static batch sizes."""
+    return [(1, None), (2.5 * elements_per_case, 5),
+            (2.5 * elements_per_case, None)]
+
+  def testInputFactorInChunks(self):
+    for images, size, strides, rates, padding, _ in self._cases():
+      images = np.concatenate([images, 2 * images[:2]])  # five cases
+      seen = oracles.patches(images, size, strides, rates, padding)
+      expected = oracles.second_moment(
+          oracles.with_ones(seen).reshape(-1, seen.shape[-1] + 1))
+      with tf.Graph().as_default(), self.session() as sess:
+        for limit, batch in self._limits(seen[0].size):
+          oracles.set_constants(self, MAX_PATCH_ELEMENTS=limit)
+          factor = ff.ConvInputKroneckerFactor(
+              tf.placeholder_with_default(
+                  images, [batch] + list(images.shape[1:])),
+              size + [2, 5], padding, strides, rates, None,
+              "extract_convolution_patches", True)
+          cov = oracles.new_cov(sess, factor)
+          self.assertAllClose(expected, cov, 1e-12, 1e-12)
+          self.assertAllEqual(cov, cov.T)
+
+  def testOneAndThreeSpatialDimensionsInChunks(self):
+    line, space = oracles.data(5, 7, 2), oracles.data(5, 3, 4, 3, 2)
+    oracles.set_constants(self, MAX_PATCH_ELEMENTS=1)
+    with tf.Graph().as_default(), self.session() as sess:
+      for filter_shape, strides, rows in [
+          ([2, 2, 4], [2],
+           [line[:, i:i + 2].reshape(5, -1) for i in range(0, 6, 2)]),
+          ([2, 2, 2, 2, 4], None,
+           [space[:, z:z + 2, y:y + 2, x:x + 2].reshape(5, -1)
+            for z in range(2) for y in range(3) for x in range(2)])]:
+        data = line if len(filter_shape) == 3 else space
+        for known in (True, False):
+          shape = list(data.shape) if known else (
+              [None] * (data.ndim - 1) + [2])
+          factor = ff.ConvInputKroneckerFactor(
+              tf.placeholder_with_default(data, shape), filter_shape, "VALID",
+              strides)
+          self.assertAllClose(oracles.second_moment(np.concatenate(rows)),
+                              oracles.new_cov(sess, factor), 1e-12, 1e-12)
+
+  def testDiagonalFactorInChunks(self):
+    for images, size, strides, rates, padding, seen in self._cases():
+      images = np.concatenate([images, 2 * images[:2]])  # five cases
+      seen = oracles.with_ones(
+          oracles.patches(images, size, strides, rates, padding))
+      out = correlations.output_sizes(
+          images.shape[1:3], size, padding, strides, rates)
+      grads = oracles.data(5, *out, 4, seed=1)
+      expected = np.zeros([seen.shape[-1], 4])
+      for a, g in zip(seen, grads.reshape(5, -1, 4), strict=True):
+        expected += np.square(a.T @ g) / 5.
+      with tf.Graph().as_default(), self.session() as sess:
+        for limit, batch in self._limits(
+            (seen.shape[-1] - 1) * (seen.shape[1] + 4)):
+          oracles.set_constants(self, MAX_PATCH_ELEMENTS=limit)
+          x, g = [tf.placeholder_with_default(
+              array, [batch] + list(array.shape[1:]))
+                  for array in (images, grads)]
+          factor = ff.ConvDiagonalFactor(
+              x, g, size + [2, 4], [1] + strides + [1], padding, None,
+              [1] + rates + [1], has_bias=True)
+          self.assertAllClose(
+              expected, oracles.new_cov(sess, factor), 1e-11, 1e-11)
+
+  def testNoMoreIsExtractedAtOnce(self):
+    # A case has 4 * 5 patches of 18 elements.
+    images = tf.zeros([7, 4, 5, 2])
+    grads = tf.zeros([7, 4, 5, 3])
+    for limit, expected in ((7 * 360, {7}), (7 * 360 - 1, {1, 6}),
+                            (720, {1, 2}), (10, {1})):
+      oracles.set_constants(self, MAX_PATCH_ELEMENTS=limit)
+      seen = []
+      with mock.patch.object(
+          utils, "extract_convolution_patches",
+          _noting_cases(utils.extract_convolution_patches, seen)):
+        ff.ConvInputKroneckerFactor(
+            images, [3, 3, 2, 3], "SAME",
+            extract_patches_fn="extract_image_patches")._compute_new_cov(0, 0)
+      self.assertEqual(expected, set(seen))
+      # The gradient of a case has 18 * 3 elements more.
+      oracles.set_constants(self, MAX_PATCH_ELEMENTS=limit * 414 // 360 + 1)
+      del seen[:]
+      with mock.patch.object(
+          utils, "extract_convolution_patches",
+          _noting_cases(utils.extract_convolution_patches, seen)):
+        ff.ConvDiagonalFactor(
+            images, grads, [3, 3, 2, 3], [1, 1, 1, 1],
+            "SAME")._compute_new_cov(0, 0)
+      self.assertEqual(expected, set(seen))
+
+  def testIsSetAndChecked(self):
+    oracles.set_constants(self, MAX_PATCH_ELEMENTS=2 ** 24)
+    ff.set_global_constants(max_patch_elements=1000)
+    self.assertEqual(1000, ff.MAX_PATCH_ELEMENTS)
+    with self.assertRaisesRegex(
+        ValueError,
+        "^max_patch_elements must be finite and at least 1, got 0.$"):
+      ff.set_global_constants(max_patch_elements=0)
+    self.assertEqual(1000, ff.MAX_PATCH_ELEMENTS)
+
+
 class SubSamplingTest(tf.test.TestCase):
   """Case i is i + 1 everywhere, so a mean of squares tells which were taken."""
 
@@ -180,10 +397,25 @@ class SubSamplingTest(tf.test.TestCase):
           20, dict(constants, _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW=2), **kwargs)
       self._checkIn(twos, covs)
 
-  def testTheInputOfTheBiasStaysOne(self):
+  def testPatchesOfChunks(self):
+    twos = [(a * a + b * b) / 2. for a in range(1, 7) for b in range(1, 7)]
     covs = self._covs(
-        10, has_bias=True, sub_sample_inputs=True, sub_sample_patches=True)
-    self.assertAllClose(np.ones([10]), covs[:, 1, 1], 1e-12, 1e-12)
+        20, {"_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW": 2,
+             "MAX_PATCH_ELEMENTS": 4 * 4}, sub_sample_patches=True)
+    self._checkIn(twos, covs)
+
+  def testAllPatchesIfMoreAreWanted(self):
+    covs = self._covs(1, {"_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW": 25},
+                      sub_sample_patches=True)
+    self.assertAllClose([[[np.mean(np.square(np.arange(1., 7.)))]]], covs,
+                        1e-12, 1e-12)
+
+  def testTheInputOfTheBiasStaysOne(self):
+    for limit in (1000, 4):
+      covs = self._covs(
+          10, {"MAX_PATCH_ELEMENTS": limit}, has_bias=True,
+          sub_sample_inputs=True, sub_sample_patches=True)
+      self.assertAllClose(np.ones([10]), covs[:, 1, 1], 1e-12, 1e-12)
 
   def testArgumentWinsOverConstant(self):
     constants = {"_SUB_SAMPLE_INPUTS": True,

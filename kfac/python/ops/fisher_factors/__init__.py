@@ -15,6 +15,9 @@ Constants:
     of the data, if that has one.
   COV_CASES_FRACTION: From which part of the cases, the first of each tower,
     the covariances of dense layers are computed.
+  MAX_PATCH_ELEMENTS: How many numbers the patches of a convolution may be that
+    are held at once. If there are more, cases are taken a few at a time,
+    though at least one.
 """
 
 from kfac.python.ops.fisher_factors.base import FisherFactor
@@ -65,6 +68,7 @@ EIGENVALUE_CLIPPING_THRESHOLD = 0.0
 TOWER_STRATEGY = "concat"
 COLOCATE_COV_OPS_WITH_INPUTS = True
 COV_CASES_FRACTION = 1.0
+MAX_PATCH_ELEMENTS = 2 ** 24
 
 # Sub-sampling of the data of ConvInputKroneckerFactor, see there.
 _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW = 1
@@ -81,7 +85,7 @@ def set_global_constants(
     max_num_outer_products_per_cov_row=None, sub_sample_outer_products=None,
     inputs_to_extract_patches_factor=None, sub_sample_inputs=None,
     tower_strategy=None, *, colocate_cov_ops_with_inputs=None,
-    cov_cases_fraction=None):
+    cov_cases_fraction=None, max_patch_elements=None):
   """Sets the constants of this module whose argument is not None.
 
   Args:
@@ -99,13 +103,15 @@ def set_global_constants(
     tower_strategy: See TOWER_STRATEGY.
     colocate_cov_ops_with_inputs: See COLOCATE_COV_OPS_WITH_INPUTS.
     cov_cases_fraction: In (0, 1], see COV_CASES_FRACTION.
+    max_patch_elements: Number >= 1, see MAX_PATCH_ELEMENTS.
 
   Raises:
-    ValueError: If `tower_strategy` is not one of the two, or the fraction out
+    ValueError: If `tower_strategy` is not one of the two, or another one is out
       of range.
   """
   scalars.check_number("cov_cases_fraction", cov_cases_fraction, above=0.,
                        maximum=1.)
+  scalars.check_number("max_patch_elements", max_patch_elements, minimum=1)
   constants.write(
       "fisher_factors",
       INIT_COVARIANCES_AT_ZERO=init_covariances_at_zero,
@@ -119,7 +125,8 @@ def set_global_constants(
       _SUB_SAMPLE_INPUTS=sub_sample_inputs,
       TOWER_STRATEGY=tower_strategy,
       COLOCATE_COV_OPS_WITH_INPUTS=colocate_cov_ops_with_inputs,
-      COV_CASES_FRACTION=cov_cases_fraction)
+      COV_CASES_FRACTION=cov_cases_fraction,
+      MAX_PATCH_ELEMENTS=max_patch_elements)
 
 
 __all__ = [

@@ -1,9 +1,12 @@
 """Factors of a convolution: A over patches, G over locations, the diagonal.
 
-Channels come last everywhere. T is the number of locations of the outputs.
+Channels come last everywhere. T is the number of locations of the outputs. The
+patches of a batch take up many times the room of its inputs, so they are either
+not made at all or, in chunks of cases, at most MAX_PATCH_ELEMENTS at once.
 """
 
 import functools
+import operator
 
 import tensorflow.compat.v1 as tf
 
@@ -13,7 +16,10 @@ from kfac.python.ops.fisher_factors import covariance
 from kfac.python.ops.fisher_factors import dense
 from kfac.python.ops.fisher_factors import diagonal
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import chunks
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import correlations
+from kfac.python.ops.utils import scalars
 
 
 def spatial(sizes, num_spatial_dims):
@@ -73,6 +79,25 @@ _EXTRACT_PATCHES = {
     "extract_image_patches": _extract_patches,
     "extract_pointwise_conv2d_patches": _extract_pointwise,
 }
+
+
+def _num_locations(inputs, filter_shape, padding, strides, dilation_rate):
+  """Returns T, an int if the inputs' spatial sizes are known."""
+  sizes, known = filter_shape[:-2], inputs.shape.as_list()
+  lengths = [tf.shape(inputs)[i] if known[i] is None else known[i]
+             for i in range(1, len(known) - 1)]
+  outputs = correlations.output_sizes(
+      lengths, sizes, padding, spatial(strides, len(sizes)),
+      spatial(dilation_rate, len(sizes)))
+  return functools.reduce(operator.mul, outputs, 1)
+
+
+def _cases_per_chunk(elements_per_case):
+  """Returns how many cases fit into MAX_PATCH_ELEMENTS, but at least one."""
+  limit = int(constants.read("fisher_factors", "MAX_PATCH_ELEMENTS"))
+  if isinstance(elements_per_case, int):
+    return max(limit // max(elements_per_case, 1), 1)
+  return tf.maximum(limit // tf.maximum(elements_per_case, 1), 1)
 
 
 class ConvDiagonalFactor(diagonal.DiagonalFactor):
@@ -143,18 +168,34 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
 
   def _compute_new_cov(self, source, tower):
     grads = tf.convert_to_tensor(self._outputs_grads[source][tower])
-    batch_size = tf.shape(grads)[0]
+    inputs = tf.convert_to_tensor(self._inputs[tower])
+    num_locations = _num_locations(
+        inputs, self._filter_shape, self._padding, self._strides,
+        self._dilations)
+    out_channels = self._cov_shape[1]
+    size = self._cov_shape[0] - int(self._has_bias)
+    total = chunks.sum_over_chunks(
+        functools.partial(self._sum_of_squares, num_locations), [inputs, grads],
+        _cases_per_chunk((num_locations + out_channels) * size))
+    return total / scalars.cast_scalar(tf.shape(grads)[0], grads.dtype)
+
+  def _sum_of_squares(self, num_locations, inputs, grads):
+    batch_size = tf.shape(inputs)[0]
     patches = _extract_patches(
-        tf.convert_to_tensor(self._inputs[tower]), self._filter_shape,
-        self._padding, self._strides, self._dilations, self._data_format)
+        inputs, self._filter_shape, self._padding, self._strides,
+        self._dilations, self._data_format)
     size, out_channels = self._cov_shape
     patches = tf.reshape(
-        patches, [batch_size, -1, size - int(self._has_bias)])
-    if self._has_bias:
-      patches = covariance.append_homog(patches)
-    grads = tf.reshape(grads, [batch_size, -1, out_channels])
+        patches, [batch_size, num_locations, size - int(self._has_bias)])
+    grads = tf.reshape(grads, [batch_size, num_locations, out_channels])
     case_grads = tf.matmul(patches, grads, transpose_a=True)
-    return tf.reduce_mean(tf.square(case_grads), axis=0)
+    squares = tf.reduce_sum(tf.square(case_grads), axis=0)
+    if not self._has_bias:
+      return squares
+    bias_grads = tf.reduce_sum(grads, axis=1)
+    return tf.concat(
+        [squares, tf.reduce_sum(tf.square(bias_grads), axis=0, keepdims=True)],
+        axis=0)
 
 
 class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
@@ -179,7 +220,8 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
       dilation_rate: The same.
       data_format: One with the channels last, or None.
       extract_patches_fn: Name of the function of `utils` that gets patches, or
-        "extract_image_patches"; None means "extract_convolution_patches".
+        "extract_image_patches"; None means "extract_convolution_patches", or
+        no patches at all where utils/correlations.py is cheaper.
       has_bias: Whether the layer has a bias.
       sub_sample_inputs: Whether only the part _INPUTS_TO_EXTRACT_PATCHES_FACTOR
         of the cases is used, at random; None means _SUB_SAMPLE_INPUTS.
@@ -228,16 +270,55 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
     inputs = tf.convert_to_tensor(self._inputs[tower])
     if self._sub_sample_inputs:
       inputs = self._some_cases(inputs)
-    patches = _EXTRACT_PATCHES[self._extract_patches_fn](
+    tile_width = self._choose_tile_width(inputs)
+    if tile_width is None:
+      return self._cov_of_patches(inputs)
+    mean, cov = correlations.patch_moments(
+        inputs, self._filter_shape[:2], self._padding, tile_width)
+    return _append_bias(cov, mean) if self._has_bias else cov
+
+  def _choose_tile_width(self, inputs):
+    """Returns a width for patch_moments, None if patches are to be used."""
+    shape = inputs.shape.as_list()
+    if (self._extract_patches_fn is not None or self._sub_sample_patches or
+        len(shape) != 4 or len(self._filter_shape) != 4 or
+        None in shape[1:] or shape[3] != self._filter_shape[2] or
+        self._padding not in ("SAME", "VALID") or
+        self._data_format not in (None, "NHWC")):
+      return None
+    for sizes in (self._strides, self._dilation_rate):
+      if list(spatial(sizes, 2) or [1, 1]) != [1, 1]:
+        return None
+    return correlations.choose_tile_width(
+        shape[1:], self._filter_shape[:2], self._padding, shape[0])
+
+  def _cov_of_patches(self, inputs):
+    num_cases = tf.shape(inputs)[0]
+    num_locations = _num_locations(
         inputs, self._filter_shape, self._padding, self._strides,
-        self._dilation_rate, self._data_format)
-    patches = tf.reshape(
-        patches, [-1, self._cov_shape[0] - int(self._has_bias)])
+        self._dilation_rate)
+    size = self._cov_shape[0] - int(self._has_bias)
+    num_patches = num_cases * num_locations
+    data = [inputs]
     if self._sub_sample_patches:
-      patches = covariance._subsample_for_cov_computation(patches)
-    if self._has_bias:
-      patches = covariance.append_homog(patches)
-    return covariance.compute_cov(patches)
+      wanted = tf.minimum(num_patches, _max_num_patches(size))
+      # As many ranks as are wanted are below that, wherever they are.
+      chosen = tf.random.shuffle(tf.range(num_patches)) < wanted
+      data.append(tf.reshape(chosen, [num_cases, num_locations]))
+      num_patches = wanted
+
+    def cov_of_chunk(cases, chosen=None):
+      patches = _EXTRACT_PATCHES[self._extract_patches_fn](
+          cases, self._filter_shape, self._padding, self._strides,
+          self._dilation_rate, self._data_format)
+      patches = tf.reshape(patches, [-1, size])
+      if chosen is not None:
+        patches = tf.boolean_mask(patches, tf.reshape(chosen, [-1]))
+      return covariance.compute_cov(
+          patches, normalizer=num_patches, has_bias=self._has_bias)
+
+    return chunks.sum_over_chunks(
+        cov_of_chunk, data, _cases_per_chunk(num_locations * size))
 
   def _some_cases(self, inputs):
     fraction = constants.read(
@@ -286,3 +367,25 @@ class ConvOutputKroneckerFactor(dense.DenseSquareMatrixFactor):
 def _or_constant(value, constant):
   return (constants.read("fisher_factors", constant) if value is None
           else value)
+
+
+def _max_num_patches(size):
+  """Returns how many patches of a size are used, if they are sub-sampled."""
+  return int(size * constants.read(
+      "fisher_factors", "_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW"))
+
+
+def _append_bias(second_moment, mean):
+  """Returns the second moment of rows with a 1 appended.
+
+  Args:
+    second_moment: That of the rows, [n, n].
+    mean: That of the rows, [n].
+
+  Returns:
+    Matrix [n + 1, n + 1].
+  """
+  mean = mean[:, tf.newaxis]
+  last = tf.concat([mean, tf.ones_like(mean[:1])], axis=0)
+  return tf.concat(
+      [tf.concat([second_moment, tf.transpose(mean)], axis=0), last], axis=1)

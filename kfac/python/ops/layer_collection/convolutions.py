@@ -32,8 +32,7 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
         layers._CONV2D_APPROX_TO_BLOCK_TYPES)
     kwargs = dict(strides=strides, padding=padding, data_format=data_format)
     if approx == approximations.APPROX_KRONECKER_NAME:
-      kwargs.update(dilation_rate=dilations,
-                    extract_patches_fn="extract_image_patches")
+      kwargs.update(dilation_rate=dilations)
     else:
       kwargs.update(dilations=dilations)
     self._register(params, block_type(self, params, **kwargs), reuse, 1,
@@ -95,8 +94,7 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
         layers._CONVOLUTION_APPROX_TO_BLOCK_TYPES)
     block = block_type(
         self, params, padding=padding, strides=strides,
-        dilation_rate=dilation_rate, data_format=data_format,
-        extract_patches_fn="extract_convolution_patches")
+        dilation_rate=dilation_rate, data_format=data_format)
     self._register(params, block, reuse, 1, inputs, outputs)
 
   def register_depthwise_conv2d(self, params, inputs, outputs, strides,
@@ -193,7 +191,6 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
         layers._CONV2D_MULTI_APPROX_TO_BLOCK_TYPES)
     block = block_type(
         self, params, padding=padding, strides=strides,
-        dilation_rate=dilations, data_format=data_format,
-        extract_patches_fn="extract_image_patches", num_uses=num_uses)
+        dilation_rate=dilations, data_format=data_format, num_uses=num_uses)
     self._register(params, block, reuse, layers.graph_uses(inputs), inputs,
                    outputs)

@@ -94,12 +94,10 @@ def posdef_inv_cholesky_blocked(tensor, identity, damping):
   Returns:
     Tensor [n, n], exactly symmetric.
   """
-  inverse = _inverse_cholesky(_damped(tensor, identity, damping), _block_size())
-  half = int(inverse.shape[0]) // 2
-  # L^-1 = [[P, 0], [R, S]], so L^-T L^-1 = [[P^T P + R^T R, R^T S], ., S^T S]].
-  left, S = inverse[:, :half], inverse[half:, half:]
-  return _symmetric(_gram(left), tf.matmul(
-      left[half:], S, transpose_a=True), _gram(S))
+  block_size = _block_size()
+  return _lower_gram(
+      _inverse_cholesky(_damped(tensor, identity, damping), block_size),
+      block_size)
 
 
 def _inverse_cholesky(matrix, block_size):
@@ -117,24 +115,68 @@ def _inverse_cholesky(matrix, block_size):
   # matrix = [[A, B], [B^T, D]] has L = [[P, 0], [W^T, S]] with P P^T = A,
   # W = P^-1 B and S S^T = D - W^T W, and L^-1 = [[P^-1, 0], [R, S^-1]].
   P = _inverse_cholesky(matrix[:half, :half], block_size)
-  W = tf.matmul(P, matrix[:half, half:])
+  W = _lower_matmul(P, matrix[:half, half:], block_size)
   S = _inverse_cholesky(matrix[half:, half:] - _gram(W), block_size)
-  R = -tf.matmul(tf.matmul(S, W, transpose_b=True), P)
+  R = -_lower_matmul(S, _lower_matmul(P, W, block_size, transpose=True),
+                     block_size, transpose_right=True)
   zeros = tf.zeros([half, size - half], matrix.dtype)
   return tf.concat([tf.concat([P, zeros], 1), tf.concat([R, S], 1)], 0)
+
+
+def _lower_matmul(lower, right, block_size, transpose=False,
+                  transpose_right=False):
+  """Returns L X, L^T X or L X^T without the products by the zeros of L.
+
+  Args:
+    lower: Tensor L [n, n], lower triangular, n static.
+    right: Tensor X [n, m]; [m, n] with transpose_right.
+    block_size: Int, up to which size the zeros are multiplied as well.
+    transpose: Whether to multiply by L^T.
+    transpose_right: Whether to multiply X^T.
+  """
+  size = int(lower.shape[0])
+  if size <= block_size:
+    return tf.matmul(lower, right, transpose_a=transpose,
+                     transpose_b=transpose_right)
+  half = size // 2
+  if transpose_right:
+    top, both = right[:, :half], right
+  else:
+    top, both = right[:half], right
+  if transpose:  # [[P^T, R^T], [0, S^T]]
+    return tf.concat([
+        tf.matmul(lower[:, :half], both, transpose_a=True),
+        tf.matmul(lower[half:, half:], right[half:], transpose_a=True)], 0)
+  return tf.concat([  # [[P, 0], [R, S]]
+      tf.matmul(lower[:half, :half], top, transpose_b=transpose_right),
+      tf.matmul(lower[half:], both, transpose_b=transpose_right)], 0)
+
+
+def _lower_gram(lower, block_size):
+  """Returns L^T L of a lower triangular L, exactly symmetric.
+
+  Args:
+    lower: Tensor [n, n], n static.
+    block_size: Int, up to which size the zeros are multiplied as well.
+  """
+  size = int(lower.shape[0])
+  if size <= block_size:
+    return _gram(lower)
+  half = size // 2
+  # L = [[P, 0], [R, S]], so L^T L = [[P^T P + R^T R, R^T S], [., S^T S]].
+  R = lower[half:, :half]
+  S = lower[half:, half:]
+  corner = _lower_matmul(S, R, block_size, transpose=True)  # S^T R
+  return tf.concat([
+      tf.concat([_lower_gram(lower[:half, :half], block_size) + _gram(R),
+                 tf.transpose(corner)], 1),
+      tf.concat([corner, _lower_gram(S, block_size)], 1)], 0)
 
 
 def _gram(matrix):
   """Returns M^T M, exactly symmetric."""
   product = tf.matmul(matrix, matrix, transpose_a=True)
   return (product + tf.transpose(product)) / 2.
-
-
-def _symmetric(upper_left, upper_right, lower_right):
-  """Returns a symmetric matrix from its blocks on and above the diagonal."""
-  return tf.concat([
-      tf.concat([upper_left, upper_right], 1),
-      tf.concat([tf.transpose(upper_right), lower_right], 1)], 0)
 
 
 def posdef_inv_eig(tensor, identity, damping):
