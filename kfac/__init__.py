@@ -20,16 +20,20 @@ from kfac.python.ops import loss_functions
 from kfac.python.ops import op_queue
 from kfac.python.ops import optimizer
 from kfac.python.ops import utils
+from kfac.python.ops.kfac_utils import periodic_inv_cov_update_kfac_opt
 
 __version__ = "1.0.0.dev0"
 
 KfacOptimizer = optimizer.KfacOptimizer
 LayerCollection = layer_collection.LayerCollection
+PeriodicInvCovUpdateKfacOpt = (
+    periodic_inv_cov_update_kfac_opt.PeriodicInvCovUpdateKfacOpt)
 use_contrib_numerics = contrib_numerics.use_contrib_numerics
 
 __all__ = [
     "KfacOptimizer",
     "LayerCollection",
+    "PeriodicInvCovUpdateKfacOpt",
     "curvature_matrix_vector_products",
     "estimator",
     "fisher_blocks",
@@ -38,6 +42,7 @@ __all__ = [
     "loss_functions",
     "op_queue",
     "optimizer",
+    "periodic_inv_cov_update_kfac_opt",
     "use_contrib_numerics",
     "utils",
 ]

@@ -95,6 +95,7 @@ class FisherEstimator(update_ops.UpdateOps):
     self._compute_cholesky = compute_cholesky
     self._compute_cholesky_inverse = compute_cholesky_inverse
     self._num_variables_to_make = None
+    self._scope = None
     if cov_devices is not None:
       self._cov_devices = placement.check_devices("cov_devices", cov_devices)
     if inv_devices is not None:
@@ -168,23 +169,30 @@ class FisherEstimator(update_ops.UpdateOps):
       raise ValueError("create_ops_and_vars_thunks and "
                        "make_vars_and_create_op_thunks must be called once.")
     self._make_factors()
-    scope = scope or self.name
-    cov_variables, cov_updates, inv_variables, inv_updates = [], [], [], []
+    self._scope = scope = scope or self.name
+    cov_variables, inv_variables, inv_updates = [], [], []
     self._num_variables_to_make = 2 * len(self.factors)
     for factor in self.factors:
       cov_variables.append(self._variable_thunk(
           scope, factor.instantiate_cov_variables))
-      cov_updates.append(_scoped(scope, functools.partial(
-          factor.make_covariance_update_op, self._cov_ema_decay)))
       inv_variables.append(self._variable_thunk(
           scope, factor.instantiate_inv_variables))
       inv_updates.append(_scoped(scope, functools.partial(
           _group_inverse_updates, factor)))
+    cov_updates, placed_cov_updates = self._cov_update_thunks_of(self.factors)
     self._keep_thunks(
         placement.deal_out(cov_variables, self._cov_devices) + inv_variables,
-        placement.deal_out(cov_updates, self._cov_devices),
+        placed_cov_updates,
         placement.deal_out(inv_updates, self._inv_devices))
     return cov_variables, cov_updates, inv_variables, inv_updates
+
+  def _cov_update_thunks_of(self, factors):
+    """Returns covariance update thunks, and the same under their devices."""
+    thunks = [
+        _scoped(self._scope, functools.partial(
+            factor.make_covariance_update_op, self._cov_ema_decay))
+        for factor in factors]
+    return thunks, placement.deal_out(thunks, self._cov_devices)
 
   def _variable_thunk(self, scope, make):
     """Returns a function that makes variables the first time it is called."""
@@ -206,12 +214,8 @@ class FisherEstimator(update_ops.UpdateOps):
     damping = self.damping
     scalars.check_number("damping", damping, minimum=0.)
     self._damping = damping  # a function is called once
-    sources = estimation_modes.compute_gradients(
-        self._estimation_mode, layers,
-        [block.tensors_to_compute_grads() for block in self.blocks],
-        self._colocate_gradients_with_ops)
-    for index, block in enumerate(self.blocks):
-      block.instantiate_factors([source[index] for source in sources], damping)
+    for block, grads_list in self._blocks_and_grads():
+      block.instantiate_factors(grads_list, damping)
       for exp in self._exps:
         block.register_matpower(exp)
       if self._compute_cholesky:

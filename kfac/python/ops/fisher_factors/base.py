@@ -6,6 +6,7 @@ The covariances of sources add up, those of towers are averaged.
 """
 
 import abc
+import copy
 import inspect
 
 import tensorflow.compat.v1 as tf
@@ -25,6 +26,15 @@ def as_towers(data):
 def as_sources(data):
   """Returns sources of towers as tuples; a bare tensor is one of both."""
   return tuple(as_towers(source) for source in as_towers(data))
+
+
+def _holds_tensors(value):
+  """True for tensors, and nested lists, tuples and dicts with one in them."""
+  if isinstance(value, dict):
+    value = list(value.values())
+  if isinstance(value, (list, tuple)):
+    return any(_holds_tensors(item) for item in value)
+  return tf.is_tensor(value) or isinstance(value, utils.PartitionedTensor)
 
 
 class FisherFactor(old_names.OldNames, abc.ABC):
@@ -133,6 +143,25 @@ class FisherFactor(old_names.OldNames, abc.ABC):
       with tf.variable_scope(self._var_scope):
         self._average = moving_average.MovingAverage(self._cov, "cov")
     return self._average
+
+  def with_data_of(self, other):
+    """Makes a factor with these variables and the data of another one.
+
+    Data are the attributes of `other` that hold tensors.
+
+    Args:
+      other: Factor of the same class that was just made, without variables.
+
+    Returns:
+      FisherFactor; its covariance update updates the variables of this one.
+    """
+    double = copy.copy(self)
+    if self._cov is not None:
+      double._average = self._moving_average()
+    for name, value in vars(other).items():
+      if _holds_tensors(value):
+        setattr(double, name, value)
+    return double
 
   def _over_sources_and_towers(self, statistic):
     """Sums a statistic over sources and averages it over towers.

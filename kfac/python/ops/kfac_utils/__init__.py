@@ -1,0 +1,1 @@
+"""When updates run: schedules, background inverses, a ready-made optimizer."""

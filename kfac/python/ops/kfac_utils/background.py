@@ -1,0 +1,191 @@
+"""Inverses in a background thread, with a bound on their age.
+
+Steps go on with the inverses that there are while new ones are computed, as
+in Anil et al. 2020 (https://arxiv.org/abs/2002.09018, section 5). It pays
+where cores or a device are free, or inverses run on other devices than the
+step.
+
+A step that reads a kept matrix while it is assigned sees the old or the new
+one, never parts of both, since kept matrices are resource variables. Matrices
+of different factors, and several of one factor, may be of different updates.
+"""
+
+import threading
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.kfac_utils import schedules
+
+
+class BackgroundInverses:
+  """Runs inverse updates in a thread whenever there are new covariances.
+
+  Within its context, a step of training is
+
+    sess.run(optimizer.cov_update_op, feed_dict)
+    inverses.step()
+    sess.run(train_op, feed_dict)
+  """
+
+  def __init__(self, session, inv_ops, max_age):
+    """Starts the thread, which waits for the first step.
+
+    Args:
+      session: Session; it must be open until `stop`.
+      inv_ops: Op or list of ops.
+      max_age: Int >= 0: how many covariance updates may be missing in the
+        inverses. With 0 they are never behind, and nothing runs in parallel.
+
+    Raises:
+      ValueError: If `max_age` is out of range.
+    """
+    self._session = session
+    self._inv_ops = inv_ops
+    self._max_age = schedules.check_int("max_age", max_age, 0)
+    self._changed = threading.Condition()
+    # All of these are only touched with `_changed` held.
+    self._num_updates = 0
+    self._done = None  # updates that are in the inverses; None: no inverses
+    self._error = None
+    self._raised = False
+    self._stopped = False
+    self._thread = threading.Thread(
+        target=self._run, name="BackgroundInverses", daemon=True)
+    self._thread.start()
+
+  def _run(self):
+    """Inverts again and again: what the thread does."""
+    try:
+      started = 0
+      while self._await_updates(started):
+        with self._changed:
+          started = self._num_updates
+        self._session.run(self._inv_ops)
+        with self._changed:
+          self._done = started
+          self._changed.notify_all()
+    except BaseException as error:  # noqa: BLE001  the caller gets it
+      with self._changed:
+        self._error = error
+        self._changed.notify_all()
+
+  def _await_updates(self, seen):
+    """Waits for updates beyond those seen; False if it is to stop."""
+    with self._changed:
+      self._changed.wait_for(
+          lambda: self._stopped or self._num_updates > seen)
+      return not self._stopped
+
+  def step(self):
+    """Tells that covariances were updated, and waits until age is in bounds.
+
+    To be called before each train step. The first call waits for the first
+    inverses.
+
+    Raises:
+      RuntimeError: If it was stopped.
+      Exception: What an inverse update raised.
+    """
+    with self._changed:
+      if self._stopped:
+        raise RuntimeError("step must be called before stop.")
+      self._num_updates += 1
+      self._changed.notify_all()
+      self._changed.wait_for(
+          lambda: self._error is not None or self._stopped or self._young())
+      if self._error is not None:
+        self._raised = True
+        raise self._error
+      if not self._young():
+        raise RuntimeError("step must be called before stop.")
+
+  def _young(self):
+    return (self._done is not None
+            and self._num_updates - self._done <= self._max_age)
+
+  @property
+  def age(self):
+    """How many updates are missing in the inverses; None if there are none."""
+    with self._changed:
+      return None if self._done is None else self._num_updates - self._done
+
+  def stop(self):
+    """Ends the thread after the update that it is at; may be called again.
+
+    Raises:
+      Exception: What an inverse update raised, if no step has.
+    """
+    self._join()
+    if self._error is not None and not self._raised:
+      self._raised = True
+      raise self._error
+
+  def _join(self):
+    with self._changed:
+      self._stopped = True
+      self._changed.notify_all()
+    self._thread.join()
+
+  def __enter__(self):
+    """Returns itself."""
+    return self
+
+  def __exit__(self, error_type, error, traceback):
+    """Stops; an error of the block goes before one of the thread."""
+    if error_type is None:
+      self.stop()
+    else:
+      self._join()
+
+
+class BackgroundInversesHook(tf.train.SessionRunHook):
+  """Updates covariances with each step, and inverses in the background.
+
+  In each new session, also one that goes on from a checkpoint, covariances are
+  updated once more before the first step, and the inverses awaited.
+  """
+
+  def __init__(self, optimizer, max_age, train_op=None):
+    """Keeps the arguments; ops are made by `begin`.
+
+    Args:
+      optimizer: KfacOptimizer or FisherEstimator.
+      max_age: See BackgroundInverses.
+      train_op: The train op, so that only runs that fetch it count; None if
+        all runs are steps.
+
+    Raises:
+      ValueError: If `max_age` is out of range.
+    """
+    self._optimizer = optimizer
+    self._max_age = schedules.check_int("max_age", max_age, 0)
+    self._train_op = train_op
+    self._ops = None
+    self._inverses = None
+
+  def begin(self):
+    """Makes the ops."""
+    self._ops = self._optimizer.cov_update_op, self._optimizer.inv_update_op
+
+  def after_create_session(self, session, coord):
+    """Leaves the thread of an earlier session, if there was one."""
+    if self._inverses is not None:
+      self._inverses._join()
+    self._inverses = None
+
+  def before_run(self, run_context):  # noqa: D102
+    if not schedules.is_step(run_context, self._train_op):
+      return None
+    cov_op, inv_op = self._ops
+    if self._inverses is None:
+      self._inverses = BackgroundInverses(
+          run_context.session, inv_op, self._max_age)
+      run_context.session.run(
+          cov_op, run_context.original_args.feed_dict)
+    self._inverses.step()
+    return tf.train.SessionRunArgs(cov_op)
+
+  def end(self, session):
+    """Stops the thread."""
+    if self._inverses is not None:
+      self._inverses.stop()

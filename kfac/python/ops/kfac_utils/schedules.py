@@ -1,0 +1,285 @@
+"""Schedules: which updates are due at an update, and who runs them.
+
+Update number t is 0 for the first step. A covariance update costs about a
+second backward pass, an inverse update n^3 for each n x n factor, and both
+change slowly, so they need not run at each step (Martens & Grosse 2015,
+section 8).
+"""
+
+import heapq
+import numbers
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import fisher_factors as ff
+from kfac.python.ops.utils import scalars
+
+
+def check_int(name, value, minimum):
+  """Raises ValueError unless a value is an int of at least `minimum`.
+
+  Args:
+    name: Name of the argument.
+    value: Its value.
+    minimum: Smallest int allowed.
+
+  Returns:
+    The value as a Python int.
+  """
+  if (not isinstance(value, numbers.Integral) or isinstance(value, bool)
+      or value < minimum):
+    raise ValueError("{} must be an int >= {}, got {!r}.".format(
+        name, minimum, value))
+  return int(value)
+
+
+class Schedule:
+  """Says which updates are due.
+
+  The first update has all, and so have the first `burn_in` ones. From then on
+  covariances are due every `cov_every` updates, and each share of the inverses
+  every `inv_every`, the shares evenly spread over these.
+
+  Attributes:
+    shares: Int, number of shares.
+  """
+
+  def __init__(self, cov_every=1, inv_every=5, burn_in=0, shares=1):
+    """Makes a schedule.
+
+    Args:
+      cov_every: Int >= 1, updates from one covariance update to the next.
+      inv_every: Int >= 1, updates from one inverse update to the next.
+      burn_in: Int >= 0, number of first updates that have all.
+      shares: Int >= 1, in how many shares the inverses are dealt out; with
+        `inv_every`, one share is due at each update.
+
+    Raises:
+      ValueError: If a value is out of range.
+    """
+    self._cov_every = check_int("cov_every", cov_every, 1)
+    self._inv_every = check_int("inv_every", inv_every, 1)
+    self._burn_in = check_int("burn_in", burn_in, 0)
+    self.shares = check_int("shares", shares, 1)
+    if self.shares > self._inv_every:
+      raise ValueError("shares must be at most inv_every = {}, got {}.".format(
+          self._inv_every, self.shares))
+
+  def cov_due(self, t):
+    """Whether covariances are due.
+
+    Args:
+      t: Int or integer tensor of shape [], number of the update.
+
+    Returns:
+      Bool, or bool tensor.
+    """
+    return self._all_due(t) | self._due(t, self._cov_every, 0)
+
+  def inv_due(self, t, share=0):
+    """Whether a share of the inverses is due.
+
+    Args:
+      t: Int or integer tensor of shape [], number of the update.
+      share: Int in [0, shares).
+
+    Returns:
+      Bool, or bool tensor.
+    """
+    phase = share * self._inv_every // self.shares
+    return self._all_due(t) | self._due(t, self._inv_every, phase)
+
+  def _all_due(self, t):
+    return t < max(self._burn_in, 1)
+
+  def _due(self, t, every, phase):
+    # "< 1" and not "== 0", which compares graph tensors by identity.
+    return (t - self._burn_in - phase) % every < 1
+
+
+def inverse_costs(factors):
+  """What an inverse update of each factor costs, up to a constant.
+
+  Args:
+    factors: Sequence of FisherFactor with variables.
+
+  Returns:
+    List of ints: n^3 for a covariance [n, n], 0 for a diagonal one.
+  """
+  return [0 if isinstance(factor, ff.DiagonalFactor)
+          else factor.get_cov().shape.as_list()[0] ** 3 for factor in factors]
+
+
+def balanced_shares(costs, num_shares):
+  """Deals work out so that the costliest share is cheap.
+
+  The costliest item first, each to the share that is cheapest so far: at most
+  4/3 of the best possible (Graham 1969). No share is cheaper than its
+  costliest item, so one factor much larger than the rest remains a spike.
+
+  Args:
+    costs: Sequence of numbers >= 0.
+    num_shares: Int >= 1.
+
+  Returns:
+    List of `num_shares` ascending lists of indices, of which some are empty if
+    there are fewer items. Equal arguments give equal shares.
+
+  Raises:
+    ValueError: If a value is out of range.
+  """
+  num_shares = check_int("num_shares", num_shares, 1)
+  for cost in costs:
+    scalars.check_number("costs", cost, minimum=0)
+  shares = [[] for _ in range(num_shares)]
+  # Items without cost are spread as well, hence the length.
+  heap = [(0, 0, share) for share in range(num_shares)]
+  for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+    load, length, share = heapq.heappop(heap)
+    shares[share].append(index)
+    heapq.heappush(heap, (load + costs[index], length + 1, share))
+  return [sorted(share) for share in shares]
+
+
+class Updates:
+  """The update ops of an optimizer, run by a schedule.
+
+  `run(sess, t, train_op, feed_dict)` for t = 0, 1, ... is a training loop.
+  All nodes are made by the constructor.
+  """
+
+  def __init__(self, optimizer, schedule):
+    """Makes the ops.
+
+    Args:
+      optimizer: KfacOptimizer or FisherEstimator.
+      schedule: Schedule.
+    """
+    estimator = getattr(optimizer, "_fisher_est", optimizer)
+    self._schedule = schedule
+    self._cov_op = estimator.cov_update_op
+    inverses = estimator.inv_update_ops
+    shares = balanced_shares(inverse_costs(estimator.factors), schedule.shares)
+    self._shares = [tf.group(*[inverses[index] for index in share])
+                    for share in shares]
+
+  def ops(self, t):
+    """Lists what is due.
+
+    In the session.run of a step their order is open: inverses may be of the
+    old or the new covariances, the step may see old or new inverses. `run`
+    leaves nothing open.
+
+    Args:
+      t: Int, number of the update.
+
+    Returns:
+      List of ops.
+    """
+    return self._cov_ops(t) + self._inv_ops(t)
+
+  def _cov_ops(self, t):
+    return [self._cov_op] if self._schedule.cov_due(t) else []
+
+  def _inv_ops(self, t):
+    return [op for share, op in enumerate(self._shares)
+            if self._schedule.inv_due(t, share)]
+
+  def start(self, sess, t, feed_dict=None):
+    """Runs the updates that have to come before a step.
+
+    These are the inverses that are due, of the covariances up to the last
+    step; and at t = 0, where there are none yet, all covariances before them.
+    A batch from a queue is then another one than the step's.
+
+    Args:
+      sess: Session.
+      t: Int, number of the update.
+      feed_dict: What the model is fed.
+
+    Returns:
+      List of the ops that are to run beside the step.
+    """
+    if t == 0:
+      sess.run(self._cov_op, feed_dict)
+    inv_ops = self._inv_ops(t)
+    if inv_ops:
+      sess.run(inv_ops, feed_dict)
+    return [] if t == 0 else self._cov_ops(t)
+
+  def run(self, sess, t, train_op, feed_dict=None):
+    """Runs a step with what is due.
+
+    Args:
+      sess: Session.
+      t: Int, number of the update.
+      train_op: Fetches: the op, and whatever else is wanted.
+      feed_dict: What the model is fed.
+
+    Returns:
+      The values of the fetches.
+    """
+    beside = self.start(sess, t, feed_dict)
+    return sess.run([train_op, beside], feed_dict)[0]
+
+
+class ScheduleHook(tf.train.SessionRunHook):
+  """Runs what is due with each step of a MonitoredTrainingSession.
+
+  The number of the update is the global step, so training that goes on from a
+  checkpoint goes on in the schedule.
+  """
+
+  def __init__(self, optimizer, schedule, train_op=None, global_step=None):
+    """Keeps the arguments; ops are made by `begin`.
+
+    Args:
+      optimizer: KfacOptimizer or FisherEstimator.
+      schedule: Schedule.
+      train_op: The train op, so that only runs that fetch it count; None if
+        all runs are steps.
+      global_step: Variable that the train op counts in; that of the graph if
+        None.
+    """
+    self._optimizer = optimizer
+    self._schedule = schedule
+    self._train_op = train_op
+    self._global_step = global_step
+    self._updates = None
+
+  def begin(self):
+    """Makes the ops.
+
+    Raises:
+      ValueError: If there is no global step.
+    """
+    if self._global_step is None:
+      self._global_step = tf.train.get_global_step()
+    if self._global_step is None:
+      raise ValueError("global_step must be given if the graph has none, got "
+                       "None.")
+    self._updates = Updates(self._optimizer, self._schedule)
+
+  def before_run(self, run_context):  # noqa: D102
+    if not is_step(run_context, self._train_op):
+      return None
+    t = int(run_context.session.run(self._global_step))
+    return tf.train.SessionRunArgs(self._updates.start(
+        run_context.session, t, run_context.original_args.feed_dict))
+
+
+def is_step(run_context, train_op):
+  """Whether a run of a monitored session fetches the train op.
+
+  Args:
+    run_context: tf.train.SessionRunContext.
+    train_op: Op or tensor, or None for any run.
+
+  Returns:
+    Boolean.
+  """
+  if train_op is None:
+    return True
+  wanted = getattr(train_op, "op", train_op)
+  return any(getattr(fetch, "op", fetch) is wanted for fetch in
+             tf.nest.flatten(run_context.original_args.fetches))
