@@ -141,6 +141,18 @@ class QuadraticModelTest(tf.test.TestCase):
           self.assertAllClose(
               change, slope @ wanted + wanted @ M @ wanted / 2.)
 
+  def testParallelDirectionsAreOne(self):
+    # The second direction is the first, longer: any mix of both is as good.
+    for dtype in (np.float32, np.float64):
+      d = np.array([[1., 2.], [-3e-4, -6e-4]], dtype)
+      F = np.array([[2., 0.5], [0.5, 1.]], dtype)
+      M, c = d @ F @ d.T, d @ np.array([1., -4.], dtype)
+      with tf.Graph().as_default(), self.session() as sess:
+        coefficients, change = sess.run(quadratic_model.minimum(
+            tf.constant(M), tf.constant(c)))
+      self.assertAllClose([-c[0] / M[0, 0], 0.], coefficients)
+      self.assertAllClose(-c[0]**2 / M[0, 0] / 2., change)
+
 
 if __name__ == "__main__":
   tf.test.main()

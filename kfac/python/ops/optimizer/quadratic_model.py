@@ -6,6 +6,7 @@ with c_i = g . d_i and M_ij = d_i F d_j + damping d_i . d_j, F the exact Fisher
 matrix of the mini-batch (Martens & Grosse 2015, sections 6.4 and 7).
 """
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import curvature_matrix_vector_products as cmvp
@@ -44,21 +45,28 @@ def _gram(vectors):
 
 
 def minimum(M, c):
-  """Minimises the model; without a second direction, in the first alone.
+  """Minimises the model; in the first direction alone if it has only one.
 
   Args:
-    M: Matrix [2, 2].
+    M: Matrix [2, 2], positive semidefinite.
     c: Vector [2].
 
   Returns:
-    (alpha, mu) [2] = -M^-1 c, or (-c_1 / M_11, 0) if d2 is zero; and the
-    change of the model, c . (alpha, mu) / 2.
+    (alpha, mu) [2] = -M^-1 c, or (-c_1 / M_11, 0) if d2 is zero or, to
+    rounding, a multiple of d1; and the change of the model,
+    c . (alpha, mu) / 2.
   """
   first_only = tf.stack([-c[0] / M[0, 0], tf.zeros([], c.dtype)])
-  # d2 is zero: damped or not, M has a row of zeros. The identity in its place
-  # keeps the branch that is not taken solvable.
-  no_second = tf.equal(M[1, 1], 0.)
-  solvable = tf.where(no_second, tf.eye(2, dtype=M.dtype), M)
-  both = -tf.linalg.solve(solvable, c[:, None])[:, 0]
-  coefficients = tf.where(no_second, first_only, both)
+  # Of unit length by M the directions have M = [[1, rho], [rho, 1]].
+  lengths = tf.sqrt(tf.linalg.diag_part(M))
+  known = tf.where(lengths > 0., lengths, tf.ones_like(lengths))
+  unit_c, rho = c / known, M[0, 1] / known[0] / known[1]
+  determinant = 1. - tf.square(rho)
+  one_direction = tf.logical_or(
+      tf.equal(M[1, 1], 0.), determinant < 10. * np.finfo(
+          c.dtype.as_numpy_dtype).eps)
+  # Not zero even in the branch that is not taken.
+  determinant = tf.where(one_direction, tf.ones_like(rho), determinant)
+  both = -(unit_c - rho * unit_c[::-1]) / determinant / known
+  coefficients = tf.where(one_direction, first_only, both)
   return coefficients, tf.reduce_sum(c * coefficients) / 2.
