@@ -7,6 +7,7 @@ A program describes its model by an Experiment and calls `main`.
 import collections.abc
 import dataclasses
 import importlib
+import itertools
 import math
 import os
 import sys
@@ -24,6 +25,7 @@ OPTIMIZERS = ("kfac", "momentum", "adam")
 MOMENTUM_TYPES = ("regular", "adam", "qmodel")
 # The one whose lowest loss the others are to reach.
 BASELINE = "momentum"
+EVALUATE_EVERY = 10
 _EVALUATION_BATCH = 1000
 
 flags.DEFINE_enum("optimizer", "kfac", OPTIMIZERS, "The optimizer to train by.")
@@ -54,7 +56,8 @@ flags.DEFINE_integer("batch_size", None, "Digits per update.")
 flags.DEFINE_integer("updates", None, "Updates to train for.")
 flags.DEFINE_integer("epochs", None, "Epochs to train for, instead of updates.")
 flags.DEFINE_integer(
-    "evaluate_every", 10, "Updates from one evaluation to the next.")
+    "evaluate_every", None, "Updates from one evaluation to the next; by "
+    "default the program's.")
 flags.DEFINE_integer("seed", 0, "Seed of weights, batches and sampled targets.")
 flags.DEFINE_string(
     "data_dir", mnist.DEFAULT_DIR, "Directory with the four IDX files.")
@@ -106,7 +109,8 @@ class History:
     updates: Updates done before each evaluation.
     seconds: Seconds spent in them; evaluations do not count.
     losses: Mean loss over all training digits, in nats.
-    accuracies: Share of the test digits that were told right.
+    accuracies: Share of the test digits that were told right; empty if the
+      model tells none.
   """
 
   optimizer: str
@@ -116,12 +120,20 @@ class History:
   losses: list = dataclasses.field(default_factory=list)
   accuracies: list = dataclasses.field(default_factory=list)
 
-  def add(self, update, seconds, loss, accuracy):
+  def add(self, update, seconds, loss, accuracy=None):
     """Appends one evaluation."""
     self.updates.append(update)
     self.seconds.append(seconds)
     self.losses.append(loss)
-    self.accuracies.append(accuracy)
+    if accuracy is not None:
+      self.accuracies.append(accuracy)
+
+  def describe_last(self):
+    """Returns the last evaluation as text."""
+    accuracy = ("accuracy {:.2%}, ".format(self.accuracies[-1])
+                if self.accuracies else "")
+    return "loss {:.3g}, {}{:.1f} s".format(
+        self.losses[-1], accuracy, self.seconds[-1])
 
   def lowest_loss(self):
     """Returns the lowest loss, where NaN counts as infinite."""
@@ -142,19 +154,15 @@ def check_flags(experiment):
   """Raises SettingsError for a value that no training run can use."""
   for name in ("batch_size", "updates", "epochs", "evaluate_every",
                "cov_update_every", "inv_update_every"):
-    _check(name, "at least 1", lambda value: value >= 1)
+    check_flag(name, "at least 1", lambda value: value >= 1)
   for name in ("learning_rate", "damping", "norm_constraint"):
-    _check(name, "positive and finite", lambda v: 0. < v < math.inf)
-  _check("momentum", "in [0, 1)", lambda value: 0. <= value < 1.)
-  _check("seed", "in [0, 2**31)", lambda value: 0 <= value < 2**31)
+    check_flag(name, "positive and finite", lambda v: 0. < v < math.inf)
+  check_flag("momentum", "in [0, 1)", lambda value: 0. <= value < 1.)
+  check_flag("seed", "in [0, 2**31)", lambda value: 0 <= value < 2**31)
   if FLAGS.epochs is not None and FLAGS.updates is not None:
     raise SettingsError("--epochs and --updates exclude each other, got {} and "
                         "{}.".format(FLAGS.epochs, FLAGS.updates))
-  if FLAGS.compare:
-    for name in ("optimizer", "learning_rate"):
-      if FLAGS[name].present:
-        raise SettingsError("--{} is for one optimizer, but --compare trains "
-                            "all three.".format(name))
+  check_comparison()
   for name, users in (
       ("momentum", ("kfac", "momentum")), ("damping", ("kfac",)),
       ("norm_constraint", ("kfac",)), ("momentum_type", ("kfac",)),
@@ -163,7 +171,7 @@ def check_flags(experiment):
       raise SettingsError("--{} is for {}, got --optimizer={}.".format(
           name, " and ".join(users), FLAGS.optimizer))
   _check_momentum_type(experiment)
-  _check_output_dir(experiment)
+  check_output_dir(plot_path(experiment))
 
 
 def _check_momentum_type(experiment):
@@ -185,21 +193,35 @@ def _check_momentum_type(experiment):
           name, " or ".join(users), kind))
 
 
-def _check(name, rule, holds):
+def check_comparison():
+  """Raises SettingsError for a flag that a comparison has no use for."""
+  for name in ("optimizer", "learning_rate"):
+    if FLAGS.compare and FLAGS[name].present:
+      raise SettingsError("--{} is for one optimizer, but --compare trains "
+                          "all three.".format(name))
+
+
+def check_flag(name, rule, holds):
   """Raises SettingsError if the flag is set and the rule does not hold."""
   value = FLAGS[name].value
   if value is not None and not holds(value):
     raise SettingsError("--{} must be {}, got {}.".format(name, rule, value))
 
 
-def _check_output_dir(experiment):
-  """Makes the output directory, so that its faults show before training."""
+def check_output_dir(path):
+  """Makes the output directory, so that its faults show before training.
+
+  Args:
+    path: Path of the plot in it.
+
+  Raises:
+    SettingsError: If the plot cannot be written there.
+  """
   try:
     os.makedirs(FLAGS.output_dir, exist_ok=True)
   except OSError as error:
     raise SettingsError("--output_dir={} cannot be made, {}.".format(
         FLAGS.output_dir, error.strerror)) from None
-  path = plot_path(experiment)
   if not os.access(path if os.path.exists(path) else FLAGS.output_dir, os.W_OK):
     raise SettingsError("--output_dir={} cannot be written to.".format(
         FLAGS.output_dir))
@@ -368,14 +390,19 @@ def shuffled_batches(num_examples, batch_size, seed):
 
   Args:
     num_examples: Number of examples in an epoch, at least batch_size.
-    batch_size: Number of indices per batch.
+    batch_size: Number of indices per batch, or a function of the number of
+      batches before that returns it.
     seed: Seed of the shuffles.
   """
   random = np.random.RandomState(seed)
-  while True:
-    order = random.permutation(num_examples)
-    for start in range(0, num_examples - batch_size + 1, batch_size):
-      yield order[start:start + batch_size]
+  start = num_examples
+  for number in itertools.count():
+    size = batch_size(number) if callable(batch_size) else batch_size
+    if start + size > num_examples:
+      order = random.permutation(num_examples)
+      start = 0
+    yield order[start:start + size]
+    start += size
 
 
 def train(experiment, optimizer, data):
@@ -396,9 +423,10 @@ def train(experiment, optimizer, data):
   trainer = Trainer(experiment, optimizer, rate, batch_size)
   history = History(optimizer, rate)
   progress = Progress(optimizer, num_updates)
+  evaluate_every = FLAGS.evaluate_every or EVALUATE_EVERY
   seconds = 0.
   for number in range(num_updates + 1):
-    if number % FLAGS.evaluate_every == 0 or number == num_updates:
+    if number % evaluate_every == 0 or number == num_updates:
       loss, _ = trainer.evaluate(data.train_images, data.train_labels)
       _, accuracy = trainer.evaluate(data.test_images, data.test_labels)
       history.add(number, seconds, loss, accuracy)
@@ -445,8 +473,7 @@ class Progress:
   def show(self, history):
     """Shows the last evaluation of a History."""
     update = history.updates[-1]
-    text = "loss {:.3g}, accuracy {:.2%}, {:.1f} s".format(
-        history.losses[-1], history.accuracies[-1], history.seconds[-1])
+    text = history.describe_last()
     if self._bar is not None:
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update(update - self._bar.n)
@@ -490,6 +517,11 @@ def make_table(histories):
     rows[0] += ["updates to {:.3g}".format(goal), "seconds to it"]
     for row, history in zip(rows[1:], histories, strict=True):
       row += _cells_at(history, goal)
+  return align(rows)
+
+
+def align(rows):
+  """Returns the lines of a table, given as a list of rows of cells."""
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   return ["  ".join(cell.rjust(width) for cell, width in
                     zip(row, widths, strict=True)) for row in rows]
@@ -503,12 +535,29 @@ def _cells_at(history, goal):
   return [str(history.updates[index]), "{:.1f}".format(history.seconds[index])]
 
 
-def write_plot(histories, path):
+def report_plot(histories, path, log_axes="y"):
+  """Draws the plot, and prints where it is or why there is none.
+
+  Args:
+    histories: One History per optimizer.
+    path: Path of the PNG file.
+    log_axes: See `write_plot`.
+  """
+  try:
+    drawn = write_plot(histories, path, log_axes)
+    print("Plot: {}".format(path) if drawn else
+          "No plot: matplotlib is not installed (pip install matplotlib).")
+  except OSError as error:
+    print("No plot: {}.".format(error))
+
+
+def write_plot(histories, path, log_axes="y"):
   """Draws the losses against updates and seconds into a PNG file.
 
   Args:
     histories: One History per optimizer.
     path: Path of the file.
+    log_axes: "y", or "xy" if updates and seconds are logarithmic too.
 
   Returns:
     Whether matplotlib was there to draw it.
@@ -522,6 +571,13 @@ def write_plot(histories, path):
     label = "{}, {:g}".format(history.optimizer, history.learning_rate)
     left.semilogy(history.updates, history.losses, label=label)
     right.semilogy(history.seconds, history.losses, label=label)
+  if "x" in log_axes:
+    for axes in (left, right):
+      axes.set_xscale("log", nonpositive="mask")
+    # 200 in place of 2 x 10^2.
+    plain = importlib.import_module("matplotlib.ticker").LogFormatter
+    left.yaxis.set_major_formatter(plain())
+    left.yaxis.set_minor_formatter(plain())
   left.set_xlabel("updates")
   right.set_xlabel("seconds")
   left.set_ylabel("training loss (nats)")
@@ -552,36 +608,36 @@ def run(experiment):
     if not math.isfinite(history.losses[-1]):
       print("{} diverged: the loss was {} after {} updates.".format(
           history.optimizer, history.losses[-1], history.updates[-1]))
-  path = plot_path(experiment)
-  try:
-    drawn = write_plot(histories, path)
-    print("Plot: {}".format(path) if drawn else
-          "No plot: matplotlib is not installed (pip install matplotlib).")
-  except OSError as error:
-    print("No plot: {}.".format(error))
+  report_plot(histories, plot_path(experiment))
   return histories
 
 
 def main(experiment):
+  """Runs the program of an Experiment, see `run_program`."""
+  run_program(experiment.name, lambda: run(experiment))
+
+
+def run_program(name, function):
   """Runs a program of this directory; faults of its input end it in one line.
 
   Args:
-    experiment: The Experiment.
+    name: Name of the program, the beginning of that line.
+    function: Function without arguments to call when the flags are read.
   """
   def start(argv):
     try:
       if len(argv) > 1:
         raise SettingsError("no argument without -- is known, got {}.".format(
             argv[1]))
-      run(experiment)
+      function()
     except (SettingsError, mnist.DataError) as error:
-      sys.exit("{}: {}".format(experiment.name, error))
+      sys.exit("{}: {}".format(name, error))
 
   def parse(argv):
     try:
       return FLAGS(argv)
     except flags.Error as error:
-      sys.exit("{}: {}".format(experiment.name, " ".join(str(error).split())))
+      sys.exit("{}: {}".format(name, " ".join(str(error).split())))
 
   tf.logging.set_verbosity(tf.logging.ERROR)
   app.run(start, flags_parser=parse)

@@ -1,0 +1,227 @@
+"""A deep autoencoder for images, and its training by K-FAC or others.
+
+It is the standard hard case of optimization that K-FAC was first shown on
+(Martens & Grosse 2015, section 13).
+"""
+
+import math
+
+import tensorflow.compat.v1 as tf
+
+import kfac
+from kfac.python.ops.kfac_utils import schedules
+
+LAYER_SIZES = (784, 1000, 500, 250, 30, 250, 500, 1000, 784)
+
+# Arguments of KfacOptimizer, the same for all data sets. The loss is summed
+# over 784 pixels, hence a damping that is larger than a classifier's.
+RECIPE = {
+    # The quadratic model picks step size and momentum at every update ...
+    "momentum_type": "qmodel",
+    # ... and so they are left as they are.
+    "learning_rate": 1.,
+    "momentum": 0.,
+    # Statistics are remembered for about ten updates.
+    "cov_ema_decay": 0.9,
+    # The damping to begin with, from which it follows how well the quadratic
+    # model foretells the change of the loss.
+    "damping": 0.1,
+    "adapt_damping": True,
+    "damping_adaptation_interval": 2,
+    # Per update: after an interval damping changes by 0.97**2 at most.
+    "damping_adaptation_decay": 0.97,
+    "min_damping": 1e-4,
+    # The inverses are damped by a tenth of it. Thus the direction is bolder
+    # than the quadratic model, which shortens the step where that is too bold.
+    "precon_damping_mult": 0.1,
+}
+# The statistics and the quadratic model are those of the batch's first cases,
+# one in so many; the gradient is that of all cases.
+CURVATURE_FRACTION = 8
+# Covariances are updated at every update; the inverses at those of the
+# burn-in, and every so many updates after it.
+SCHEDULE = schedules.Schedule(cov_every=1, inv_every=5, burn_in=20)
+
+MOMENTUM = 0.9
+
+_EVALUATION_BATCH = 1000
+
+
+def build(images, seed=0):
+  """Builds the autoencoder: dense layers with tanh between them.
+
+  There is none after the code layer, which is in the middle, and none after
+  the last. In a variable scope that reuses its variables, another call builds
+  another pass through the same layers.
+
+  Args:
+    images: Tensor [B, 784], pixels in [0, 1].
+    seed: Seed of the first weights (Glorot & Bengio 2010), which do not depend
+      on anything else.
+
+  Returns:
+    Logits [B, 784] of the pixels, and a list of ((weights, bias), inputs,
+    outputs), one entry per layer: weights [in, out], bias [out], inputs
+    [B, in], and outputs [B, out] before the nonlinearity. That is what
+    `register` needs.
+  """
+  num_layers = len(LAYER_SIZES) - 1
+  layers = []
+  activations = images
+  for number, size in enumerate(LAYER_SIZES[1:], start=1):
+    with tf.variable_scope("layer_{}".format(number)):
+      params, outputs = _dense(activations, size, seed * num_layers + number)
+      layers.append((params, activations, outputs))
+      is_linear = number in (num_layers // 2, num_layers)
+      activations = outputs if is_linear else tf.tanh(outputs)
+  return activations, layers
+
+
+def _dense(inputs, size, seed):
+  """Returns (weights, bias) and inputs * weights + bias."""
+  weights = tf.get_variable(
+      "weights", [inputs.shape.as_list()[-1], size],
+      initializer=tf.glorot_uniform_initializer(seed=seed))
+  bias = tf.get_variable("bias", [size], initializer=tf.zeros_initializer())
+  return (weights, bias), tf.matmul(inputs, weights) + bias
+
+
+def mean_loss(logits, images):
+  """Returns the cross entropy, summed over pixels, of the average image.
+
+  Args:
+    logits: Tensor [B, 784].
+    images: Tensor [B, 784], pixels in [0, 1].
+
+  Returns:
+    Scalar tensor, in nats.
+  """
+  return tf.reduce_mean(tf.reduce_sum(
+      tf.nn.sigmoid_cross_entropy_with_logits(labels=images, logits=logits),
+      axis=1))
+
+
+def register(layer_collection, logits, layers, seed=None):
+  """Tells K-FAC the layers, and the distribution that the logits stand for.
+
+  Args:
+    layer_collection: The kfac.LayerCollection to register with.
+    logits: Logits [B, 784], from `build`.
+    layers: The list that `build` returned with them.
+    seed: Seed for drawing pixels from the model's own distribution, or None.
+  """
+  for params, inputs, outputs in layers:
+    layer_collection.register_fully_connected(params, inputs, outputs)
+  layer_collection.register_multi_bernoulli_predictive_distribution(
+      logits, seed=seed)
+
+
+def growing_batch_size(number, first, growth, most):
+  """Returns the batch size of an update: exponential growth up to a limit.
+
+  It is min(first exp(number / growth), most), rounded (Martens & Grosse 2015,
+  section 13, which counts updates from 1).
+
+  Args:
+    number: How many updates were done before.
+    first: Batch size of the first update.
+    growth: Updates in which the batch grows by the factor e, or None if it does
+      not grow.
+    most: Number of training cases.
+
+  Returns:
+    Int.
+  """
+  if growth is None:
+    return min(first, most)
+  # Beyond that the exponential may be too large for a float.
+  exponent = min(number / growth, math.log(most / first) + 1.)
+  return min(round(first * math.exp(exponent)), most)
+
+
+class Trainer:
+  """The autoencoder in a graph of its own, with an optimizer and a session.
+
+  Images are uint8 arrays [B, 784], pixels from 0 to 255; B may change.
+
+  Args:
+    optimizer: "kfac", "momentum" or "adam".
+    learning_rate: Its learning rate.
+    seed: Seed of the first weights and of sampled targets.
+  """
+
+  def __init__(self, optimizer, learning_rate, seed=0):
+    self._num_updates = 0
+    with tf.Graph().as_default() as graph:
+      tf.set_random_seed(seed)
+      self._images = tf.placeholder(tf.uint8, [None, LAYER_SIZES[0]])
+      images = tf.cast(self._images, tf.float32) / 255.
+      with tf.variable_scope("autoencoder") as self._scope:
+        logits, _ = build(images, seed)
+      self._loss = mean_loss(logits, images)
+      self._weights = {v.op.name: v for v in tf.trainable_variables()}
+      self._updates = None
+      if optimizer == "kfac":
+        self._make_kfac(images, learning_rate, seed)
+      elif optimizer == "momentum":
+        self._train_op = tf.train.MomentumOptimizer(
+            learning_rate, MOMENTUM).minimize(self._loss)
+      else:
+        self._train_op = tf.train.AdamOptimizer(learning_rate).minimize(
+            self._loss)
+      config = tf.ConfigProto()
+      config.gpu_options.allow_growth = True
+      self._session = tf.Session(graph=graph, config=config)
+      self._session.run(tf.global_variables_initializer())
+      graph.finalize()
+
+  def _build_again(self, images):
+    """Builds another pass through the layers that there are."""
+    # By the scope itself: K-FAC asks for the loss in a scope of its own, where
+    # the name would stand for other variables.
+    with tf.variable_scope(self._scope, reuse=True):
+      return build(images)
+
+  def _build_loss(self, images):
+    """Returns the mean loss on images [B, 784] with pixels in [0, 1]."""
+    logits, _ = self._build_again(images)
+    return mean_loss(logits, images)
+
+  def _make_kfac(self, images, learning_rate, seed):
+    """Registers a pass through a part of the batch, makes the ops of K-FAC."""
+    part = (tf.shape(images)[0] - 1) // CURVATURE_FRACTION + 1
+    layer_collection = kfac.LayerCollection()
+    register(layer_collection, *self._build_again(images[:part]), seed)
+    optimizer = kfac.KfacOptimizer(
+        **dict(RECIPE, learning_rate=learning_rate),
+        layer_collection=layer_collection, batch_size=part,
+        train_batch=images, loss_fn=self._build_loss)
+    self._train_op = optimizer.minimize(self._loss)
+    self._updates = schedules.Updates(optimizer, SCHEDULE)
+
+  def update(self, images):
+    """Does one update by a batch of images."""
+    feed = {self._images: images}
+    if self._updates is None:
+      self._session.run(self._train_op, feed)
+    else:
+      self._updates.run(
+          self._session, self._num_updates, self._train_op, feed)
+    self._num_updates += 1
+
+  def evaluate(self, images):
+    """Returns the mean loss over images."""
+    total = 0.
+    for start in range(0, len(images), _EVALUATION_BATCH):
+      batch = images[start:start + _EVALUATION_BATCH]
+      loss = self._session.run(self._loss, {self._images: batch})
+      total += len(batch) * float(loss)
+    return total / len(images)
+
+  def get_weights(self):
+    """Returns the weights, a dict from variable name to array."""
+    return self._session.run(self._weights)
+
+  def close(self):
+    """Closes the session."""
+    self._session.close()

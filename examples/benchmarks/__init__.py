@@ -1,0 +1,1 @@
+"""Benchmarks: what a step costs, in time and memory."""
