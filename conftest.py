@@ -5,6 +5,8 @@ import os
 # Before the first import of TensorFlow: no chatter, the same sums everywhere.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# On a GPU, no TensorFloat-32, whose products have ten bits.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 
 def pytest_collection_modifyitems(items):

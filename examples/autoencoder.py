@@ -8,39 +8,10 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-import kfac
+from examples import recipe
 from kfac.python.ops.kfac_utils import schedules
 
 LAYER_SIZES = (784, 1000, 500, 250, 30, 250, 500, 1000, 784)
-
-# Arguments of KfacOptimizer, the same for all data sets. The loss is summed
-# over 784 pixels, hence a damping that is larger than a classifier's.
-RECIPE = {
-    # The quadratic model picks step size and momentum at every update ...
-    "momentum_type": "qmodel",
-    # ... and so they are left as they are.
-    "learning_rate": 1.,
-    "momentum": 0.,
-    # Statistics are remembered for about ten updates.
-    "cov_ema_decay": 0.9,
-    # The damping to begin with, from which it follows how well the quadratic
-    # model foretells the change of the loss.
-    "damping": 0.1,
-    "adapt_damping": True,
-    "damping_adaptation_interval": 2,
-    # Per update: after an interval damping changes by 0.97**2 at most.
-    "damping_adaptation_decay": 0.97,
-    "min_damping": 1e-4,
-    # The inverses are damped by a tenth of it. Thus the direction is bolder
-    # than the quadratic model, which shortens the step where that is too bold.
-    "precon_damping_mult": 0.1,
-}
-# The statistics and the quadratic model are those of the batch's first cases,
-# one in so many; the gradient is that of all cases.
-CURVATURE_FRACTION = 8
-# Covariances are updated at every update; the inverses at those of the
-# burn-in, and every so many updates after it.
-SCHEDULE = schedules.Schedule(cov_every=1, inv_every=5, burn_in=20)
 
 MOMENTUM = 0.9
 
@@ -157,12 +128,12 @@ class Trainer:
       self._images = tf.placeholder(tf.uint8, [None, LAYER_SIZES[0]])
       images = tf.cast(self._images, tf.float32) / 255.
       with tf.variable_scope("autoencoder") as self._scope:
-        logits, _ = build(images, seed)
+        logits, layers = build(images, seed)
       self._loss = mean_loss(logits, images)
       self._weights = {v.op.name: v for v in tf.trainable_variables()}
       self._updates = None
       if optimizer == "kfac":
-        self._make_kfac(images, learning_rate, seed)
+        self._make_kfac(images, (logits, layers), learning_rate, seed)
       elif optimizer == "momentum":
         self._train_op = tf.train.MomentumOptimizer(
             learning_rate, MOMENTUM).minimize(self._loss)
@@ -177,8 +148,6 @@ class Trainer:
 
   def _build_again(self, images):
     """Builds another pass through the layers that there are."""
-    # By the scope itself: K-FAC asks for the loss in a scope of its own, where
-    # the name would stand for other variables.
     with tf.variable_scope(self._scope, reuse=True):
       return build(images)
 
@@ -187,17 +156,18 @@ class Trainer:
     logits, _ = self._build_again(images)
     return mean_loss(logits, images)
 
-  def _make_kfac(self, images, learning_rate, seed):
-    """Registers a pass through a part of the batch, makes the ops of K-FAC."""
-    part = (tf.shape(images)[0] - 1) // CURVATURE_FRACTION + 1
-    layer_collection = kfac.LayerCollection()
-    register(layer_collection, *self._build_again(images[:part]), seed)
-    optimizer = kfac.KfacOptimizer(
-        **dict(RECIPE, learning_rate=learning_rate),
-        layer_collection=layer_collection, batch_size=part,
-        train_batch=images, loss_fn=self._build_loss)
+  def _make_kfac(self, images, whole, learning_rate, seed):
+    """Makes the train op and the updates of K-FAC as the recipe says."""
+    def register_pass(layer_collection, part):
+      register(layer_collection, *(
+          whole if part is None else self._build_again(images[part])), seed)
+
+    optimizer = recipe.make_optimizer(
+        register_pass, tf.shape(images)[0], images, self._build_loss,
+        learning_rate)
     self._train_op = optimizer.minimize(self._loss)
-    self._updates = schedules.Updates(optimizer, SCHEDULE)
+    self._updates = schedules.Updates(
+        optimizer, recipe.SCHEDULE, cov_first=True)
 
   def update(self, images):
     """Does one update by a batch of images."""

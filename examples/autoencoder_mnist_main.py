@@ -21,18 +21,21 @@ from absl import flags
 from examples import autoencoder
 from examples import curves
 from examples import mnist
+from examples import recipe
 from examples import runner
 
 NAME = "autoencoder"
 BATCH_SIZE = 1000
-EVALUATE_EVERY = 5
-UPDATES = {"kfac": 300, "momentum": 3000, "adam": 2000}
+# Updates from one look at the loss to the next, where a look costs more than an
+# update: about as many looks for each.
+EVALUATE_EVERY = {"kfac": 2, "momentum": 20, "adam": 20}
+UPDATES = {"kfac": 200, "momentum": 3000, "adam": 2000}
 # Learning rates that a comparison tries. "best" is what "fine" found.
 GRIDS = {
     "coarse": {"momentum": (0.001, 0.003, 0.01), "adam": (5e-4, 1e-3)},
     "fine": {"momentum": (0.001, 0.002, 0.003, 0.006, 0.01),
              "adam": (3e-4, 5e-4, 1e-3, 2e-3)},
-    "best": {"momentum": (0.003,), "adam": (1e-3,)},
+    "best": {"momentum": (0.006,), "adam": (1e-3,)},
 }
 # Losses are means over at most so many training images.
 SAMPLE_SIZE = 10000
@@ -117,7 +120,7 @@ def sample(images):
 def default_rate(optimizer):
   """Returns the learning rate of an optimizer that is trained alone."""
   if optimizer == "kfac":
-    return autoencoder.RECIPE["learning_rate"]
+    return recipe.RECIPE["learning_rate"]
   return GRIDS["best"][optimizer][0]
 
 
@@ -134,7 +137,7 @@ def train(optimizer, learning_rate, images):
     has used up --seconds.
   """
   num_updates = FLAGS.updates or UPDATES[optimizer]
-  evaluate_every = FLAGS.evaluate_every or EVALUATE_EVERY
+  evaluate_every = FLAGS.evaluate_every or EVALUATE_EVERY[optimizer]
   batches = runner.shuffled_batches(len(images), functools.partial(
       autoencoder.growing_batch_size, first=batch_size(),
       growth=FLAGS.batch_growth, most=len(images)), FLAGS.seed)

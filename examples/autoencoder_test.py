@@ -18,6 +18,7 @@ from examples import autoencoder
 from examples import autoencoder_mnist_main
 from examples import fake_mnist
 from examples import mnist
+from examples import recipe
 from examples import runner
 
 SIZES = (784, 12, 3, 12, 784)
@@ -239,33 +240,34 @@ class TrainerTest(SmallTestCase):
       losses = [trainer.evaluate(images) for trainer in trainers[:2]]
       self.assertAllClose(losses[0], losses[1], rtol=1e-4)
 
-  def testCurvatureIsOfTheFirstCasesAndSharesTheWeights(self):
+  def testStatisticsAreOfTheFirstCasesAndShareTheWeights(self):
     spy = self._patch(kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer)
     trainer = self._trainer("kfac", 0.5)
     settings = spy.call_args.kwargs
     graph = trainer._session.graph
     with graph.as_default():
       self.assertLen(tf.trainable_variables(), 8)
-    layer_collection = settings["layer_collection"]
-    logits = layer_collection.losses[0].inputs
+    logits = [settings[name].losses[0].inputs
+              for name in ("layer_collection", "qmodel_losses")]
     images = self._images()
     for size, part in ((16, 2), (17, 3), (1, 1)):
       found, number = trainer._session.run(
           [logits, settings["batch_size"]], {trainer._images: images[:size]})
-      self.assertEqual(number, part)
+      self.assertEqual(number, size)
       weights = trainer.get_weights()
       params = [(weights["autoencoder/layer_{}/weights".format(number)],
                  weights["autoencoder/layer_{}/bias".format(number)])
                 for number in (1, 2, 3, 4)]
-      self.assertAllClose(
-          found, predict(params, images[:part] / 255.), atol=1e-5)
-    for name, value in autoencoder.RECIPE.items():
+      for one, cases in zip(
+          found, (images[:part], images[:size]), strict=True):
+        self.assertAllClose(one, predict(params, cases / 255.), atol=1e-5)
+    for name, value in recipe.RECIPE.items():
       self.assertEqual(
           settings[name], 0.5 if name == "learning_rate" else value)
 
   def testKfacRunsTheScheduleFromTheFirstUpdateOn(self):
     trainer = self._trainer("kfac", 1.)
-    self.assertIs(trainer._updates._schedule, autoencoder.SCHEDULE)
+    self.assertIs(trainer._updates._schedule, recipe.SCHEDULE)
     with unittest.mock.patch.object(trainer._updates, "run") as run:
       for _ in range(3):
         trainer.update(self._images()[:20])
@@ -394,15 +396,17 @@ class ProgramTest(ProgramTestCase):
         self.assertIn("lowest loss", printed)
         self.assertIn("No plot: matplotlib is not installed", printed)
 
-  def testEvaluatesEveryFiveUpdatesOffTheClock(self):
-    self._fake([9., 8., 7.])
-    histories, _ = self._run("--optimizer=adam", "--updates=10")
-    self.assertEqual(histories[0].updates, [0, 5, 10])
-    self.assertEqual(histories[0].seconds, [0., 10., 20.])
+  def testEvaluatesEveryFewUpdatesOffTheClock(self):
+    for optimizer, every in autoencoder_mnist_main.EVALUATE_EVERY.items():
+      self._fake([9., 8., 7.])
+      histories, _ = self._run("--optimizer=" + optimizer,
+                               "--updates={}".format(2 * every))
+      self.assertEqual(histories[0].updates, [0, every, 2 * every])
+      self.assertEqual(histories[0].seconds, [0., 2. * every, 4. * every])
     self.assertEqual(histories[0].losses, [9., 8., 7.])
 
   def testDefaultsDependOnTheOptimizer(self):
-    for optimizer, updates in (("kfac", 300), ("momentum", 3000),
+    for optimizer, updates in (("kfac", 200), ("momentum", 3000),
                                ("adam", 2000)):
       with self.subTest(optimizer=optimizer), flagsaver.flagsaver():
         self._fake([9., 8.])
@@ -419,16 +423,16 @@ class ProgramTest(ProgramTestCase):
 
   def testStopsWhenTheSecondsAreUsedUp(self):
     self._fake([9., 8., 7., 6.])
-    histories, _ = self._run("--optimizer=adam", "--seconds=13")
-    self.assertEqual(histories[0].updates, [0, 5, 7])
-    self.assertEqual(histories[0].seconds, [0., 10., 14.])
+    histories, _ = self._run("--optimizer=kfac", "--seconds=5")
+    self.assertEqual(histories[0].updates, [0, 2, 3])
+    self.assertEqual(histories[0].seconds, [0., 4., 6.])
 
   def testDivergenceEndsTheRun(self):
     for last, text in ((91., "9.00"), (math.nan, "9.00"), (math.inf, "9.00")):
       with self.subTest(last=last), flagsaver.flagsaver():
         self._fake([9., 90., last])
         histories, printed = self._run("--optimizer=adam")
-        self.assertEqual(histories[0].updates, [0, 5, 10])
+        self.assertEqual(histories[0].updates, [0, 20, 40])
         self.assertIn(text + ", diverged", printed)
 
   def testBatchesGrow(self):

@@ -20,6 +20,8 @@ from absl import flags
 
 import kfac
 from examples import mnist
+from examples import recipe
+from kfac.python.ops.kfac_utils import schedules
 
 OPTIMIZERS = ("kfac", "momentum", "adam")
 MOMENTUM_TYPES = ("regular", "adam", "qmodel")
@@ -52,6 +54,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "inv_update_every", 1, "Updates from one inverse update of kfac to the "
     "next.")
+flags.DEFINE_boolean(
+    "recipe", False, "Run kfac by the recipe of examples/recipe.py, not by the "
+    "model's settings.")
 flags.DEFINE_integer("batch_size", None, "Digits per update.")
 flags.DEFINE_integer("updates", None, "Updates to train for.")
 flags.DEFINE_integer("epochs", None, "Epochs to train for, instead of updates.")
@@ -170,8 +175,18 @@ def check_flags(experiment):
     if FLAGS[name].present and not set(users) & set(chosen_optimizers()):
       raise SettingsError("--{} is for {}, got --optimizer={}.".format(
           name, " and ".join(users), FLAGS.optimizer))
+  _check_recipe()
   _check_momentum_type(experiment)
   check_output_dir(plot_path(experiment))
+
+
+def _check_recipe():
+  """Raises SettingsError for a flag that the recipe leaves no room for."""
+  for name in ("learning_rate", "damping", "norm_constraint", "momentum_type",
+               "cov_update_every", "inv_update_every"):
+    if FLAGS.recipe and FLAGS[name].present:
+      raise SettingsError("--{} is set by --recipe, got {}.".format(
+          name, FLAGS[name].value))
 
 
 def _check_momentum_type(experiment):
@@ -257,6 +272,7 @@ class Trainer:
 
   def __init__(self, experiment, optimizer, learning_rate, batch_size):
     self._experiment = experiment
+    self._cov_op = self._inv_op = self._updates = None
     with tf.Graph().as_default() as graph:
       tf.set_random_seed(FLAGS.seed)
       with tf.name_scope("training"):
@@ -284,7 +300,10 @@ class Trainer:
       return self._experiment.build(tf.cast(images, tf.float32) / 255.)
 
   def _make_kfac(self, logits, layers, learning_rate, batch_size):
-    """Registers the model and makes the three ops of K-FAC."""
+    """Registers the model and makes the ops of K-FAC."""
+    if FLAGS.recipe:
+      self._make_recipe((logits, layers), batch_size)
+      return
     layer_collection = kfac.LayerCollection()
     self._experiment.register(layer_collection, logits, layers, FLAGS.seed)
     optimizer = kfac.KfacOptimizer(
@@ -295,6 +314,20 @@ class Trainer:
     self._train_op = optimizer.minimize(self._loss)
     self._cov_op = optimizer.cov_update_op
     self._inv_op = optimizer.inv_update_op
+
+  def _make_recipe(self, whole, batch_size):
+    """Makes the train op and the updates of K-FAC as the recipe says."""
+    def register_pass(layer_collection, part):
+      self._experiment.register(layer_collection, *(
+          whole if part is None else self._build(self._images[part])),
+                                FLAGS.seed)
+
+    optimizer = recipe.make_optimizer(
+        register_pass, batch_size, (self._images, self._labels),
+        lambda batch: mean_loss(self._build(batch[0])[0], batch[1]))
+    self._train_op = optimizer.minimize(self._loss)
+    self._updates = schedules.Updates(
+        optimizer, recipe.SCHEDULE, cov_first=True)
 
   def _momentum_settings(self, batch_size):
     """Returns K-FAC's arguments about momentum: each type has its own."""
@@ -315,7 +348,6 @@ class Trainer:
     else:
       optimizer = tf.train.AdamOptimizer(learning_rate)
     self._train_op = optimizer.minimize(self._loss)
-    self._cov_op = self._inv_op = None
 
   def _momentum(self, name):
     """Returns the momentum for an optimizer, where the flag may be 0."""
@@ -332,6 +364,9 @@ class Trainer:
       labels: int32 array [batch_size].
     """
     feed = {self._images: images, self._labels: labels}
+    if self._updates is not None:
+      self._updates.run(self._session, number, self._train_op, feed)
+      return
     ops = [self._train_op]
     if self._cov_op is not None:
       if number == 0:

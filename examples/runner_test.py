@@ -17,6 +17,7 @@ import kfac
 from examples import fake_mnist
 from examples import mlp
 from examples import mnist
+from examples import recipe
 from examples import runner
 
 EXPERIMENT = runner.Experiment(
@@ -290,6 +291,36 @@ class TrainerTest(RunnerTestCase):
         for name in ("momentum_type", "momentum", "norm_constraint",
                      "batch_size"):
           self.assertEqual(settings.get(name), expected.get(name))
+
+  def testRecipeTakesStatisticsOfAPartAndRunsItsSchedule(self):
+    self._parse("--recipe")
+    with unittest.mock.patch.object(
+        kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer) as spy:
+      trainer = self._make("kfac")
+    settings = spy.call_args.kwargs
+    for name, value in recipe.RECIPE.items():
+      self.assertEqual(value, settings[name])
+    self.assertEqual(20, settings["batch_size"])
+    inputs = settings["layer_collection"].losses[0].inputs
+    self.assertEqual(3, inputs.shape[0])  # an eighth of 20, rounded up
+    with trainer._session.graph.as_default():
+      self.assertLen(tf.trainable_variables(), 6)
+    data = mnist.load(self._dir)
+    losses = [trainer.evaluate(data.train_images, data.train_labels)[0]]
+    for number in range(3):
+      trainer.update(number, data.train_images[:20], data.train_labels[:20])
+    losses.append(trainer.evaluate(data.train_images, data.train_labels)[0])
+    self.assertLess(losses[1], losses[0])
+
+  def testRecipeLeavesNoRoomForOtherSettings(self):
+    for flag in ("--damping=1", "--momentum_type=adam", "--learning_rate=2",
+                 "--cov_update_every=2"):
+      with flagsaver.flagsaver():
+        self._parse("--recipe", flag)
+        with self.assertRaisesRegex(
+            runner.SettingsError, "^{} is set by --recipe, got ".format(
+                flag.partition("=")[0])):
+          runner.check_flags(EXPERIMENT)
 
   def testKfacUpdatesStatisticsAsOftenAsAsked(self):
     self._parse("--cov_update_every=2", "--inv_update_every=3")

@@ -175,34 +175,52 @@ class UpdatesTest(tf.test.TestCase):
       est.build()
       self.assertEqual(schedules.inverse_costs(est.factors), [27, 8, 0])
 
+  def _train(self, data, by_hand, cov_first):
+    """Trains, covariances every second and inverses every third update.
+
+    Args:
+      data: List of batches.
+      by_hand: Whether by sess.run and not by Updates.
+      cov_first: As in Updates.
+
+    Returns:
+      The variables afterwards.
+    """
+    with tf.Graph().as_default() as graph, self.session() as sess:
+      training = _Training()
+      train_op = training.train_op
+      cov, inv = [getattr(training.optimizer, name)
+                  for name in ("cov_update_op", "inv_update_op")]
+      updates = schedules.Updates(
+          training.optimizer, schedules.Schedule(cov_every=2, inv_every=3),
+          cov_first=cov_first)
+      sess.run(tf.global_variables_initializer())
+      graph.finalize()
+      for t, batch in enumerate(data):
+        feed = training.feed(batch)
+        if not by_hand:
+          value, loss = updates.run(
+              sess, t, [train_op, training.model.loss], feed)
+          self.assertIsNone(value)
+          self.assertGreater(loss, 0.)
+          continue
+        first = t == 0 or (cov_first and t == 6)
+        if first:
+          sess.run(cov, feed)
+        if t in (0, 3, 6):
+          sess.run(inv)
+        sess.run([train_op] + [cov] * (t in (2, 4, 6) and not first), feed)
+      return sess.run(training.model.variables)
+
   def testRunsAreThoseOfAHand(self):
-    data = dense_net.batches(7)
+    data = dense_net.batches(8)
     results = []
-    for by_hand in (True, False):
-      with tf.Graph().as_default() as graph, self.session() as sess:
-        training = _Training()
-        train_op = training.train_op
-        cov, inv = [getattr(training.optimizer, name)
-                    for name in ("cov_update_op", "inv_update_op")]
-        updates = schedules.Updates(
-            training.optimizer, schedules.Schedule(cov_every=2, inv_every=3))
-        sess.run(tf.global_variables_initializer())
-        graph.finalize()
-        for t, batch in enumerate(data):
-          feed = training.feed(batch)
-          if not by_hand:
-            value, loss = updates.run(
-                sess, t, [train_op, training.model.loss], feed)
-            self.assertIsNone(value)
-            self.assertGreater(loss, 0.)
-            continue
-          if t == 0:
-            sess.run(cov, feed)
-          if t in (0, 3, 6):
-            sess.run(inv)
-          sess.run([train_op] + [cov] * (t in (2, 4, 6)), feed)
-        results.append(sess.run(training.model.variables))
-    self.assertAllClose(results[0], results[1], rtol=1e-9, atol=1e-9)
+    for cov_first in (False, True):
+      by_hand, by_updates = [
+          self._train(data, hand, cov_first) for hand in (True, False)]
+      self.assertAllClose(by_hand, by_updates, rtol=1e-9, atol=1e-9)
+      results.append(by_hand)
+    self.assertNotAllClose(*results)
 
   def testOpsThatAreDue(self):
     with tf.Graph().as_default() as graph, self.session() as sess:

@@ -64,6 +64,42 @@ class KfacOptimizerTest(tf.test.TestCase):
       for one, other in zip(got, oracle.params, strict=True):
         self.assertAllClose(one, other, rtol=1e-8, atol=1e-8)
 
+  def testLossesOfTheQuadraticModelMayBeOthers(self):
+    (x, y), (other_x, _) = dense_net.batches(2)
+    oracle = dense_net.Kfac(0.05, 0.8)
+    net = oracle.update(x, y)
+    precon = oracle.precondition(net.grads)
+    other = dense_net.Net(oracle.params, other_x[:3], y[:3])
+    curvature = (other.fisher_product(precon, precon) +
+                 0.05 * dense_net.dot(precon, precon))
+    alpha = -dense_net.dot(net.grads, precon) / curvature
+    for in_a_list in (True, False):
+      with tf.Graph().as_default(), tf.Session() as sess:
+        model = dense_net.build()
+        losses = kfac.LayerCollection()
+        losses.register_categorical_predictive_distribution(
+            dense_net.logits_of(tf.constant(other_x[:3]), model.variables))
+        optimizer = _Watched(
+            1., 0.8, 0.05, model.layers, momentum=0., momentum_type="qmodel",
+            batch_size=3, estimation_mode="exact",
+            qmodel_losses=losses.losses if in_a_list else losses)
+        train_op = optimizer.minimize(model.loss)
+        updates = optimizer.cov_update_op, optimizer.inv_update_op
+        sess.run(tf.global_variables_initializer())
+        for op in updates:
+          sess.run(op, {model.x: x, model.y: y})
+        _, got, *_ = sess.run(
+            (train_op, *optimizer.given), {model.x: x, model.y: y})
+      self.assertAllClose(alpha, got, rtol=1e-8)
+
+  def testOtherLossesAreOnlyForQmodel(self):
+    with tf.Graph().as_default():
+      model = dense_net.build()
+      with self.assertRaisesRegex(
+          ValueError, "^qmodel_losses must be None unless momentum_type is "
+          r"'qmodel', got \[\].$"):
+        kfac.KfacOptimizer(0.1, 0.9, 0.1, model.layers, qmodel_losses=[])
+
   def testSinglePrecision(self):
     x, y = dense_net.batches(1)[0]
     oracle = dense_net.Kfac(0.05, 0.8)

@@ -136,11 +136,23 @@ class BlockedCholeskyTest(tf.test.TestCase):
   def testIsChosenBySize(self):
     with tf.Graph().as_default() as graph, \
         mock.patch.object(utils, "CHOLESKY_BLOCK_SIZE", 4):
-      utils.posdef_inv(tf.eye(4), 0.1)
-      self.assertEqual(0, _count(graph, "MatMul"))
-      utils.posdef_inv(tf.eye(5), 0.1)
+      with tf.device("/cpu:0"):
+        utils.posdef_inv(tf.eye(4), 0.1)
+        self.assertEqual(0, _count(graph, "MatMul"))
+        utils.posdef_inv(tf.eye(5), 0.1)
       self.assertGreater(_count(graph, "MatMul"), 0)
       self.assertEqual(3, _count(graph, "Cholesky"))
+
+  def testIsNotChosenOnAGpu(self):
+    for num_gpus, device, blocked in (
+        (0, "", True), (1, "", False), (1, "/cpu:0", True),
+        (0, "/gpu:0", False)):
+      with tf.Graph().as_default() as graph, tf.device(device), \
+          mock.patch.object(utils, "CHOLESKY_BLOCK_SIZE", 2), \
+          mock.patch.object(tf.config, "list_physical_devices",
+                            return_value=num_gpus * ["GPU:0"]):
+        utils.posdef_inv(tf.eye(4), 0.1)
+      self.assertEqual(blocked, _count(graph, "MatMul") > 0)
 
   def testBlockSizeIsChecked(self):
     with self.assertRaisesRegex(

@@ -148,15 +148,19 @@ class Updates:
   All nodes are made by the constructor.
   """
 
-  def __init__(self, optimizer, schedule):
+  def __init__(self, optimizer, schedule, cov_first=False):
     """Makes the ops.
 
     Args:
       optimizer: KfacOptimizer or FisherEstimator.
       schedule: Schedule.
+      cov_first: Whether inverses are of covariances that have the batch of the
+        step already. If so, where both are due, covariances are updated in a
+        run of their own, which repeats the forward pass that is registered.
     """
     estimator = getattr(optimizer, "_fisher_est", optimizer)
     self._schedule = schedule
+    self._cov_first = cov_first
     self._cov_op = estimator.cov_update_op
     inverses = estimator.inv_update_ops
     shares = balanced_shares(inverse_costs(estimator.factors), schedule.shares)
@@ -188,9 +192,9 @@ class Updates:
   def start(self, sess, t, feed_dict=None):
     """Runs the updates that have to come before a step.
 
-    These are the inverses that are due, of the covariances up to the last
-    step; and at t = 0, where there are none yet, all covariances before them.
-    A batch from a queue is then another one than the step's.
+    These are the inverses that are due; and, with `cov_first` or at t = 0,
+    where there are none yet, the covariances before them. A batch from a queue
+    is then another one than the step's.
 
     Args:
       sess: Session.
@@ -200,12 +204,13 @@ class Updates:
     Returns:
       List of the ops that are to run beside the step.
     """
-    if t == 0:
-      sess.run(self._cov_op, feed_dict)
-    inv_ops = self._inv_ops(t)
+    inv_ops, beside = self._inv_ops(t), self._cov_ops(t)
+    if t == 0 or (self._cov_first and inv_ops and beside):
+      sess.run(beside, feed_dict)
+      beside = []
     if inv_ops:
       sess.run(inv_ops, feed_dict)
-    return [] if t == 0 else self._cov_ops(t)
+    return beside
 
   def run(self, sess, t, train_op, feed_dict=None):
     """Runs a step with what is due.

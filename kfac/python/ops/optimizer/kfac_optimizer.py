@@ -36,8 +36,8 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
                momentum_type="regular", norm_constraint=None, name="KFAC",
                estimation_mode="gradients", colocate_gradients_with_ops=True,
                batch_size=None, placement_strategy=None, *,
-               adapt_damping=False, precon_damping_mult=1., cov_devices=None,
-               inv_devices=None, **adaptation):
+               adapt_damping=False, precon_damping_mult=1., qmodel_losses=None,
+               cov_devices=None, inv_devices=None, **adaptation):
     """Says how to train; nothing is built yet.
 
     Args:
@@ -61,6 +61,11 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
         set_damping_adaptation_params.
       precon_damping_mult: Scalar > 0. The inverses have this times the
         damping, the quadratic model the damping.
+      qmodel_losses: List of LossFunctions, or a LayerCollection with them,
+        whose Fisher matrix "qmodel" uses; `batch_size` is then theirs. By
+        default those of `layer_collection`. A small part of the batch should
+        not serve both: where statistics know only the cases that the model is
+        measured on, it seems flat in all other directions.
       cov_devices: See make_fisher_estimator.
       inv_devices: See make_fisher_estimator.
       **adaptation: With `adapt_damping`: `loss_fn` and `train_batch`, what it
@@ -81,6 +86,9 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       learning_rate = 1. if learning_rate is None else learning_rate
       momentum = 0. if momentum is None else momentum
     _check_together(self._momentum_type, momentum, norm_constraint, batch_size)
+    if qmodel_losses is not None and self._momentum_type != "qmodel":
+      raise ValueError("qmodel_losses must be None unless momentum_type is "
+                       "'qmodel', got {!r}.".format(qmodel_losses))
     if learning_rate is None:
       raise ValueError(
           "learning_rate must be a scalar or a function that returns it, got "
@@ -96,6 +104,7 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     self._layers = layer_collection
     self._initial_damping = damping
     self._precon_damping_mult = precon_damping_mult
+    self._qmodel_losses = getattr(qmodel_losses, "losses", qmodel_losses)
     self._loss = None
     self._fisher_est = estimator.make_fisher_estimator(
         placement_strategy=placement_strategy,

@@ -43,9 +43,9 @@ class QuadraticSteps:
          for variable in variables]
         for pairs in (grads_and_vars, precon_grads_and_vars,
                       prev_updates_and_vars))
+    losses = self._qmodel_losses or self._layers.losses
     M = quadratic_model.curvature(
-        self._layers.losses, variables, directions, self.damping,
-        self._batch_size)
+        losses, variables, directions, self.damping, self._batch_size)
     c = tf.stack([norm_constraint.inner_product(grads, d)
                   for d in directions])
     coefficients, change = quadratic_model.minimum(M, c)

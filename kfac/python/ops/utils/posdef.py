@@ -48,8 +48,9 @@ def posdef_inv_matrix_inverse(tensor, identity, damping):
 def posdef_inv_cholesky(tensor, identity, damping):
   """Inverts tensor + damping * identity by its Cholesky factor.
 
-  Up to CHOLESKY_BLOCK_SIZE rows, or if their number is not static, by
-  `posdef_inv_cholesky_solve`, else by `posdef_inv_cholesky_blocked`.
+  By `posdef_inv_cholesky_blocked` on a CPU from more than CHOLESKY_BLOCK_SIZE
+  rows on, if their number is static; else by `posdef_inv_cholesky_solve`, also
+  on a GPU, where products of single precision may be rounded to TensorFloat-32.
 
   Args:
     tensor: Tensor [n, n].
@@ -60,8 +61,9 @@ def posdef_inv_cholesky(tensor, identity, damping):
     Tensor [n, n].
   """
   size = tf.compat.dimension_value(tensor.shape[0])
-  small = size is None or size <= _block_size()
-  invert = posdef_inv_cholesky_solve if small else posdef_inv_cholesky_blocked
+  blocked = (size is not None and size > _block_size() and
+             not _may_be_on_gpu(identity))
+  invert = posdef_inv_cholesky_blocked if blocked else posdef_inv_cholesky_solve
   return invert(tensor, identity, damping)
 
 
@@ -278,6 +280,13 @@ def compute_pi(left_factor, right_factor):
   known = tf.logical_and(left_mean > 0, right_mean > 0)
   ratio = tf.where(known, left_mean, one) / tf.where(known, right_mean, one)
   return tf.sqrt(ratio)
+
+
+def _may_be_on_gpu(tensor):
+  """Whether there is a GPU and the tensor is not told to be elsewhere."""
+  device = tensor.device.upper()
+  return ("GPU" in device or
+          (not device and bool(tf.config.list_physical_devices("GPU"))))
 
 
 def _block_size():
