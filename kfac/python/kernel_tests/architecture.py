@@ -28,7 +28,7 @@ FLOORS = (
     ("kfac.python.ops.kfac_utils",),
     ("kfac.python.ops.contrib_numerics",),
     ("kfac",),
-    ("kfac.python.tools", "examples"),
+    ("kfac.contrib", "kfac.python.tools", "examples"),
     ("kfac.python.kernel_tests",),
 )
 

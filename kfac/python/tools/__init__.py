@@ -1,0 +1,1 @@
+"""Programs that help with kfac and are not needed to train."""

@@ -1,0 +1,113 @@
+r"""Ports programs from tensorflow.contrib.kfac to kfac.
+
+    python -m kfac.python.tools.port FILE_OR_FOLDER... [--write] [--release R]
+
+It shows a diff and a report, and with --write changes the files. Imports and
+`tf.contrib.kfac` are rewritten in all spellings; with --release, so are calls
+that the release understood in another way. The rest is told, not touched.
+
+Exit status: 0 if nothing is left to do by hand, 1 if something is (the report
+says what), 2 if the command line is wrong.
+
+It uses Python's library only. Where TensorFlow is missing, or for a start that
+does not wait for it:
+
+    PYTHONPATH=kfac/python python -m tools.port ...
+"""
+
+import argparse
+import os
+import sys
+
+from . import renames
+from . import report
+from . import rewriting
+
+
+def main(argv=None):
+  """Runs the program.
+
+  Args:
+    argv: List of arguments; those of the process if None.
+
+  Returns:
+    Exit status.
+  """
+  parser = argparse.ArgumentParser(
+      prog="port", description=__doc__.partition("\n\n")[0],
+      epilog="Exit status: 0 if nothing is left to do by hand, 1 if something "
+             "is, 2 if the command line is wrong.")
+  parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER",
+                      help="folders are searched for *.py, hidden ones not")
+  parser.add_argument("--write", action="store_true",
+                      help="change the files, do not only show how")
+  parser.add_argument("--release", choices=renames.RELEASES,
+                      type=lambda text: ".".join(text.split(".")[:2]),
+                      help="release of TensorFlow the programs are written for")
+  arguments = parser.parse_args(argv)
+  missing = [path for path in arguments.paths if not os.path.exists(path)]
+  if missing:
+    parser.error("FILE_OR_FOLDER must exist, got {!r}.".format(missing[0]))
+  results = port_paths(arguments.paths, arguments.release, arguments.write)
+  # Names of files and lines of programs may be in any script.
+  if hasattr(sys.stdout, "reconfigure"):
+    sys.stdout.reconfigure(errors="backslashreplace")
+  for result in results:
+    sys.stdout.write(result.diff())
+  for result in results:
+    sys.stdout.writelines(line + "\n" for line in result.lines())
+  sys.stdout.write(report.summary(results, arguments.write) + "\n")
+  return int(any(result.left for result in results))
+
+
+def port_paths(paths, release=None, write=False):
+  """Ports files and all files in folders.
+
+  Args:
+    paths: List of paths.
+    release: One of renames.RELEASES, or None.
+    write: Whether to change the files.
+
+  Returns:
+    List of report.Result of the files that have to do with kfac.
+  """
+  results = []
+  for path in find_files(paths):
+    try:
+      with open(path, "rb") as file:
+        result = rewriting.port(path, file.read(), release)
+      if result is not None and result.data is not None and write:
+        with open(path, "wb") as file:
+          file.write(result.data)
+    except OSError as error:
+      note = report.Note(1, "left", error.strerror)
+      result = report.Result(path, None, None, [note])
+    if result is not None:
+      results.append(result)
+  return results
+
+
+def find_files(paths):
+  """Lists files: those given, and those that end in .py in folders given.
+
+  Hidden files and folders below these, and links to folders, are left out.
+
+  Args:
+    paths: List of paths.
+
+  Returns:
+    List of paths, each once.
+  """
+  found = []
+  for path in paths:
+    if not os.path.isdir(path):
+      found.append(path)
+    for folder, folders, files in os.walk(path):
+      folders[:] = sorted(name for name in folders if not name.startswith("."))
+      found += [os.path.join(folder, name) for name in sorted(files)
+                if name.endswith(".py") and not name.startswith(".")]
+  return list(dict.fromkeys(found))
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,163 @@
+"""What moved from release to release of tf.contrib.kfac, as tables.
+
+Every spelling of an argument's name is still accepted. What a program means by
+place, or by leaving an argument out, is another thing in some releases.
+"""
+
+RELEASES = ("1.4", "1.5", "1.7", "1.8", "1.9", "1.10")
+
+# What `from tensorflow.contrib.kfac import` gave.
+ROOT_NAMES = frozenset([
+    "curvature_matrix_vector_products", "estimator", "fisher_blocks",
+    "fisher_factors", "layer_collection", "loss_functions", "op_queue",
+    "optimizer", "utils"])
+# What lay in tensorflow/contrib/kfac/python/ops, with its `_lib` each.
+OPS_NAMES = ROOT_NAMES | {"linear_operator", "placement"}
+
+# Modules of TensorFlow 1 that TensorFlow 2 lacks or that need more than it.
+GONE = {
+    "tensorflow.layers":
+        "needs the legacy package tf_keras; make the variables with "
+        "tf.get_variable and register them",
+    "tensorflow.nn.rnn_cell":
+        "needs the legacy package tf_keras; write the cell with tf.matmul and "
+        "register_fully_connected_multi",
+}
+
+# What `import tensorflow as tf` had in TensorFlow 1 and has not in 2.
+GRAPH_NAMES = frozenset([
+    "Session", "InteractiveSession", "placeholder", "get_variable",
+    "variable_scope", "get_variable_scope", "trainable_variables",
+    "global_variables", "global_variables_initializer", "AUTO_REUSE", "app",
+    "add_to_collection", "get_collection", "assign", "assign_add",
+    "set_random_seed", "get_default_graph", "to_float", "log"])
+
+_LAYER, _FACTOR, _BLOCK = "layer_collection.", "fisher_factors.", (
+    "fisher_blocks.")
+_OPTIMIZER = "learning_rate cov_ema_decay damping layer_collection "
+_COLOCATE = " colocate_cov_ops_with_inputs"
+_OLD_CONV = "params strides padding inputs outputs approx"
+
+# {callable: (order in this package, {release: order in it})}. Only orders that
+# differ are listed, from where on they do; methods are without their class.
+_ORDERS = {
+    "optimizer.KfacOptimizer": (
+        _OPTIMIZER + "var_list momentum momentum_type norm_constraint name "
+        "estimation_mode colocate_gradients_with_ops batch_size "
+        "placement_strategy",
+        {"1.4": _OPTIMIZER + "momentum momentum_type norm_constraint name",
+         "1.5 1.7": _OPTIMIZER + "var_list momentum momentum_type "
+         "norm_constraint name estimation_mode colocate_gradients_with_ops "
+         "cov_devices inv_devices"}),
+    "estimator.FisherEstimator": (
+        "variables cov_ema_decay damping layer_collection exps "
+        "estimation_mode colocate_gradients_with_ops name",
+        {"1.4": "variables cov_ema_decay damping layer_collection "
+         "estimation_mode",
+         "1.5": "variables cov_ema_decay damping layer_collection "
+         "estimation_mode colocate_gradients_with_ops cov_devices inv_devices",
+         "1.7": "damping_fn variables cov_ema_decay layer_collection "
+         "estimation_mode colocate_gradients_with_ops cov_devices "
+         "inv_devices"}),
+    "layer_collection.LayerCollection": (
+        "graph name", {"1.5": "graph colocate_cov_ops_with_inputs name"}),
+    "register_conv2d": (
+        "params strides padding inputs outputs data_format dilations approx "
+        "reuse", {"1.4": _OLD_CONV, "1.5 1.7": _OLD_CONV + " reuse"}),
+    "register_fully_connected_multi": (
+        "params inputs outputs num_uses approx reuse",
+        {"1.5 1.7": "params inputs outputs approx"}),
+    _FACTOR + "ConvDiagonalFactor": (
+        "inputs outputs_grads filter_shape strides padding data_format "
+        "dilations has_bias",
+        {"1.4 1.7": "inputs outputs_grads filter_shape strides padding "
+         "has_bias",
+         "1.5": "inputs outputs_grads filter_shape strides padding "
+         "has_bias" + _COLOCATE}),
+    _FACTOR + "ConvInputKroneckerFactor": (
+        "inputs filter_shape padding strides dilation_rate data_format "
+        "extract_patches_fn has_bias",
+        {"1.4 1.7": "inputs filter_shape strides padding has_bias",
+         "1.5": "inputs filter_shape strides padding has_bias"
+         + _COLOCATE}),
+    _FACTOR + "ConvOutputKroneckerFactor": (
+        "outputs_grads data_format", {"1.5": "outputs_grads" + _COLOCATE}),
+    _FACTOR + "FullyConnectedMultiKF": (
+        "tensors num_uses has_bias",
+        {"1.5": "tensors has_bias" + _COLOCATE, "1.7": "tensors has_bias"}),
+    _FACTOR + "set_global_constants": (
+        "init_covariances_at_zero zero_debias init_inverses_at_zero",
+        {"1.5": "init_covariances_at_zero zero_debias "
+         "eigenvalue_decomposition_threshold eigenvalue_clipping_threshold",
+         "1.7": "init_covariances_at_zero zero_debias "
+         "eigenvalue_decomposition_threshold eigenvalue_clipping_threshold "
+         "colocate_cov_ops_with_inputs",
+         "1.8": "init_covariances_at_zero zero_debias "
+         "eigenvalue_decomposition_threshold eigenvalue_clipping_threshold "
+         "tower_strategy"}),
+    "loss_functions.NegativeLogProbLoss": ("seed", {"1.4": "targets seed"}),
+    "loss_functions.DistributionNegativeLogProbLoss": (
+        "seed", {"1.4": "dist targets seed"}),
+    _BLOCK + "ConvKFCBasicFB": (
+        "layer_collection params padding strides",
+        {"1.4": "layer_collection params inputs outputs strides padding",
+         "1.5 1.7": "layer_collection params strides padding"}),
+    _BLOCK + "ConvDiagonalFB": (
+        "layer_collection params strides padding",
+        {"1.4": "layer_collection params inputs outputs strides padding"}),
+    _BLOCK + "FullyConnectedKFACBasicFB": (
+        "layer_collection has_bias",
+        {"1.4": "layer_collection inputs outputs has_bias"}),
+    _BLOCK + "FullyConnectedDiagonalFB": (
+        "layer_collection has_bias",
+        {"1.4": "layer_collection inputs outputs has_bias"}),
+    _BLOCK + "FullyConnectedMultiIndepFB": (
+        "layer_collection has_bias num_uses",
+        {"1.5 1.7": "layer_collection inputs outputs has_bias"}),
+    _BLOCK + "FullyConnectedSeriesFB": (
+        "layer_collection has_bias num_uses option",
+        {"1.5 1.7": "layer_collection inputs outputs has_bias option"}),
+}
+
+# (callable, releases, argument, its default there, what it is now).
+_DEFAULTS = (
+    ("optimizer.KfacOptimizer", "1.4 1.5", "momentum", "0.0", "0.9"),
+    ("register_generic", "1.5 1.7 1.8", "approx", '"full"', '"diagonal"'),
+    ("register_fully_connected_multi", "1.5 1.7", "approx",
+     '"kron_series_2"', '"kron_indep"'),
+)
+
+# Setters of defaults: where one is called, an omitted `approx` means that.
+DEFAULT_SETTERS = {
+    "register_generic": "set_default_generic_approximation",
+    "register_fully_connected_multi":
+        "set_default_fully_connected_multi_approximation",
+}
+
+
+def is_known(name):
+  """Whether a callable has a row in the tables."""
+  return name in _ORDERS or any(name == row[0] for row in _DEFAULTS)
+
+
+def order(name, release=None):
+  """Returns the arguments of a callable, in their order.
+
+  Args:
+    name: Callable, such as "optimizer.KfacOptimizer" or "register_conv2d".
+    release: One of RELEASES; None for this package.
+
+  Returns:
+    List of names; empty if there is no row for it.
+  """
+  ours, theirs = _ORDERS.get(name, ("", {}))
+  for releases, listed in theirs.items():
+    if release in releases.split():
+      return listed.split()
+  return ours.split()
+
+
+def defaults(name, release):
+  """Returns [(argument, default, default now)] of what a release left out."""
+  return [row[2:] for row in _DEFAULTS
+          if row[0] == name and release in row[1].split()]

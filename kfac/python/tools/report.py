@@ -1,0 +1,80 @@
+"""What port.py says about a file: what it changed, what it left and why."""
+
+import dataclasses
+import difflib
+
+from . import sources
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Note:
+  """One line of the report.
+
+  Attributes:
+    line: Line of the file as it was, from 1.
+    kind: "changed" or "left".
+    text: What, and for "left" why.
+  """
+
+  line: int
+  kind: str
+  text: str
+
+
+@dataclasses.dataclass
+class Result:
+  """What came of a file.
+
+  Attributes:
+    path: Path of the file.
+    old: Its text; None if it could not be read.
+    new: Its new text, the same object if nothing changes.
+    notes: List of Note.
+    data: Bytes of the new text; None if nothing changes.
+  """
+
+  path: str
+  old: str | None
+  new: str | None
+  notes: list
+  data: bytes | None = None
+
+  @property
+  def left(self):
+    """The notes of what is left to do by hand."""
+    return [note for note in self.notes if note.kind == "left"]
+
+  def diff(self):
+    """Returns the unified diff, without carriage returns."""
+    if self.data is None:
+      return ""
+    old, new = ([line.rstrip("\r\n") for line in sources.split_lines(text)]
+                for text in (self.old, self.new))
+    lines = difflib.unified_diff(old, new, "a/" + self.path, "b/" + self.path,
+                                 lineterm="")
+    return "".join(line + "\n" for line in lines)
+
+  def lines(self):
+    """Returns the report, one line for each note."""
+    return ["{}:{}: {}: {}".format(self.path, note.line, note.kind, note.text)
+            for note in sorted(set(self.notes))]
+
+
+def summary(results, written):
+  """Returns the last line of the report.
+
+  Args:
+    results: List of Result.
+    written: Whether changes were written.
+
+  Returns:
+    String.
+  """
+  changed = [result for result in results if result.data is not None]
+  changes = sum(note.kind == "changed" for result in changed
+                for note in set(result.notes))
+  left = sum(len(set(result.left)) for result in results)
+  said = "written" if written or not changed else (
+      "not written, say --write to do it")
+  return "{} of {} files changed in {} places ({}), {} left to you.".format(
+      len(changed), len(results), changes, said, left)

@@ -1,0 +1,160 @@
+"""Python source files: reading, positions, edits, without a byte changed else.
+
+Positions are offsets in the text; `ast` counts lines, and bytes within them.
+"""
+
+import ast
+import io
+import re
+import tokenize
+import warnings
+
+# Lines as Python's parser counts them, which str.splitlines does not.
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+# What tells Python 2, in the line at which Python 3 stops.
+_PYTHON_2 = re.compile(
+    r"""^\s*(?:print|exec)\s+[^\s(=]        # print "a"
+      | ^\s*print\s*>>                      # print >> file
+      | \bexcept\b[^:]*,\s*\w+\s*:          # except Error, error:
+      | ^\s*raise\s+[\w.]+\s*,              # raise Error, "a"
+      | <> | `                              # a <> b, `a`
+      | \b(?:0[0-7]+|\d+[lL]|0[xX][\da-fA-F]+[lL])\b   # 0777, 1L
+      | \b[uU][rR]["']                      # ur"a"
+    """, re.VERBOSE)
+
+
+class SourceError(Exception):
+  """A file that cannot be worked on; `line` is where, `message` why."""
+
+  def __init__(self, line, message):
+    super().__init__(message)
+    self.line = line
+    self.message = message
+
+
+class Source:
+  """The text of a Python file.
+
+  Attributes:
+    text: It, with the ends of lines that the file has.
+    encoding: How the file spells it.
+    lines: List of its lines, each with its end.
+    tree: Its syntax tree.
+  """
+
+  def __init__(self, data):
+    """Reads a file.
+
+    Args:
+      data: Bytes of the file.
+
+    Raises:
+      SourceError: If they are no text in the encoding that the file names, or
+        not the text of a program in Python 3.
+    """
+    try:
+      self.encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+      self.text = data.decode(self.encoding)
+    except (SyntaxError, UnicodeDecodeError) as error:
+      raise SourceError(1, "cannot be decoded: {}".format(error)) from None
+    self.lines = split_lines(self.text)
+    self.tree = self._parse()
+    self._starts = [0]
+    for line in self.lines:
+      self._starts.append(self._starts[-1] + len(line))
+
+  def _parse(self):
+    try:
+      with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return ast.parse(self.text)
+    except (SyntaxError, ValueError) as error:
+      line = getattr(error, "lineno", None) or 1
+      message = getattr(error, "msg", None) or str(error)
+      text = "".join(self.lines[line - 1:line])
+      if _PYTHON_2.search(text) or "Missing parentheses" in message:
+        raise SourceError(line, "is Python 2, make it Python 3 first (2to3 "
+                          "does most): {}".format(message)) from None
+      raise SourceError(
+          line, "does not parse as Python: {}".format(message)) from None
+
+  def encode(self, text):
+    """Returns the bytes of a file with another text."""
+    return text.encode(self.encoding)
+
+  def offset(self, line, column):
+    """Returns the offset of a position.
+
+    Args:
+      line: Line from 1.
+      column: Byte of the line in UTF-8, from 0.
+
+    Returns:
+      Int.
+    """
+    text = self.lines[line - 1] if line <= len(self.lines) else ""
+    return self._starts[line - 1] + len(
+        text.encode("utf-8")[:column].decode("utf-8"))
+
+  def span(self, node):
+    """Returns the offsets of the start and the end of a node."""
+    return (self.offset(node.lineno, node.col_offset),
+            self.offset(node.end_lineno, node.end_col_offset))
+
+  def segment(self, node):
+    """Returns the text of a node."""
+    start, end = self.span(node)
+    return self.text[start:end]
+
+  def is_at_its_span(self, node):
+    """Whether an expression is where it says; in f-strings some are not."""
+    try:
+      found = ast.parse("({}\n)".format(self.segment(node)), mode="eval")
+    except (SyntaxError, ValueError, IndexError):
+      return False
+    return ast.dump(found.body) == ast.dump(node)
+
+  def line_end(self, line):
+    """Returns the offset of the end of a line, before its newline."""
+    return self._starts[line - 1] + len(self.lines[line - 1].rstrip("\r\n"))
+
+  def line_start(self, line):
+    """Returns the offset of the start of a line."""
+    return self._starts[line - 1]
+
+  def indentation(self, node):
+    """Returns the blanks before a statement, None if more is before it."""
+    before = self.text[self.line_start(node.lineno):self.span(node)[0]]
+    return None if before.strip() else before
+
+  @property
+  def newline(self):
+    """The end of the first line that has one, else a newline."""
+    first = self.lines[0] if self.lines else ""
+    return first[len(first.rstrip("\r\n")):] or "\n"
+
+
+def split_lines(text):
+  """Returns the lines of a text, each with its end."""
+  return _LINE.findall(text)
+
+
+def apply_edits(text, edits):
+  """Replaces parts of a text.
+
+  Args:
+    text: String.
+    edits: Iterable of (start, end, replacement) that do not overlap; those at
+      the same place are made in their order.
+
+  Returns:
+    String.
+  """
+  pieces, done = [], 0
+  for start, end, replacement in sorted(edits, key=lambda edit: edit[:2]):
+    assert start >= done
+    pieces += [text[done:start], replacement]
+    done = end
+  return "".join(pieces + [text[done:]])
