@@ -39,6 +39,7 @@ setuptools.setup(
     packages=setuptools.find_packages(
         include=["kfac", "kfac.*"],
         exclude=["kfac.python.kernel_tests", "kfac.python.kernel_tests.*"]),
+    package_data={"kfac": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=["absl-py", "numpy"],
     extras_require={

@@ -250,7 +250,7 @@ class TrainerTest(SmallTestCase):
     logits = [settings[name].losses[0].inputs
               for name in ("layer_collection", "qmodel_losses")]
     images = self._images()
-    for size, part in ((16, 2), (17, 3), (1, 1)):
+    for size, part in ((16, 4), (17, 5), (1, 1)):
       found, number = trainer._session.run(
           [logits, settings["batch_size"]], {trainer._images: images[:size]})
       self.assertEqual(number, size)

@@ -34,7 +34,7 @@ RECIPE = {
 # The statistics are those of the batch's first cases, one in so many. The
 # quadratic model needs all cases: on a part of them it would not see what the
 # gradient is made of, once a classifier is wrong about few cases.
-CURVATURE_FRACTION = 8
+CURVATURE_FRACTION = 4
 # Covariances are updated at every update; the inverses at those of the
 # burn-in, and every so many updates after it.
 SCHEDULE = schedules.Schedule(cov_every=1, inv_every=5, burn_in=20)

@@ -302,7 +302,7 @@ class TrainerTest(RunnerTestCase):
       self.assertEqual(value, settings[name])
     self.assertEqual(20, settings["batch_size"])
     inputs = settings["layer_collection"].losses[0].inputs
-    self.assertEqual(3, inputs.shape[0])  # an eighth of 20, rounded up
+    self.assertEqual(5, inputs.shape[0])  # a quarter of 20
     with trainer._session.graph.as_default():
       self.assertLen(tf.trainable_variables(), 6)
     data = mnist.load(self._dir)
