@@ -8,6 +8,7 @@ import math
 
 import tensorflow.compat.v1 as tf
 
+from examples import mlp
 from examples import recipe
 from kfac.python.ops.kfac_utils import schedules
 
@@ -41,20 +42,11 @@ def build(images, seed=0):
   activations = images
   for number, size in enumerate(LAYER_SIZES[1:], start=1):
     with tf.variable_scope("layer_{}".format(number)):
-      params, outputs = _dense(activations, size, seed * num_layers + number)
+      params, outputs = mlp.dense(activations, size, seed * num_layers + number)
       layers.append((params, activations, outputs))
       is_linear = number in (num_layers // 2, num_layers)
       activations = outputs if is_linear else tf.tanh(outputs)
   return activations, layers
-
-
-def _dense(inputs, size, seed):
-  """Returns (weights, bias) and inputs * weights + bias."""
-  weights = tf.get_variable(
-      "weights", [inputs.shape.as_list()[-1], size],
-      initializer=tf.glorot_uniform_initializer(seed=seed))
-  bias = tf.get_variable("bias", [size], initializer=tf.zeros_initializer())
-  return (weights, bias), tf.matmul(inputs, weights) + bias
 
 
 def mean_loss(logits, images):

@@ -48,7 +48,7 @@ def build(images, residual=False):
   num_in = activations.shape[1:].num_elements()
   with tf.variable_scope("dense"):
     inputs = tf.reshape(activations, [-1, num_in])
-    params = _make_params([num_in, mnist.NUM_CLASSES])
+    params = make_params([num_in, mnist.NUM_CLASSES])
     logits = tf.matmul(inputs, params[0]) + params[1]
   layers.append(Layer(params, inputs, logits))
   return logits, layers
@@ -57,14 +57,14 @@ def build(images, residual=False):
 def _convolve(inputs, filter_size, padding):
   """Makes a convolution with NUM_FILTERS filters, and its Layer."""
   channels = inputs.shape.as_list()[-1]
-  weights, bias = _make_params(
+  weights, bias = make_params(
       [filter_size, filter_size, channels, NUM_FILTERS])
   outputs = tf.nn.conv2d(
       inputs, weights, strides=_STRIDES, padding=padding) + bias
   return Layer((weights, bias), inputs, outputs)
 
 
-def _make_params(shape):
+def make_params(shape):
   """Makes weights of a shape, and the bias of its last size."""
   weights = tf.get_variable(
       "weights", shape, initializer=tf.glorot_uniform_initializer())

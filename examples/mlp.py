@@ -22,17 +22,26 @@ def build(images):
     with tf.variable_scope("layer_{}".format(number)):
       if layers:
         activations = tf.tanh(activations)
-      params, outputs = _dense(activations, size)
+      params, outputs = dense(activations, size)
     layers.append((params, activations, outputs))
     activations = outputs
   return activations, layers
 
 
-def _dense(inputs, size):
-  """Returns (weights, bias) and inputs * weights + bias."""
+def dense(inputs, size, seed=None):
+  """Builds a dense layer, in the current variable scope.
+
+  Args:
+    inputs: Tensor [B, in].
+    size: Number of outputs.
+    seed: Seed of the first weights, or None.
+
+  Returns:
+    (weights, bias), and inputs * weights + bias.
+  """
   weights = tf.get_variable(
       "weights", [inputs.shape.as_list()[-1], size],
-      initializer=tf.glorot_uniform_initializer())
+      initializer=tf.glorot_uniform_initializer(seed=seed))
   bias = tf.get_variable("bias", [size], initializer=tf.zeros_initializer())
   return (weights, bias), tf.matmul(inputs, weights) + bias
 

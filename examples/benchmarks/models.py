@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from examples import autoencoder
+from examples import convnet
 from examples import mlp
 from examples import mnist
 
@@ -30,13 +31,6 @@ def _class_loss(logits, inputs):
       labels=labels, logits=logits))
 
 
-def _params(shape):
-  weights = tf.get_variable(
-      "weights", shape, initializer=tf.glorot_uniform_initializer())
-  return weights, tf.get_variable(
-      "bias", shape[-1:], initializer=tf.zeros_initializer())
-
-
 def build_convnet(images):
   """Builds 5x5x32 and 5x5x64 convolutions with pooling, and a dense layer.
 
@@ -50,14 +44,15 @@ def build_convnet(images):
   activations = tf.reshape(images, [-1, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE, 1])
   for number, channels in enumerate((32, 64)):
     with tf.variable_scope("conv_{}".format(number)):
-      params = _params([5, 5, activations.shape.as_list()[-1], channels])
+      params = convnet.make_params(
+          [5, 5, activations.shape.as_list()[-1], channels])
       outputs = tf.nn.conv2d(
           activations, params[0], [1, 1, 1, 1], "SAME") + params[1]
       layers.append((params, activations, outputs))
       activations = tf.nn.max_pool2d(tf.nn.relu(outputs), 2, 2, "SAME")
   with tf.variable_scope("dense"):
     inputs = tf.reshape(activations, [-1, 7 * 7 * 64])
-    params = _params([7 * 7 * 64, mnist.NUM_CLASSES])
+    params = convnet.make_params([7 * 7 * 64, mnist.NUM_CLASSES])
     logits = tf.matmul(inputs, params[0]) + params[1]
     layers.append((params, inputs, logits))
   return logits, layers
@@ -82,7 +77,7 @@ def build_wide(inputs):
   Returns:
     Outputs [B, WIDTH], and a list of (parameters, inputs, outputs).
   """
-  params = _params([WIDTH, WIDTH])
+  params = convnet.make_params([WIDTH, WIDTH])
   outputs = tf.matmul(inputs, params[0]) + params[1]
   return outputs, [(params, inputs, outputs)]
 

@@ -205,7 +205,7 @@ class Benchmark:
     results = {}
     for name, (schedule, whole, kind) in SCHEDULES.items():
       train_op = self.optimizers[whole, kind][1]
-      length = max(schedule._inv_every, schedule._cov_every)
+      length = max(schedule.inv_every, schedule.cov_every)
       for t in range(1, length + 1):
         # TensorFlow prepares each set of fetches when it is first run.
         self._step(name, t, train_op)

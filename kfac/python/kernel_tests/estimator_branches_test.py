@@ -1,6 +1,5 @@
 """Tests of covariance and inverse updates made inside of branches."""
 
-import contextlib
 import re
 from unittest import mock
 
@@ -10,6 +9,7 @@ from absl.testing import parameterized
 
 from kfac.python.kernel_tests import dense_net
 from kfac.python.kernel_tests import fisher_blocks_contract_test as contract
+from kfac.python.kernel_tests import graph_modes
 from kfac.python.ops import estimation_modes
 from kfac.python.ops import estimator
 from kfac.python.ops import fisher_blocks as fb
@@ -18,18 +18,6 @@ from kfac.python.ops import layer_collection as lc
 from kfac.python.ops import update_ops
 
 MODES = sorted(estimation_modes.MODES)
-
-
-@contextlib.contextmanager
-def control_flow(v2):
-  """Context with control flow of version 1 or 2."""
-  before = tf.control_flow_v2_enabled()
-  switch = {True: tf.enable_control_flow_v2, False: tf.disable_control_flow_v2}
-  switch[v2]()
-  try:
-    yield
-  finally:
-    switch[before]()
 
 
 def signs(shape, dtype):
@@ -88,8 +76,9 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.product(mode=MODES, v2=[False, True])
   def testEachMode(self, mode, v2):
-    with control_flow(v2), tf.Graph().as_default(), mock.patch.object(
-        estimation_modes.utils, "generate_random_signs", signs):
+    with graph_modes.control_flow(v2), tf.Graph().as_default(), \
+        mock.patch.object(
+            estimation_modes.utils, "generate_random_signs", signs):
       rng = np.random.RandomState(3)
       collection = lc.LayerCollection()
       w, b, v = variables = [
@@ -110,7 +99,7 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters(*enumerate(contract.ROWS))
   def testEachApproximation(self, index, row):
-    with control_flow(index % 2 == 1), tf.Graph().as_default():
+    with graph_modes.control_flow(index % 2 == 1), tf.Graph().as_default():
       model = contract.Model(*row)
       collection = lc.LayerCollection()
       model.add_tower(collection)
@@ -167,7 +156,7 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
             Doubled, (grads,)))
 
     for v2 in (False, True):
-      with control_flow(v2), tf.Graph().as_default():
+      with graph_modes.control_flow(v2), tf.Graph().as_default():
         model = contract.Model("fully_connected", "kron")
         collection = lc.LayerCollection()
         with mock.patch.dict(lc._FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES,
@@ -211,7 +200,7 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
 
   def testLoopsOutside(self):
     for v2 in (False, True):
-      with control_flow(v2), tf.Graph().as_default():
+      with graph_modes.control_flow(v2), tf.Graph().as_default():
         x = tf.constant(np.random.RandomState(0).randn(4, 2))
         w = tf.get_variable("w", initializer=np.eye(2) + 0.1)
         hidden = tf.matmul(x, w)
@@ -244,7 +233,7 @@ class CostTest(tf.test.TestCase):
   def testSkippedUpdatesRunNoProducts(self):
     for v2 in (False, True):
       for mode in MODES:
-        with control_flow(v2), tf.Graph().as_default(), (
+        with graph_modes.control_flow(v2), tf.Graph().as_default(), (
             self.session()) as sess:
           model = dense_net.build()
           est = estimator.FisherEstimator(

@@ -1,6 +1,5 @@
 """Tests of FisherEstimator: products with F, how and when things are built."""
 
-import contextlib
 import inspect
 import re
 from unittest import mock
@@ -8,6 +7,7 @@ from unittest import mock
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from kfac.python.kernel_tests import graph_modes
 from kfac.python.ops import estimator
 from kfac.python.ops import fisher_blocks as fb
 from kfac.python.ops import layer_collection as lc
@@ -573,22 +573,11 @@ class BuildTest(tf.test.TestCase):
       self.assertAllClose(value[0], net.product(np.linalg.inv)[0])
 
 
-@contextlib.contextmanager
-def _control_flow(v2):
-  before = tf.control_flow_v2_enabled()
-  switch = {True: tf.enable_control_flow_v2, False: tf.disable_control_flow_v2}
-  switch[v2]()
-  try:
-    yield
-  finally:
-    switch[before]()
-
-
 class ThunksInControlFlowTest(tf.test.TestCase):
 
   def testBatchExecute(self):
     for v2, use_resource in ((False, False), (False, True), (True, True)):
-      with _control_flow(v2), tf.Graph().as_default() as graph, (
+      with graph_modes.control_flow(v2), tf.Graph().as_default() as graph, (
           self.session()) as sess:
         net = _Net(use_resource=use_resource)
         est = net.estimator(exps=(-1, -0.5))
@@ -616,7 +605,7 @@ class ThunksInControlFlowTest(tf.test.TestCase):
 
   def testCond(self):
     for v2 in (False, True):
-      with _control_flow(v2), tf.Graph().as_default(), (
+      with graph_modes.control_flow(v2), tf.Graph().as_default(), (
           self.session()) as sess:
         net = _Net(use_resource=True)
         est = net.estimator()

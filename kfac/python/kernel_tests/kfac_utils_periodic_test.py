@@ -1,7 +1,6 @@
 """Tests of the optimizer that schedules its own updates."""
 
 import collections
-import contextlib
 import re
 
 import numpy as np
@@ -9,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from kfac.python.kernel_tests import dense_net
+from kfac.python.kernel_tests import graph_modes
 from kfac.python.ops.kfac_utils import schedules
 
 DAMPING = 0.1
@@ -16,18 +16,6 @@ DECAY = 0.9
 COUNTED = re.compile(
     "= (_?(Batch|Fused)?MatMul|Cholesky|MatrixTriangularSolve|"
     r"SelfAdjointEigV2|Random\w+|Multinomial)\w*\(")
-
-
-@contextlib.contextmanager
-def control_flow(v2):
-  """Context with control flow of version 1 or 2."""
-  before = tf.control_flow_v2_enabled()
-  switch = {True: tf.enable_control_flow_v2, False: tf.disable_control_flow_v2}
-  switch[v2]()
-  try:
-    yield
-  finally:
-    switch[before]()
 
 
 def settings(momentum_type="regular", mode="exact", **kwargs):
@@ -134,7 +122,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
       kwargs = settings(momentum_type)
       expected = by_hand(data, 3, 2, 0, kwargs)
       for v2 in (False, True):
-        with control_flow(v2):
+        with graph_modes.control_flow(v2):
           self._assertClose(expected, by_itself(data, 3, 2, **kwargs))
 
   def testBurnInOnlyCollectsStatistics(self):
@@ -142,7 +130,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
     for momentum_type, v2 in (("regular", False), ("regular", True),
                               ("qmodel", True), ("adam", False)):
       kwargs = settings(momentum_type)
-      with control_flow(v2):
+      with graph_modes.control_flow(v2):
         params = by_itself(data, 2, 2, 3, **kwargs)
         self._assertClose(by_hand(data, 2, 2, 3, kwargs), params)
         self._assertClose(params[2], dense_net.initial_params())
@@ -151,7 +139,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
   def testBurnInCountsInTheGlobalStep(self):
     (x, y), = dense_net.batches(1)
     for use_resource in (False, True):
-      with control_flow(False), tf.Graph().as_default() as graph, (
+      with graph_modes.control_flow(False), tf.Graph().as_default() as graph, (
           self.session()) as sess:
         model, optimizer, train_op = build(
             2, 1, 2, use_resource=use_resource, **settings())
@@ -216,7 +204,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
     (x, y), = dense_net.batches(1)
     for v2, amortize in ((False, False), (True, False), (True, True)):
       kwargs = settings(mode="gradients")
-      with control_flow(v2):
+      with graph_modes.control_flow(v2):
         with tf.Graph().as_default(), self.session() as sess:
           model = dense_net.build()
           train_op = kfac.KfacOptimizer(
@@ -322,7 +310,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
         optimizer.apply_gradients([(None, v) for v in model.variables])
 
   def testReferenceVariablesInABranchThatIsAFunction(self):
-    with control_flow(True), tf.Graph().as_default():
+    with graph_modes.control_flow(True), tf.Graph().as_default():
       with self.assertRaisesRegex(ValueError, re.escape(
           "num_burnin_steps must be 0 where control flow v2 meets reference "
           "variables, got 'layer0/w:0'.")):
@@ -331,7 +319,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
   def testReferenceVariablesWithoutBurnIn(self):
     data = dense_net.batches(3)
     for v2 in (False, True):
-      with control_flow(v2):
+      with graph_modes.control_flow(v2):
         params = by_itself(data, 2, 1, use_resource=False, **settings())
       self._assertClose(by_hand(data, 2, 1, 0, settings()), params)
     self.assertTrue(np.all(np.isfinite(params[-1][0])))

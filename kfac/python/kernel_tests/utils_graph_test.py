@@ -6,23 +6,17 @@ import itertools
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from kfac.python.kernel_tests import graph_modes
 from kfac.python.ops.utils import graph
 
 
 @contextlib.contextmanager
 def _new_graph(control_flow_v2=False, use_resource=False):
   """Enters a graph with one kind of control flow and of variables."""
-  before = tf.control_flow_v2_enabled()
-  switch = (tf.enable_control_flow_v2 if control_flow_v2
-            else tf.disable_control_flow_v2)
-  back = tf.enable_control_flow_v2 if before else tf.disable_control_flow_v2
-  switch()
-  try:
+  with graph_modes.control_flow(control_flow_v2):
     with tf.Graph().as_default() as new:
       with tf.variable_scope("", use_resource=use_resource):
         yield new
-  finally:
-    back()
 
 
 def _all_kinds():

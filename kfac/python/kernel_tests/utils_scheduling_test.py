@@ -6,26 +6,15 @@ import functools
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from kfac.python.kernel_tests import graph_modes
 from kfac.python.ops.utils import scheduling
-
-
-def _switch_control_flow(v2):
-  if v2:
-    tf.enable_control_flow_v2()
-  else:
-    tf.disable_control_flow_v2()
 
 
 @contextlib.contextmanager
 def _new_graph(control_flow_v2=False):
   """Enters a graph with one kind of control flow."""
-  before = tf.control_flow_v2_enabled()
-  _switch_control_flow(control_flow_v2)
-  try:
-    with tf.Graph().as_default():
-      yield
-  finally:
-    _switch_control_flow(before)
+  with graph_modes.control_flow(control_flow_v2), tf.Graph().as_default():
+    yield
 
 
 def _kinds():

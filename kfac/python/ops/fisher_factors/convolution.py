@@ -301,7 +301,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
     num_patches = num_cases * num_locations
     data = [inputs]
     if self._sub_sample_patches:
-      wanted = tf.minimum(num_patches, _max_num_patches(size))
+      wanted = tf.minimum(num_patches, covariance.max_num_rows(size))
       # As many ranks as are wanted are below that, wherever they are.
       chosen = tf.random.shuffle(tf.range(num_patches)) < wanted
       data.append(tf.reshape(chosen, [num_cases, num_locations]))
@@ -367,12 +367,6 @@ class ConvOutputKroneckerFactor(dense.DenseSquareMatrixFactor):
 def _or_constant(value, constant):
   return (constants.read("fisher_factors", constant) if value is None
           else value)
-
-
-def _max_num_patches(size):
-  """Returns how many patches of a size are used, if they are sub-sampled."""
-  return int(size * constants.read(
-      "fisher_factors", "_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW"))
 
 
 def _append_bias(second_moment, mean):

@@ -5,6 +5,7 @@ import contextlib
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import posdef
 from kfac.python.ops.utils import scalars
 
 # From this size on, half of a symmetric product is worth saving, and so many
@@ -57,9 +58,7 @@ def _upper_triangle(tensor):
   strips = []
   for start, stop in zip(edges[:-1], edges[1:], strict=True):
     columns = tensor[:, start:stop]
-    square = tf.matmul(columns, columns, transpose_a=True)
-    # Rounding need not be the same on both sides of the diagonal.
-    blocks = [(square + tf.transpose(square)) / 2.]
+    blocks = [posdef.gram(columns)]
     for other, end in zip(edges[:-1], edges[1:], strict=True):
       if other >= stop:
         blocks.append(
@@ -146,6 +145,12 @@ def random_rows(array, num_rows):
   return tf.gather(array, order[:num_rows])
 
 
+def max_num_rows(size):
+  """Returns how many rows of a size are used, if rows are sub-sampled."""
+  return int(size * constants.read(
+      "fisher_factors", "_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW"))
+
+
 def _subsample_for_cov_computation(array, name=None):
   """Picks as many rows of `array` at random as its covariance has to have.
 
@@ -158,7 +163,5 @@ def _subsample_for_cov_computation(array, name=None):
   Returns:
     Matrix [at most rows, n].
   """
-  per_row = constants.read(
-      "fisher_factors", "_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW")
   with tf.name_scope(name, "subsample", [array]):
-    return random_rows(array, int(array.shape.as_list()[1] * per_row))
+    return random_rows(array, max_num_rows(array.shape.as_list()[1]))

@@ -15,6 +15,7 @@ import threading
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.kfac_utils import schedules
+from kfac.python.ops.utils import scalars
 
 
 class BackgroundInverses:
@@ -41,7 +42,7 @@ class BackgroundInverses:
     """
     self._session = session
     self._inv_ops = inv_ops
-    self._max_age = schedules.check_int("max_age", max_age, 0)
+    self._max_age = scalars.check_int("max_age", max_age, 0)
     self._changed = threading.Condition()
     # All of these are only touched with `_changed` held.
     self._num_updates = 0
@@ -158,7 +159,7 @@ class BackgroundInversesHook(tf.train.SessionRunHook):
       ValueError: If `max_age` is out of range.
     """
     self._optimizer = optimizer
-    self._max_age = schedules.check_int("max_age", max_age, 0)
+    self._max_age = scalars.check_int("max_age", max_age, 0)
     self._train_op = train_op
     self._ops = None
     self._inverses = None

@@ -41,7 +41,7 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     Raises:
       ValueError: If a value is out of range.
     """
-    check_int = schedules.check_int
+    check_int = scalars.check_int
     cov_every = check_int("cov_update_every", cov_update_every, 1)
     inv_every = check_int("invert_every", invert_every, 1)
     self._num_burnin_steps = check_int("num_burnin_steps", num_burnin_steps, 0)

@@ -7,30 +7,11 @@ section 8).
 """
 
 import heapq
-import numbers
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import fisher_factors as ff
 from kfac.python.ops.utils import scalars
-
-
-def check_int(name, value, minimum):
-  """Raises ValueError unless a value is an int of at least `minimum`.
-
-  Args:
-    name: Name of the argument.
-    value: Its value.
-    minimum: Smallest int allowed.
-
-  Returns:
-    The value as a Python int.
-  """
-  if (not isinstance(value, numbers.Integral) or isinstance(value, bool)
-      or value < minimum):
-    raise ValueError("{} must be an int >= {}, got {!r}.".format(
-        name, minimum, value))
-  return int(value)
 
 
 class Schedule:
@@ -41,6 +22,8 @@ class Schedule:
   every `inv_every`, the shares evenly spread over these.
 
   Attributes:
+    cov_every: Int, updates from one covariance update to the next.
+    inv_every: Int, updates from one inverse update to the next.
     shares: Int, number of shares.
   """
 
@@ -57,13 +40,13 @@ class Schedule:
     Raises:
       ValueError: If a value is out of range.
     """
-    self._cov_every = check_int("cov_every", cov_every, 1)
-    self._inv_every = check_int("inv_every", inv_every, 1)
-    self._burn_in = check_int("burn_in", burn_in, 0)
-    self.shares = check_int("shares", shares, 1)
-    if self.shares > self._inv_every:
+    self.cov_every = scalars.check_int("cov_every", cov_every, 1)
+    self.inv_every = scalars.check_int("inv_every", inv_every, 1)
+    self._burn_in = scalars.check_int("burn_in", burn_in, 0)
+    self.shares = scalars.check_int("shares", shares, 1)
+    if self.shares > self.inv_every:
       raise ValueError("shares must be at most inv_every = {}, got {}.".format(
-          self._inv_every, self.shares))
+          self.inv_every, self.shares))
 
   def cov_due(self, t):
     """Whether covariances are due.
@@ -74,7 +57,7 @@ class Schedule:
     Returns:
       Bool, or bool tensor.
     """
-    return self._all_due(t) | self._due(t, self._cov_every, 0)
+    return self._all_due(t) | self._due(t, self.cov_every, 0)
 
   def inv_due(self, t, share=0):
     """Whether a share of the inverses is due.
@@ -86,8 +69,8 @@ class Schedule:
     Returns:
       Bool, or bool tensor.
     """
-    phase = share * self._inv_every // self.shares
-    return self._all_due(t) | self._due(t, self._inv_every, phase)
+    phase = share * self.inv_every // self.shares
+    return self._all_due(t) | self._due(t, self.inv_every, phase)
 
   def _all_due(self, t):
     return t < max(self._burn_in, 1)
@@ -128,7 +111,7 @@ def balanced_shares(costs, num_shares):
   Raises:
     ValueError: If a value is out of range.
   """
-  num_shares = check_int("num_shares", num_shares, 1)
+  num_shares = scalars.check_int("num_shares", num_shares, 1)
   for cost in costs:
     scalars.check_number("costs", cost, minimum=0)
   shares = [[] for _ in range(num_shares)]

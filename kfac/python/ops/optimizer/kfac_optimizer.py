@@ -85,10 +85,8 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     if self._momentum_type == "qmodel":
       learning_rate = 1. if learning_rate is None else learning_rate
       momentum = 0. if momentum is None else momentum
-    _check_together(self._momentum_type, momentum, norm_constraint, batch_size)
-    if qmodel_losses is not None and self._momentum_type != "qmodel":
-      raise ValueError("qmodel_losses must be None unless momentum_type is "
-                       "'qmodel', got {!r}.".format(qmodel_losses))
+    _check_together(self._momentum_type, momentum, norm_constraint, batch_size,
+                    qmodel_losses)
     if learning_rate is None:
       raise ValueError(
           "learning_rate must be a scalar or a function that returns it, got "
@@ -358,7 +356,8 @@ def _adaptation_settings(adapt_damping, given):
   return {_ADAPTATION_SETTINGS[name]: value for name, value in given.items()}
 
 
-def _check_together(momentum_type, momentum, norm_constraint, batch_size):
+def _check_together(momentum_type, momentum, norm_constraint, batch_size,
+                    qmodel_losses):
   """Raises ValueError if arguments do not go together."""
   scalars.check_number("momentum", momentum, minimum=0.)
   scalars.check_number("norm_constraint", norm_constraint, minimum=0.)
@@ -367,6 +366,9 @@ def _check_together(momentum_type, momentum, norm_constraint, batch_size):
         "norm_constraint must be None unless momentum_type is 'regular', got "
         "{!r} with {!r}.".format(norm_constraint, momentum_type))
   if momentum_type != "qmodel":
+    if qmodel_losses is not None:
+      raise ValueError("qmodel_losses must be None unless momentum_type is "
+                       "'qmodel', got {!r}.".format(qmodel_losses))
     return
   if not scalars.is_number(momentum) or momentum != 0:
     raise ValueError(

@@ -118,7 +118,7 @@ def _inverse_cholesky(matrix, block_size):
   # W = P^-1 B and S S^T = D - W^T W, and L^-1 = [[P^-1, 0], [R, S^-1]].
   P = _inverse_cholesky(matrix[:half, :half], block_size)
   W = _lower_matmul(P, matrix[:half, half:], block_size)
-  S = _inverse_cholesky(matrix[half:, half:] - _gram(W), block_size)
+  S = _inverse_cholesky(matrix[half:, half:] - gram(W), block_size)
   R = -_lower_matmul(S, _lower_matmul(P, W, block_size, transpose=True),
                      block_size, transpose_right=True)
   zeros = tf.zeros([half, size - half], matrix.dtype)
@@ -141,17 +141,15 @@ def _lower_matmul(lower, right, block_size, transpose=False,
     return tf.matmul(lower, right, transpose_a=transpose,
                      transpose_b=transpose_right)
   half = size // 2
-  if transpose_right:
-    top, both = right[:, :half], right
-  else:
-    top, both = right[:half], right
-  if transpose:  # [[P^T, R^T], [0, S^T]]
+  if transpose:  # L^T = [[P^T, R^T], [0, S^T]]
     return tf.concat([
-        tf.matmul(lower[:, :half], both, transpose_a=True),
+        tf.matmul(lower[:, :half], right, transpose_a=True),
         tf.matmul(lower[half:, half:], right[half:], transpose_a=True)], 0)
-  return tf.concat([  # [[P, 0], [R, S]]
+  # L = [[P, 0], [R, S]]
+  top = right[:, :half] if transpose_right else right[:half]
+  return tf.concat([
       tf.matmul(lower[:half, :half], top, transpose_b=transpose_right),
-      tf.matmul(lower[half:], both, transpose_b=transpose_right)], 0)
+      tf.matmul(lower[half:], right, transpose_b=transpose_right)], 0)
 
 
 def _lower_gram(lower, block_size):
@@ -163,20 +161,21 @@ def _lower_gram(lower, block_size):
   """
   size = int(lower.shape[0])
   if size <= block_size:
-    return _gram(lower)
+    return gram(lower)
   half = size // 2
   # L = [[P, 0], [R, S]], so L^T L = [[P^T P + R^T R, R^T S], [., S^T S]].
   R = lower[half:, :half]
   S = lower[half:, half:]
   corner = _lower_matmul(S, R, block_size, transpose=True)  # S^T R
   return tf.concat([
-      tf.concat([_lower_gram(lower[:half, :half], block_size) + _gram(R),
+      tf.concat([_lower_gram(lower[:half, :half], block_size) + gram(R),
                  tf.transpose(corner)], 1),
       tf.concat([corner, _lower_gram(S, block_size)], 1)], 0)
 
 
-def _gram(matrix):
-  """Returns M^T M, exactly symmetric."""
+def gram(matrix):
+  """Returns M^T M [n, n] of a matrix [rows, n], exactly symmetric."""
+  # Rounding need not be the same on both sides of the diagonal.
   product = tf.matmul(matrix, matrix, transpose_a=True)
   return (product + tf.transpose(product)) / 2.
 

@@ -54,3 +54,21 @@ def check_number(name, value, **bounds):
         _RULES[rule][0].format(bound) for rule, bound in bounds.items()]
     raise ValueError("{} must be {}, got {!r}.".format(
         name, " and ".join(told), value))
+
+
+def check_int(name, value, minimum):
+  """Raises ValueError unless a value is an int of at least `minimum`.
+
+  Args:
+    name: Name of the argument.
+    value: Its value.
+    minimum: Smallest int allowed.
+
+  Returns:
+    The value as a Python int.
+  """
+  if (not isinstance(value, numbers.Integral) or isinstance(value, bool)
+      or value < minimum):
+    raise ValueError("{} must be an int >= {}, got {!r}.".format(
+        name, minimum, value))
+  return int(value)

@@ -1,9 +1,10 @@
 """Spreads work over steps."""
 
 import functools
-import numbers
 
 import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import scalars
 
 
 def batch_execute(global_step, thunks, batch_size, name=None):
@@ -28,12 +29,9 @@ def batch_execute(global_step, thunks, batch_size, name=None):
   Raises:
     ValueError: If `batch_size` is not an int >= 1.
   """
-  if (not isinstance(batch_size, numbers.Integral) or
-      isinstance(batch_size, bool) or batch_size < 1):
-    raise ValueError("batch_size must be an int >= 1, got {!r}.".format(
-        batch_size))
+  # A Python int, since NumPy's would set the dtype.
+  batch_size = scalars.check_int("batch_size", batch_size, 1)
   count = len(thunks)
-  batch_size = int(batch_size)  # NumPy's would set the dtype.
   with tf.name_scope(name, "batch_execute"):
     step = tf.convert_to_tensor(global_step)
     # The step is reduced first, since the product might overflow.
