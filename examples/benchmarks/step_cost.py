@@ -139,7 +139,7 @@ class Benchmark:
     """Returns {phase: (fetches, phase whose time is taken off, or None)}."""
     optimizer, train_op = self.optimizers[True, "regular"]
     estimator = optimizer._fisher_est
-    vectors = [(tf.convert_to_tensor(v), v) for v in self._variables]
+    vectors = list(zip(self._grads, self._variables, strict=True))
     precon = [product for product, _ in estimator.multiply_inverse(vectors)]
     sampled = [tensor for factor in estimator.factors
                for source in factor._data for tensor in source]
@@ -153,7 +153,7 @@ class Benchmark:
         "sampled backward": (sampled, "forward"),
         "sampled backward and covariances": (estimator.cov_update_op, None),
         "inverses": (estimator.inv_update_op, None),
-        "preconditioning": (precon, None),
+        "preconditioning": (precon, "forward and backward"),
         "quadratic model": (products, "forward"),
         "whole step": (train_op, None),
     }

@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import base
+from kfac.python.ops.fisher_blocks import cases
 from kfac.python.ops.fisher_blocks import damping as damping_lib
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import scalars
@@ -93,12 +94,8 @@ class KroneckerProductFB(base.FisherBlock):
 
   def _apply(self, vector, operators, exp, adjoints=(False, False)):
     """Returns c^exp M_A V M_G, with one or the other transposed."""
-    matrix = self._to_matrix(vector)
-    if any(adjoints):  # which sparse gradients have no products for
-      matrix = tf.convert_to_tensor(matrix)
-    for_A, for_G = adjoints
-    matrix = operators[0].matmul(matrix, adjoint=for_A)
-    matrix = operators[1].matmul_right(matrix, adjoint=for_G)
+    matrix = cases.multiply(
+        operators, adjoints, self._to_matrix(vector), vector)
     if not scalars.is_number(self._renorm_coeff) or self._renorm_coeff != 1:
       matrix = _multiply_scalar(matrix, tf.pow(
           scalars.cast_scalar(self._renorm_coeff, matrix.dtype),

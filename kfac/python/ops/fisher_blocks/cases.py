@@ -1,0 +1,110 @@
+"""Products with A and G: through the gradient or, with few cases, through them.
+
+The gradient of a dense layer's weights is V = X^T Y, with the inputs X of all
+cases and the gradients Y at the outputs. Then
+  M_A V M_G = (X M_A^T)^T (Y M_G),
+which costs less where there are fewer cases than the layer is wide. The order
+of the two products of M_A V M_G itself does not matter to the cost.
+"""
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import linear_operator
+
+
+def multiply(operators, adjoints, matrix, vector):
+  """Returns M_A V M_G by the way that takes fewer operations.
+
+  Args:
+    operators: M_A [a, a] and M_G [g, g], linear operators.
+    adjoints: Whether to transpose the one and the other.
+    matrix: V [a, g], tensor or IndexedSlices.
+    vector: The same in the structure of the parameters, see
+      find_outer_products.
+
+  Returns:
+    Tensor [a, g], IndexedSlices if V is.
+  """
+  def through_gradient():
+    # Sparse gradients have no products with transposed operators.
+    dense = tf.convert_to_tensor(matrix) if any(adjoints) else matrix
+    product = operators[0].matmul(dense, adjoint=adjoints[0])
+    return operators[1].matmul_right(product, adjoint=adjoints[1])
+
+  if not all(isinstance(operator, linear_operator.LinearOperatorFullMatrix)
+             for operator in operators):
+    return through_gradient()
+  outer_products = find_outer_products(vector)
+  if outer_products is None:
+    return through_gradient()
+
+  def through_cases():
+    x, y = outer_products
+    return tf.matmul(operators[0].matmul_right(x, adjoint=not adjoints[0]),
+                     operators[1].matmul_right(y, adjoint=adjoints[1]),
+                     transpose_a=True)
+
+  limit = max_num_cases(*(int(operator.range_dimension)
+                          for operator in operators))
+  num_cases = outer_products[0].shape[0]
+  if num_cases is None:
+    return tf.cond(tf.shape(outer_products[0])[0] <= limit,
+                   through_cases, through_gradient)
+  return through_cases() if num_cases <= limit else through_gradient()
+
+
+def max_num_cases(num_inputs, num_outputs):
+  """Returns the number of cases up to which the way through them costs less.
+
+  With a inputs, g outputs and n cases it takes 2 n (a^2 + g^2 + a g) floating-
+  point operations, the way through the gradient 2 a g (a + g).
+
+  Args:
+    num_inputs: Int a, with the bias.
+    num_outputs: Int g.
+  """
+  a, g = num_inputs, num_outputs
+  return a * g * (a + g) // (a * a + g * g + a * g)
+
+
+def find_outer_products(vector):
+  """Finds X and Y of a gradient that was computed as V = X^T Y.
+
+  Nothing is assumed about the model: the op that made the tensor is looked at.
+  A gradient that was clipped, or has a term of weight decay, has none.
+
+  Args:
+    vector: Tensor, IndexedSlices, or pair (weights, bias).
+
+  Returns:
+    Tensors X [n, a] and Y [n, g], or None. With a bias there is one row more
+    than there are cases.
+  """
+  weights, bias = vector if isinstance(vector, tuple) else (vector, None)
+  factors = _factors(weights)
+  if factors is None:
+    return None
+  # As late as the gradient, which may have been told to wait for the reads of
+  # variables that are about to change.
+  with tf.control_dependencies([weights]):
+    x, y = (tf.identity(factor) for factor in factors)
+  if bias is None:
+    return x, y
+  # The further row has the bias's input 1 and the gradient of the bias.
+  num_inputs = tf.shape(x)[1]
+  one = tf.one_hot([num_inputs], num_inputs + 1, dtype=x.dtype)
+  return (tf.concat([tf.pad(x, [[0, 0], [0, 1]]), one], axis=0),
+          tf.concat([y, tf.reshape(bias, [1, -1])], axis=0))
+
+
+def _factors(matrix):
+  """Returns X and Y if the matrix was computed as X^T Y."""
+  if not isinstance(matrix, tf.Tensor):
+    return None
+  op = matrix.op
+  while op.type == "Identity":
+    op = op.inputs[0].op
+  if (op.type != "MatMul" or not op.get_attr("transpose_a")
+      or op.get_attr("transpose_b")):
+    return None
+  return tuple(op.inputs)
