@@ -145,7 +145,7 @@ class Benchmark:
                for source in factor._data for tensor in source]
     computer = CurvatureMatrixVectorProductComputer(
         optimizer._layers.losses, self._variables)
-    directions = 2 * [[tensor for tensor, _ in vectors]]
+    directions = 2 * [[tf.convert_to_tensor(v) for v in self._variables]]
     products = computer.multiply_fisher_factor_transpose_many(directions)
     phases = {
         "forward": (self._loss, None),
