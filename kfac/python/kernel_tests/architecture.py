@@ -43,8 +43,7 @@ TENSORFLOW = "import tensorflow.compat.v1 as tf"
 
 # Packages that only hold others: what lies in them needs a floor of its own.
 _HALLS = ("kfac", "kfac.python", "kfac.python.ops")
-_SOURCE_ROOTS = ("kfac", "examples")
-_RULES = ("py_binary", "py_library", "py_test")
+SOURCE_ROOTS = ("kfac", "examples")
 
 
 class Module:
@@ -74,7 +73,7 @@ class Module:
 def read_modules(root):
   """Returns {name: Module} of all files below kfac/ and examples/."""
   root = pathlib.Path(root)
-  modules = (Module(root, path) for folder in _SOURCE_ROOTS
+  modules = (Module(root, path) for folder in SOURCE_ROOTS
              for path in sorted((root / folder).rglob("*.py")))
   return {module.name: module for module in modules}
 
@@ -271,92 +270,6 @@ def check_lib_names(lib, owner):
           lib.__name__, name, owner.__name__)
       for name in sorted(listed & public)
       if getattr(lib, name) is not getattr(owner, name)]
-
-
-def check_build_files(root):
-  """Lists Python files that no BUILD file has, and labels without a file."""
-  root = pathlib.Path(root)
-  folders = {root}
-  for folder in _SOURCE_ROOTS:
-    folders |= {path.parent for path in (root / folder).rglob("*.py")}
-  complaints = []
-  for folder in sorted(folders):
-    path = folder / "BUILD"
-    where = path.relative_to(root).as_posix()
-    if not path.exists():
-      complaints.append("{}: is missing".format(where))
-      continue
-    listed = [src for rule in read_build(path) for src in rule.get("srcs", [])]
-    present = {file.name for file in folder.glob("*.py")}
-    complaints += ["{}: {} is in no rule".format(where, name)
-                   for name in sorted(present - set(listed))]
-    complaints += ["{}: {} is in {} rules".format(where, name, listed.count(
-        name)) for name in sorted(set(listed)) if listed.count(name) > 1]
-    complaints += ["{}: there is no {}".format(where, name)
-                   for name in sorted(set(listed) - present)]
-  return complaints
-
-
-def check_build_deps(root):
-  """Lists rules whose `deps` are not what their files import."""
-  root = pathlib.Path(root)
-  modules = read_modules(root)
-  graph = import_graph(modules)
-  by_path = {module.path: module for module in modules.values()}
-  complaints = []
-  paths = (path for folder in _SOURCE_ROOTS
-           for path in sorted((root / folder).rglob("BUILD")))
-  for path in paths:
-    folder = path.parent.relative_to(root).as_posix()
-    for rule in read_build(path):
-      sources = [by_path[file] for file in
-                 ("{}/{}".format(folder, src) for src in rule.get("srcs", []))
-                 if file in by_path]
-      if not sources:
-        continue
-      needed = {label(modules[target]) for source in sources
-                for target in graph[source.name]}
-      given = {_full_label(dep, folder) for dep in rule.get("deps", [])}
-      where = "{}/BUILD: {}".format(folder, rule["name"])
-      complaints += ["{} lacks {}".format(where, dep)
-                     for dep in sorted(needed - given)]
-      complaints += ["{} needs no {}".format(where, dep)
-                     for dep in sorted(given - needed)]
-  return complaints
-
-
-def label(module):
-  """Returns the Bazel label of a module: "//kfac/python/ops:op_queue"."""
-  folder, _, file = module.path.rpartition("/")
-  name = folder.rpartition("/")[2] if module.is_package else file[:-len(".py")]
-  return "//{}:{}".format(folder, name)
-
-
-def _full_label(dep, folder):
-  if dep.startswith(":"):
-    return "//{}{}".format(folder, dep)
-  return dep if ":" in dep else dep + ":" + dep.rpartition("/")[2]
-
-
-def read_build(path):
-  """Returns the Python rules of a BUILD file.
-
-  Args:
-    path: The file. Its language is read as Python.
-
-  Returns:
-    List of dicts from the name of an attribute to its value, only attributes
-    that are literals.
-  """
-  rules = []
-  for node in ast.parse(path.read_text(encoding="utf-8")).body:
-    call = node.value if isinstance(node, ast.Expr) else None
-    if isinstance(call, ast.Call) and ast.unparse(call.func) in _RULES:
-      rules.append({
-          keyword.arg: ast.literal_eval(keyword.value)
-          for keyword in call.keywords
-          if isinstance(keyword.value, ast.List | ast.Constant)})
-  return rules
 
 
 def project_root():

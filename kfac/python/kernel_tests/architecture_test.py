@@ -58,14 +58,6 @@ class ThisTreeTest(tf.test.TestCase):
   def testImportsOnlyDependenciesAndPublicTensorFlow(self):
     self._assertKept(architecture.check_imports(architecture.project_root()))
 
-  def testBuildFilesListEveryFile(self):
-    self._assertKept(
-        architecture.check_build_files(architecture.project_root()))
-
-  def testBuildFilesGiveTheImportsAsDeps(self):
-    self._assertKept(
-        architecture.check_build_deps(architecture.project_root()))
-
   def testLibModulesAreTheListsOfTheirModules(self):
     root = architecture.project_root()
     self._assertKept(architecture.check_lib_sources(root))
@@ -249,52 +241,6 @@ class LibTest(_TreeTest):
         "utils_lib lacks lost",
         "utils_lib has more, which utils.__all__ has not",
         "utils_lib.swapped is another object than utils's")
-
-
-class BuildTest(_TreeTest):
-
-  def testFilesAndRulesDiffer(self):
-    root = self._tree({
-        "BUILD": "",
-        "setup.py": "",
-        "kfac/__init__.py": "",
-        "examples/BUILD": """
-            # A comment.
-            py_library(name = "mlp", srcs = ["mlp.py", "gone.py"])
-            py_binary(name = "twice", srcs = ["mlp.py"])
-            """,
-        "examples/mlp.py": "",
-        "examples/new.py": "",
-    })
-    self._assertComplains(
-        architecture.check_build_files(root),
-        "BUILD: setup.py is in no rule",
-        "kfac/BUILD: is missing",
-        "examples/BUILD: mlp.py is in 2 rules",
-        "examples/BUILD: new.py is in no rule",
-        "examples/BUILD: there is no gone.py")
-
-  def testDepsAndImportsDiffer(self):
-    root = self._tree({
-        _OPS + "utils/BUILD":
-            'py_library(name = "utils", srcs = ["__init__.py"])',
-        _OPS + "utils/__init__.py": "",
-        _OPS + "BUILD": """
-            py_library(name = "placement", srcs = ["placement.py"], deps = [])
-            py_library(
-                name = "estimator",
-                srcs = ["estimator.py"],
-                deps = [":op_queue", "//kfac/python/ops/utils"],
-            )
-            """,
-        _OPS + "placement.py": "import numpy",
-        _OPS + "estimator.py": "from kfac.python.ops import placement, utils",
-    })
-    where = _OPS + "BUILD: estimator "
-    self._assertComplains(
-        architecture.check_build_deps(root),
-        where + "lacks //kfac/python/ops:placement",
-        where + "needs no //kfac/python/ops:op_queue")
 
 
 if __name__ == "__main__":
