@@ -189,6 +189,14 @@ class QuadraticModelTest(tf.test.TestCase):
       self.assertAllClose([-c[0] / M[0, 0], 0.], coefficients)
       self.assertAllClose(-c[0]**2 / M[0, 0] / 2., change)
 
+  def testWithoutDirectionsNothingMoves(self):
+    # Before the first inverse update P g is zero, and so is the velocity.
+    with tf.Graph().as_default(), self.session() as sess:
+      coefficients, change = sess.run(quadratic_model.minimum(
+          tf.zeros([2, 2]), tf.zeros([2])))
+    self.assertAllEqual([0., 0.], coefficients)
+    self.assertEqual(0., change)
+
 
 if __name__ == "__main__":
   tf.test.main()

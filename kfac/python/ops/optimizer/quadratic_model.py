@@ -53,14 +53,14 @@ def minimum(M, c):
 
   Returns:
     (alpha, mu) [2] = -M^-1 c, or (-c_1 / M_11, 0) if d2 is zero or, to
-    rounding, a multiple of d1; and the change of the model,
-    c . (alpha, mu) / 2.
+    rounding, a multiple of d1, where c_1 / M_11 is zero if d1 is; and the
+    change of the model, c . (alpha, mu) / 2.
   """
-  first_only = tf.stack([-c[0] / M[0, 0], tf.zeros([], c.dtype)])
   # Of unit length by M the directions have M = [[1, rho], [rho, 1]].
   lengths = tf.sqrt(tf.linalg.diag_part(M))
   known = tf.where(lengths > 0., lengths, tf.ones_like(lengths))
   unit_c, rho = c / known, M[0, 1] / known[0] / known[1]
+  first_only = tf.stack([-unit_c[0] / known[0], tf.zeros([], c.dtype)])
   determinant = 1. - tf.square(rho)
   one_direction = tf.logical_or(
       tf.equal(M[1, 1], 0.), determinant < 10. * np.finfo(
