@@ -8,6 +8,32 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # On a GPU, no TensorFloat-32, whose products have ten bits.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
+# How graphs are made: KFAC_GRAPH_MODE is one of these.
+GRAPH_MODES = {
+    # Variables and control flow of TensorFlow 1.
+    "disable_v2_behavior": lambda tf: tf.disable_v2_behavior(),
+    # Resource variables and control flow v2.
+    "disable_eager_execution": lambda tf: tf.disable_eager_execution(),
+    # The same, in `tf.Graph().as_default()` where eager execution is on.
+    "eager": lambda tf: None,
+}
+
+
+def pytest_configure():
+  """Puts TensorFlow into the graph mode that KFAC_GRAPH_MODE names.
+
+  Raises:
+    ValueError: If there is no such mode.
+  """
+  mode = os.environ.get("KFAC_GRAPH_MODE", "eager")
+  if mode not in GRAPH_MODES:
+    raise ValueError("KFAC_GRAPH_MODE must be one of {}, got {!r}.".format(
+        sorted(GRAPH_MODES), mode))
+  if mode == "eager":
+    return  # TensorFlow as it starts; the import can wait.
+  import tensorflow.compat.v1 as tf
+  GRAPH_MODES[mode](tf)
+
 
 def pytest_collection_modifyitems(items):
   """Leaves out `tf.test.TestCase.test_session`: a helper, not a test."""

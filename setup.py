@@ -28,13 +28,19 @@ setuptools.setup(
     keywords="kfac natural-gradient second-order optimizer tensorflow",
     classifiers=[
         "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Mathematics",
+        "Topic :: Software Development :: Libraries :: Python Modules",
+        "Typing :: Typed",
     ],
     packages=setuptools.find_packages(
         include=["kfac", "kfac.*"],
@@ -43,10 +49,12 @@ setuptools.setup(
     python_requires=">=3.10",
     install_requires=["absl-py", "numpy"],
     extras_require={
-        "tensorflow": ["tensorflow>=2.16"],
-        "tensorflow-cpu": ["tensorflow-cpu>=2.16"],
+        "tensorflow": ["tensorflow>=2.15"],
+        "tensorflow-cpu": ["tensorflow-cpu>=2.15"],
         "examples": ["matplotlib", "tqdm"],
-        "tests": ["pytest", "pytest-xdist", "ruff>=0.14"],
+        # setuptools builds the package, mypy reads its hints: both are tested.
+        "tests": ["mypy>=1.8", "pytest>=7", "pytest-xdist", "ruff>=0.14",
+                  "setuptools>=70.1"],
     },
     # Not "build": where names ignore case, the file BUILD has that name.
     options={"build": {"build_base": "dist/build"}},

@@ -49,19 +49,23 @@ def build(images, seed=0):
   return activations, layers
 
 
-def mean_loss(logits, images):
-  """Returns the cross entropy, summed over pixels, of the average image.
+def case_losses(logits, images):
+  """Returns the cross entropy of each image, summed over pixels.
 
   Args:
     logits: Tensor [B, 784].
     images: Tensor [B, 784], pixels in [0, 1].
 
   Returns:
-    Scalar tensor, in nats.
+    Tensor [B], in nats.
   """
-  return tf.reduce_mean(tf.reduce_sum(
-      tf.nn.sigmoid_cross_entropy_with_logits(labels=images, logits=logits),
-      axis=1))
+  return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(
+      labels=images, logits=logits), axis=1)
+
+
+def mean_loss(logits, images):
+  """Returns the cross entropy of the average image, see case_losses."""
+  return tf.reduce_mean(case_losses(logits, images))
 
 
 def register(layer_collection, logits, layers, seed=None):
@@ -121,11 +125,12 @@ class Trainer:
       images = tf.cast(self._images, tf.float32) / 255.
       with tf.variable_scope("autoencoder") as self._scope:
         logits, layers = build(images, seed)
-      self._loss = mean_loss(logits, images)
+      losses = case_losses(logits, images)
+      self._loss = tf.reduce_mean(losses)
       self._weights = {v.op.name: v for v in tf.trainable_variables()}
       self._updates = None
       if optimizer == "kfac":
-        self._make_kfac(images, (logits, layers), learning_rate, seed)
+        self._make_kfac(images, losses, learning_rate, seed)
       elif optimizer == "momentum":
         self._train_op = tf.train.MomentumOptimizer(
             learning_rate, MOMENTUM).minimize(self._loss)
@@ -148,15 +153,14 @@ class Trainer:
     logits, _ = self._build_again(images)
     return mean_loss(logits, images)
 
-  def _make_kfac(self, images, whole, learning_rate, seed):
+  def _make_kfac(self, images, losses, learning_rate, seed):
     """Makes the train op and the updates of K-FAC as the recipe says."""
-    def register_pass(layer_collection, part):
-      register(layer_collection, *(
-          whole if part is None else self._build_again(images[part])), seed)
+    def register_pass(layer_collection, cases):
+      register(layer_collection,
+               *self._build_again(tf.gather(images, cases)), seed)
 
     optimizer = recipe.make_optimizer(
-        register_pass, tf.shape(images)[0], images, self._build_loss,
-        learning_rate)
+        register_pass, losses, images, self._build_loss, learning_rate)
     self._train_op = optimizer.minimize(self._loss)
     self._updates = schedules.Updates(
         optimizer, recipe.SCHEDULE, cov_first=True)

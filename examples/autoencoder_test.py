@@ -251,16 +251,21 @@ class TrainerTest(SmallTestCase):
               for name in ("layer_collection", "qmodel_losses")]
     images = self._images()
     for size, part in ((16, 4), (17, 5), (1, 1)):
-      found, number = trainer._session.run(
-          [logits, settings["batch_size"]], {trainer._images: images[:size]})
+      found, number, case_weights = trainer._session.run(
+          [logits, settings["batch_size"], settings["qmodel_case_weights"]],
+          {trainer._images: images[:size]})
       self.assertEqual(number, size)
+      self.assertAllClose(size, np.sum(case_weights))
+      self.assertLen(case_weights, len(found[1]))
       weights = trainer.get_weights()
       params = [(weights["autoencoder/layer_{}/weights".format(number)],
                  weights["autoencoder/layer_{}/bias".format(number)])
                 for number in (1, 2, 3, 4)]
-      for one, cases in zip(
-          found, (images[:part], images[:size]), strict=True):
-        self.assertAllClose(one, predict(params, cases / 255.), atol=1e-5)
+      logits_of_all = predict(params, images[:size] / 255.)
+      self.assertAllClose(found[0], logits_of_all[:part], atol=1e-5)
+      for one in found[1]:  # which are those of some of the cases
+        self.assertLess(
+            np.min(np.max(np.abs(logits_of_all - one), axis=1)), 1e-5)
     for name, value in recipe.RECIPE.items():
       self.assertEqual(
           settings[name], 0.5 if name == "learning_rate" else value)

@@ -2,10 +2,12 @@
 
 The quadratic model picks step size and momentum (Martens & Grosse 2015,
 sections 6.4 and 7); damping follows how well it foretells the loss (section
-6.5); statistics are those of a small part of each batch (section 8), gradient
-and quadratic model those of all of it. What it reaches is measured in
-g3doc/performance.md.
+6.5); statistics are those of a small part of each batch, and so is the
+quadratic model (section 8), the gradient is that of all of it. What it reaches
+is measured in g3doc/performance.md.
 """
+
+import tensorflow.compat.v1 as tf
 
 import kfac
 from kfac.python.ops.kfac_utils import schedules
@@ -31,25 +33,26 @@ RECIPE = {
     # than the quadratic model, which shortens the step where that is too bold.
     "precon_damping_mult": 0.1,
 }
-# The statistics are those of the batch's first cases, one in so many. The
-# quadratic model needs all cases: on a part of them it would not see what the
-# gradient is made of, once a classifier is wrong about few cases.
-CURVATURE_FRACTION = 4
+# The statistics are those of the batch's first cases, one in so many.
+STATISTICS_ONE_IN = 4
+# The quadratic model is that of the cases with the largest losses, one in so
+# many, and of one in so many of the others.
+QUADRATIC_MODEL_ONE_IN = 8
 # Covariances are updated at every update; the inverses at those of the
 # burn-in, and every so many updates after it.
 SCHEDULE = schedules.Schedule(cov_every=1, inv_every=5, burn_in=20)
 
 
-def make_optimizer(register_pass, batch_size, train_batch, loss_fn,
+def make_optimizer(register_pass, case_losses, train_batch, loss_fn,
                    learning_rate=RECIPE["learning_rate"]):
   """Makes the optimizer.
 
   Args:
-    register_pass: Function of (layer_collection, part) that registers layers
-      and loss of the pass that is trained, if `part` is None, or else of
-      another pass that it builds through the model, on that slice of the batch.
-    batch_size: Int or int tensor of shape [].
-    train_batch: The whole batch, in whatever form `loss_fn` takes it.
+    register_pass: Function of (layer_collection, cases) that builds a pass
+      through the model for these cases of the batch, int tensor [n], and
+      registers its layers and loss.
+    case_losses: Tensor [B], the loss of each case of the pass that is trained.
+    train_batch: The whole batch as `loss_fn` takes it, tensors [B, ...].
     loss_fn: Function of it that builds the mean loss, with the variables that
       there are.
     learning_rate: Scalar by which the steps of the quadratic model are scaled.
@@ -57,11 +60,16 @@ def make_optimizer(register_pass, batch_size, train_batch, loss_fn,
   Returns:
     KfacOptimizer.
   """
-  part = (batch_size - 1) // CURVATURE_FRACTION + 1
+  # Not that of the losses: no other pass may depend on the one that is trained.
+  batch_size = tf.shape(tf.nest.flatten(train_batch)[0])[0]
+  first = tf.range((batch_size - 1) // STATISTICS_ONE_IN + 1)
+  sampled, weights = kfac.optimizer.sample_cases(
+      case_losses, QUADRATIC_MODEL_ONE_IN)
   statistics, quadratic_model = kfac.LayerCollection(), kfac.LayerCollection()
-  register_pass(statistics, slice(None, part))
-  register_pass(quadratic_model, None)
+  register_pass(statistics, first)
+  register_pass(quadratic_model, sampled)
   return kfac.KfacOptimizer(
       **dict(RECIPE, learning_rate=learning_rate),
       layer_collection=statistics, qmodel_losses=quadratic_model,
-      batch_size=batch_size, train_batch=train_batch, loss_fn=loss_fn)
+      qmodel_case_weights=weights, batch_size=batch_size,
+      train_batch=train_batch, loss_fn=loss_fn)

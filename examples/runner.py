@@ -302,7 +302,7 @@ class Trainer:
   def _make_kfac(self, logits, layers, learning_rate, batch_size):
     """Registers the model and makes the ops of K-FAC."""
     if FLAGS.recipe:
-      self._make_recipe((logits, layers), batch_size)
+      self._make_recipe(case_losses(logits, self._labels))
       return
     layer_collection = kfac.LayerCollection()
     self._experiment.register(layer_collection, logits, layers, FLAGS.seed)
@@ -315,15 +315,15 @@ class Trainer:
     self._cov_op = optimizer.cov_update_op
     self._inv_op = optimizer.inv_update_op
 
-  def _make_recipe(self, whole, batch_size):
+  def _make_recipe(self, losses):
     """Makes the train op and the updates of K-FAC as the recipe says."""
-    def register_pass(layer_collection, part):
-      self._experiment.register(layer_collection, *(
-          whole if part is None else self._build(self._images[part])),
-                                FLAGS.seed)
+    def register_pass(layer_collection, cases):
+      self._experiment.register(
+          layer_collection, *self._build(tf.gather(self._images, cases)),
+          FLAGS.seed)
 
     optimizer = recipe.make_optimizer(
-        register_pass, batch_size, (self._images, self._labels),
+        register_pass, losses, (self._images, self._labels),
         lambda batch: mean_loss(self._build(batch[0])[0], batch[1]))
     self._train_op = optimizer.minimize(self._loss)
     self._updates = schedules.Updates(
@@ -404,16 +404,20 @@ def make_placeholders(batch_size):
   return images, tf.placeholder(tf.int32, [batch_size])
 
 
+def case_losses(logits, labels):
+  """Returns the cross entropies [B] of labels [B] under logits [B, 10]."""
+  return tf.nn.sparse_softmax_cross_entropy_with_logits(
+      labels=labels, logits=logits)
+
+
 def mean_loss(logits, labels):
-  """Returns the mean cross entropy of labels [B] under logits [B, 10]."""
-  return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
-      labels=labels, logits=logits))
+  """Returns the mean of the cross entropies."""
+  return tf.reduce_mean(case_losses(logits, labels))
 
 
 def score(logits, labels):
   """Returns the summed cross entropy, and how many labels are told right."""
-  loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-      labels=labels, logits=logits)
+  loss = case_losses(logits, labels)
   right = tf.equal(tf.argmax(logits, 1, output_type=tf.int32), labels)
   return tf.reduce_sum(loss), tf.reduce_sum(tf.cast(right, tf.float32))
 

@@ -300,12 +300,14 @@ class TrainerTest(RunnerTestCase):
     settings = spy.call_args.kwargs
     for name, value in recipe.RECIPE.items():
       self.assertEqual(value, settings[name])
-    self.assertEqual(20, settings["batch_size"])
-    inputs = settings["layer_collection"].losses[0].inputs
-    self.assertEqual(5, inputs.shape[0])  # a quarter of 20
     with trainer._session.graph.as_default():
       self.assertLen(tf.trainable_variables(), 6)
     data = mnist.load(self._dir)
+    batch_size, logits = trainer._session.run(
+        [settings["batch_size"], settings["layer_collection"].losses[0].inputs],
+        {trainer._images: data.train_images[:20]})
+    self.assertEqual(20, batch_size)
+    self.assertLen(logits, 5)  # a quarter of 20
     losses = [trainer.evaluate(data.train_images, data.train_labels)[0]]
     for number in range(3):
       trainer.update(number, data.train_images[:20], data.train_labels[:20])

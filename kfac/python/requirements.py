@@ -1,17 +1,19 @@
 """Tells in one line when TensorFlow is missing or too old."""
 
+from __future__ import annotations
+
 import re
 
-MINIMUM_TENSORFLOW = (2, 16)
+MINIMUM_TENSORFLOW = (2, 15)
 
-_NEED = ("kfac needs TensorFlow 2.16 or later, got {}. Install it by "
+_NEED = ("kfac needs TensorFlow 2.15 or later, got {}. Install it by "
          "`pip install \"kfac[tensorflow]\"` or, for CPUs only, "
          "`pip install \"kfac[tensorflow-cpu]\"`.")
 # What is not found where no TensorFlow is, or one before 1.13.
 _MODULES = ("tensorflow", "tensorflow.compat", "tensorflow.compat.v1")
 
 
-def check_tensorflow():
+def check_tensorflow() -> None:
   """Imports TensorFlow and checks its version.
 
   An error inside an installed TensorFlow, as a missing library of its own, is
@@ -30,7 +32,7 @@ def check_tensorflow():
   check_version(tf.__version__)
 
 
-def check_version(version):
+def check_version(version: str) -> None:
   """Raises ImportError if a version of TensorFlow is too old.
 
   Args:

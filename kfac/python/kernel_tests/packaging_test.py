@@ -1,12 +1,17 @@
-"""setup.py, README.md and .ci/run agree, and a missing TensorFlow is told."""
+"""What is installed, what it needs, and that a missing TensorFlow is told."""
 
 import os
 import pathlib
 import re
 import runpy
+import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import types
+import zipfile
+from email import parser
 from unittest import mock
 
 import tensorflow.compat.v1 as tf
@@ -27,7 +32,12 @@ class Finder:
 sys.meta_path.insert(0, Finder())
 import kfac
 """
-_ADVICE = ("ImportError: kfac needs TensorFlow 2.16 or later, got {}. Install "
+_BUILD = """
+import sys
+from setuptools import build_meta
+build_meta.build_{}(sys.argv[1])
+"""
+_ADVICE = ("ImportError: kfac needs TensorFlow 2.15 or later, got {}. Install "
            "it by `pip install \"kfac[tensorflow]\"` or, for CPUs only, "
            "`pip install \"kfac[tensorflow-cpu]\"`.")
 
@@ -60,6 +70,82 @@ class SetupTest(tf.test.TestCase):
       self.assertEqual(["{}>={}".format(name, minimum)], extras[name])
 
 
+class BuiltTest(tf.test.TestCase):
+  """A wheel and a source distribution, built without a network."""
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    root = architecture.project_root()
+    cls._folder = pathlib.Path(tempfile.mkdtemp())
+    # A copy: setuptools writes beside setup.py.
+    tree = cls._folder / "tree"
+    tree.mkdir()
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md",
+                 "LICENSE"):
+      shutil.copy(root / name, tree)
+    for name in ("kfac", "examples"):
+      shutil.copytree(root / name, tree / name,
+                      ignore=shutil.ignore_patterns("__pycache__", "data"))
+    cls._modules = {
+        path.relative_to(tree).as_posix() for path in tree.rglob("kfac/**/*.py")
+        if "kernel_tests" not in path.parts}
+    for kind in ("wheel", "sdist"):
+      subprocess.run(
+          [sys.executable, "-c", _BUILD.format(kind), str(cls._folder)],
+          cwd=tree, check=True, capture_output=True, timeout=300)
+    wheel, = cls._folder.glob("*.whl")
+    cls._installed = cls._folder / "installed"
+    zipfile.ZipFile(wheel).extractall(cls._installed)
+    cls._wheel = zipfile.ZipFile(wheel).namelist()
+    sdist, = cls._folder.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+      cls._sdist = {name.partition("/")[2] for name in archive.getnames()}
+
+  @classmethod
+  def tearDownClass(cls):
+    shutil.rmtree(cls._folder)
+    super().tearDownClass()
+
+  def testWheelHasAllModulesAndNoTests(self):
+    installed = [name for name in self._wheel if ".dist-info/" not in name]
+    self.assertEqual(sorted(self._modules | {"kfac/py.typed"}),
+                     sorted(installed))
+
+  def testWheelNeedsNoTensorFlowWithoutAnExtra(self):
+    name = next(name for name in self._wheel if name.endswith("/METADATA"))
+    metadata = parser.Parser().parsestr(
+        (self._installed / name).read_text(encoding="utf-8"))
+    needed = metadata.get_all("Requires-Dist")
+    self.assertEqual(["absl-py", "numpy"],
+                     sorted(line for line in needed if "extra ==" not in line))
+    for line in needed:
+      if line.startswith("tensorflow"):
+        self.assertRegex(line, "extra == .tensorflow")
+    self.assertEqual("kfac", metadata["Name"])
+    self.assertEqual(kfac.__version__, metadata["Version"])
+    self.assertEqual(_setup_arguments()["python_requires"],
+                     metadata["Requires-Python"])
+
+  def testWheelIsImportedOutsideOfTheTree(self):
+    done = subprocess.run(
+        [sys.executable, "-c", "import kfac; print(kfac.__file__)"],
+        cwd=self._folder, check=True, capture_output=True, text=True,
+        env=dict(os.environ, PYTHONPATH=str(self._installed)), timeout=300)
+    self.assertEqual(str(self._installed / "kfac" / "__init__.py"),
+                     done.stdout.strip())
+
+  def testSourceDistributionBuildsAndIsTyped(self):
+    self.assertContainsSubset(
+        self._modules | {"kfac/py.typed", "setup.py", "pyproject.toml",
+                         "README.md", "LICENSE"}, self._sdist)
+
+  def testSourceDistributionHasNoTests(self):
+    self.assertEqual(
+        [], [name for name in self._sdist
+             if "kernel_tests" in name or name.startswith("examples")])
+
+
 class CommandsTest(tf.test.TestCase):
 
   def setUp(self):
@@ -87,6 +173,43 @@ class CommandsTest(tf.test.TestCase):
         [re.search(pattern, command) is not None
          for command in self._commands])
     self.assertNotIn("pip install", self._ci.replace(pattern, ""))
+
+
+class VersionsTest(tf.test.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    root = architecture.project_root()
+    self._script = (root / ".ci" / "versions").read_text(encoding="utf-8")
+    self._conftest = runpy.run_path(str(root / "conftest.py"))
+
+  def _default(self, name):
+    return re.search(
+        '^{}="(.*)"$'.format(name), self._script, re.MULTILINE).group(1).split()
+
+  def testScriptBeginsWithTheOldestVersion(self):
+    self.assertEqual("{}.{}".format(*requirements.MINIMUM_TENSORFLOW),
+                     self._default("versions")[0])
+
+  def testScriptRunsAllModes(self):
+    self.assertEqual(list(self._conftest["GRAPH_MODES"]),
+                     self._default("modes"))
+
+  def testUnknownModeIsRefused(self):
+    with mock.patch.dict(os.environ, KFAC_GRAPH_MODE="v3"):
+      with self.assertRaisesRegex(ValueError, re.escape(
+          "KFAC_GRAPH_MODE must be one of ['disable_eager_execution', "
+          "'disable_v2_behavior', 'eager'], got 'v3'.")):
+        self._conftest["pytest_configure"]()
+
+  def testModesAreThoseOfTensorFlow(self):
+    for mode, called in (("disable_v2_behavior", ["disable_v2_behavior"]),
+                         ("disable_eager_execution",
+                          ["disable_eager_execution"]),
+                         ("eager", [])):
+      module = mock.Mock()
+      self._conftest["GRAPH_MODES"][mode](module)
+      self.assertEqual(called, [call[0] for call in module.method_calls])
 
 
 class TensorFlowTest(tf.test.TestCase):
@@ -126,9 +249,9 @@ class TensorFlowTest(tf.test.TestCase):
     error = self._import_error(files=[
         ("tensorflow/__init__.py", ""),
         ("tensorflow/compat/__init__.py", ""),
-        ("tensorflow/compat/v1.py", "__version__ = '2.15.1'"),
+        ("tensorflow/compat/v1.py", "__version__ = '2.14.1'"),
     ])
-    self.assertEqual(_ADVICE.format("2.15.1"), error)
+    self.assertEqual(_ADVICE.format("2.14.1"), error)
 
   def testBrokenIsNotMistakenForMissing(self):
     error = self._import_error(
@@ -137,9 +260,9 @@ class TensorFlowTest(tf.test.TestCase):
                      "'kfac_test_no_such_module'", error)
 
   def testVersions(self):
-    for version in ("2.16.0-rc1", "2.16.1", "2.21.0", "3.0.0"):
+    for version in ("2.15.0-rc1", "2.15.1", "2.21.0", "3.0.0"):
       requirements.check_version(version)
-    for version in ("1.15.5", "2.9.0", "2.15.1"):
+    for version in ("1.15.5", "2.9.0", "2.14.1"):
       with self.assertRaisesRegex(ImportError, "got {}".format(version)):
         requirements.check_version(version)
 

@@ -9,9 +9,15 @@ gradient descent", section 4; Martens 2014, "New insights and perspectives on
 the natural gradient method", section 9.1).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
+from kfac.python.ops.utils import hints
 
 __all__ = ["CurvatureMatrixVectorProductComputer"]
 
@@ -35,8 +41,10 @@ class CurvatureMatrixVectorProductComputer:
   gradients are, as for an embedding.
   """
 
-  def __init__(self, losses=None, wrt_tensors=None,
-               colocate_gradients_with_ops=True, *, layer_collection=None):
+  def __init__(self, losses: Any = None,
+               wrt_tensors: Sequence[hints.TensorLike] | None = None,
+               colocate_gradients_with_ops: bool = True, *,
+               layer_collection: Any = None) -> None:
     """Keeps what the products are about; no op is made.
 
     Args:
@@ -113,7 +121,7 @@ class CurvatureMatrixVectorProductComputer:
     return self._multiply_jacobian_transpose(
         self._for_each_loss(multiply, loss_inner_vecs))
 
-  def multiply_fisher(self, vecs):
+  def multiply_fisher(self, vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by the Fisher matrix.
 
     Args:
@@ -129,7 +137,8 @@ class CurvatureMatrixVectorProductComputer:
         lambda loss, vec: loss.multiply_fisher(vec),
         self._multiply_jacobian(vecs)))
 
-  def multiply_fisher_factor_transpose(self, vecs):
+  def multiply_fisher_factor_transpose(self,
+                                       vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by B^T J, from the parameters to the loss space.
 
     Args:
@@ -143,7 +152,8 @@ class CurvatureMatrixVectorProductComputer:
     """
     return self.multiply_fisher_factor_transpose_many([vecs])[0]
 
-  def multiply_fisher_factor_transpose_many(self, vecs_list):
+  def multiply_fisher_factor_transpose_many(
+      self, vecs_list: Sequence[Sequence[Any]]) -> list:
     """Multiplies several vectors by B^T J, on one backward pass.
 
     Args:
@@ -161,7 +171,8 @@ class CurvatureMatrixVectorProductComputer:
             changes)
         for changes in self._multiply_jacobian_many(vecs_list)]
 
-  def multiply_fisher_factor(self, loss_inner_vecs):
+  def multiply_fisher_factor(self,
+                             loss_inner_vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by J^T B, from the loss space to the parameters.
 
     Args:
@@ -176,7 +187,7 @@ class CurvatureMatrixVectorProductComputer:
     return self._multiply_factor(
         lambda loss, vec: loss.multiply_fisher_factor(vec), loss_inner_vecs)
 
-  def multiply_hessian(self, vecs):
+  def multiply_hessian(self, vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by the Hessian of the total loss on its targets.
 
     Args:
@@ -194,7 +205,8 @@ class CurvatureMatrixVectorProductComputer:
         tf.convert_to_tensor(g) for g in self._gradients(total_loss, None)]
     return self._gradients(gradients, vecs)
 
-  def multiply_generalized_gauss_newton(self, vecs):
+  def multiply_generalized_gauss_newton(self,
+                                        vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by the generalized Gauss-Newton matrix.
 
     Args:
@@ -210,7 +222,8 @@ class CurvatureMatrixVectorProductComputer:
         lambda loss, vec: loss.multiply_hessian(vec),
         self._multiply_jacobian(vecs)))
 
-  def multiply_generalized_gauss_newton_factor_transpose(self, vecs):
+  def multiply_generalized_gauss_newton_factor_transpose(
+      self, vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by B^T J, from the parameters to the loss space.
 
     Args:
@@ -226,7 +239,8 @@ class CurvatureMatrixVectorProductComputer:
         lambda loss, vec: loss.multiply_hessian_factor_transpose(vec),
         self._multiply_jacobian(vecs))
 
-  def multiply_generalized_gauss_newton_factor(self, loss_inner_vecs):
+  def multiply_generalized_gauss_newton_factor(
+      self, loss_inner_vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by J^T B, from the loss space to the parameters.
 
     Args:
@@ -243,12 +257,12 @@ class CurvatureMatrixVectorProductComputer:
         lambda loss, vec: loss.multiply_hessian_factor(vec), loss_inner_vecs)
 
   @property
-  def fisher_factor_inner_shapes(self):
+  def fisher_factor_inner_shapes(self) -> list:
     """List of int tensors: per loss, the shape of its loss space."""
     return [loss.fisher_factor_inner_shape for loss in self._losses]
 
   @property
-  def generalized_gauss_newton_factor_inner_shapes(self):
+  def generalized_gauss_newton_factor_inner_shapes(self) -> list:
     """The same for the factors of the Gauss-Newton matrix."""
     return [loss.hessian_factor_inner_shape for loss in self._losses]
 

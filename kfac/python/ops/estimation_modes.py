@@ -4,6 +4,11 @@ Each mode is a function of (layer_collection, tensors, colocate) that returns
 a list over sources (backward passes) of gradients by the tensors.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
@@ -74,7 +79,8 @@ MODES = {
 }
 
 
-def compute_gradients(mode, layer_collection, tensors, colocate):
+def compute_gradients(mode: str, layer_collection: Any, tensors: Sequence[Any],
+                      colocate: bool) -> list:
   """Differentiates the losses of a model by some of its tensors.
 
   Args:

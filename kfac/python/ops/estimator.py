@@ -1,18 +1,26 @@
 """FisherEstimator: from the losses of a model to products with its Fisher."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import estimation_modes
 from kfac.python.ops import placement
 from kfac.python.ops import update_ops
+from kfac.python.ops.layer_collection import collection
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 __all__ = ["FisherEstimator", "make_fisher_estimator"]
 
 
-def make_fisher_estimator(placement_strategy=None, **kwargs):
+def make_fisher_estimator(placement_strategy: str | None = None,
+                          **kwargs: Any) -> FisherEstimator:
   """Makes a FisherEstimator.
 
   Args:
@@ -45,11 +53,16 @@ class FisherEstimator(update_ops.UpdateOps):
   _cov_devices = None
   _inv_devices = None
 
-  def __init__(self, variables, cov_ema_decay, damping=None,
-               layer_collection=None, exps=(-1,), estimation_mode="gradients",
-               colocate_gradients_with_ops=True, name="FisherEstimator",
-               compute_cholesky=False, compute_cholesky_inverse=False, *,
-               cov_devices=None, inv_devices=None, damping_fn=None):
+  def __init__(
+      self, variables: Sequence[Any] | Callable[[], Sequence[Any]],
+      cov_ema_decay: hints.Scalar, damping: hints.Damping | None = None,
+      layer_collection: collection.LayerCollection | None = None,
+      exps: Sequence[float] = (-1,), estimation_mode: str = "gradients",
+      colocate_gradients_with_ops: bool = True, name: str = "FisherEstimator",
+      compute_cholesky: bool = False, compute_cholesky_inverse: bool = False, *,
+      cov_devices: hints.Devices | None = None,
+      inv_devices: hints.Devices | None = None,
+      damping_fn: hints.Damping | None = None) -> None:
     """Says what to estimate; nothing is built yet.
 
     Args:
@@ -102,17 +115,17 @@ class FisherEstimator(update_ops.UpdateOps):
       self._inv_devices = placement.check_devices("inv_devices", inv_devices)
 
   @property
-  def variables(self):
+  def variables(self) -> list:
     """List of the variables that are registered."""
     return list(self._variables() if callable(self._variables)
                 else self._variables)
 
   @property
-  def damping(self):
+  def damping(self) -> Any:
     """The damping: number, tensor or variable."""
     return self._damping() if callable(self._damping) else self._damping
 
-  def set_damping(self, damping):
+  def set_damping(self, damping: hints.Damping) -> None:
     """Replaces the damping; the factors must not be made yet.
 
     Args:
@@ -122,17 +135,17 @@ class FisherEstimator(update_ops.UpdateOps):
     self._damping = damping
 
   @property
-  def blocks(self):
+  def blocks(self) -> list:
     """The blocks, in the order of registration."""
     return self._layers.get_blocks()
 
   @property
-  def factors(self):
+  def factors(self) -> list:
     """The factors, in the order in which they were made."""
     return self._layers.get_factors()
 
   @property
-  def name(self):
+  def name(self) -> str:
     """The estimator's name."""
     return self._name
 
@@ -140,15 +153,16 @@ class FisherEstimator(update_ops.UpdateOps):
   make_vars_and_create_op_thunks = (
       placement.RoundRobinPlacementMixin.make_vars_and_create_op_thunks)
 
-  def made_factors(self):
+  def made_factors(self) -> bool:
     """Whether the factors were made, which fixes the damping."""
     return self._num_variables_to_make is not None
 
-  def made_vars(self):
+  def made_vars(self) -> bool:
     """Whether all variables of the factors were made."""
     return self._num_variables_to_make == 0
 
-  def create_ops_and_vars_thunks(self, scope=None):
+  def create_ops_and_vars_thunks(
+      self, scope: str | None = None) -> tuple[list, list, list, list]:
     """Makes the factors, and returns thunks of their variables and ops.
 
     Variables have to be made before updates, covariances before inverses.
@@ -223,7 +237,7 @@ class FisherEstimator(update_ops.UpdateOps):
       if self._compute_cholesky_inverse:
         block.register_cholesky_inverse()
 
-  def multiply_inverse(self, vecs_and_vars):
+  def multiply_inverse(self, vecs_and_vars: hints.VecsAndVars) -> hints.Pairs:
     """Multiplies by (F + damping I)^-1.
 
     Args:
@@ -234,11 +248,12 @@ class FisherEstimator(update_ops.UpdateOps):
     """
     return self.multiply_matpower(-1, vecs_and_vars)
 
-  def multiply(self, vecs_and_vars):
+  def multiply(self, vecs_and_vars: hints.VecsAndVars) -> hints.Pairs:
     """Multiplies by F + damping I, see multiply_inverse."""
     return self.multiply_matpower(1, vecs_and_vars)
 
-  def multiply_matpower(self, exp, vecs_and_vars):
+  def multiply_matpower(self, exp: float,
+                        vecs_and_vars: hints.VecsAndVars) -> hints.Pairs:
     """Multiplies by (F + damping I)^exp.
 
     Args:
@@ -257,7 +272,8 @@ class FisherEstimator(update_ops.UpdateOps):
     return self._apply_transformation(
         vecs_and_vars, lambda block, vec: block.multiply_matpower(vec, exp))
 
-  def multiply_cholesky(self, vecs_and_vars, transpose=False):
+  def multiply_cholesky(self, vecs_and_vars: hints.VecsAndVars,
+                        transpose: bool = False) -> hints.Pairs:
     """Multiplies by L with L L^T = F + damping I.
 
     Args:
@@ -275,7 +291,8 @@ class FisherEstimator(update_ops.UpdateOps):
         vecs_and_vars,
         lambda block, vec: block.multiply_cholesky(vec, transpose))
 
-  def multiply_cholesky_inverse(self, vecs_and_vars, transpose=False):
+  def multiply_cholesky_inverse(self, vecs_and_vars: hints.VecsAndVars,
+                                transpose: bool = False) -> hints.Pairs:
     """Multiplies by L^-1 with L L^T = F + damping I.
 
     Args:

@@ -6,8 +6,13 @@ own, and a diagonal M from the left, where each given row is scaled. Any other
 product of IndexedSlices raises NotImplementedError.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import sparse
 
 __all__ = [
@@ -20,7 +25,8 @@ __all__ = [
 class LinearOperatorExtras:
   """What is added to an operator of tf.linalg; list it before that base."""
 
-  def matmul(self, x, adjoint=False, adjoint_arg=False, name="matmul"):
+  def matmul(self, x: Any, adjoint: bool = False, adjoint_arg: bool = False,
+             name: str = "matmul") -> Any:
     """Multiplies by the operator from the left.
 
     Args:
@@ -43,7 +49,8 @@ class LinearOperatorExtras:
     with tf.name_scope(name):
       return self._matmul_slices(x)
 
-  def matmul_right(self, x, adjoint=False, adjoint_arg=False, name="matmul"):
+  def matmul_right(self, x: hints.TensorLike, adjoint: bool = False,
+                   adjoint_arg: bool = False, name: str = "matmul") -> Any:
     """Multiplies by the operator from the right.
 
     Args:

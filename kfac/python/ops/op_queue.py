@@ -1,5 +1,10 @@
 """A queue that hands out ops in a random order, without end."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 __all__ = ["OpQueue"]
@@ -13,7 +18,7 @@ class OpQueue:
   it goes on, and does not start again, from one session.run to the next.
   """
 
-  def __init__(self, ops, seed=None):
+  def __init__(self, ops: Sequence[Any], seed: int | None = None) -> None:
     """Adds the queue to the graph of the ops.
 
     Args:
@@ -35,11 +40,11 @@ class OpQueue:
       self._next_name = _endless_shuffle(list(self._ops_by_name), seed)
 
   @property
-  def ops(self):
+  def ops(self) -> list:
     """List of the ops, in the order in which they were given."""
     return list(self._ops_by_name.values())
 
-  def next_op(self, sess):
+  def next_op(self, sess: tf.Session) -> Any:
     """Draws the op whose turn it is, without running it.
 
     Args:

@@ -1,13 +1,18 @@
 """Placement: on which devices covariances and inverses are computed."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import update_ops
+from kfac.python.ops.utils import hints
 
 
-def check_devices(name, devices):
+def check_devices(name: str, devices: hints.Devices) -> Any:
   """Raises ValueError unless devices are a list of names, or None.
 
   Args:
@@ -33,7 +38,8 @@ class RoundRobinPlacementMixin(update_ops.UpdateOps):
   go where the caller's device scope says.
   """
 
-  def __init__(self, cov_devices=None, inv_devices=None, **kwargs):
+  def __init__(self, cov_devices: hints.Devices | None = None,
+               inv_devices: hints.Devices | None = None, **kwargs: Any) -> None:
     """Starts an estimator.
 
     Args:
@@ -48,7 +54,8 @@ class RoundRobinPlacementMixin(update_ops.UpdateOps):
     self._inv_devices = check_devices("inv_devices", inv_devices)
     super().__init__(**kwargs)
 
-  def make_vars_and_create_op_thunks(self, scope=None):
+  def make_vars_and_create_op_thunks(
+      self, scope: str | None = None) -> tuple[list, list]:
     """Makes all variables and returns thunks of the update ops.
 
     Args:
@@ -70,7 +77,8 @@ class RoundRobinPlacementMixin(update_ops.UpdateOps):
     return thunks
 
 
-def deal_out(thunks, devices):
+def deal_out(thunks: Sequence[hints.Thunk],
+             devices: hints.Devices | None) -> list:
   """Deals devices out to thunks in turn.
 
   Args:

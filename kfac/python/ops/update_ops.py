@@ -5,13 +5,18 @@ after construction, as lists of thunks, or not at all. Whoever comes first has
 everything built, and all get the same.
 """
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 
 from kfac.python.ops import estimation_modes
 from kfac.python.ops.fisher_factors import base
+from kfac.python.ops.utils import hints
 
 
 class UpdateOps:
@@ -27,7 +32,7 @@ class UpdateOps:
     self._variable_thunks = variable_thunks
     self._thunks = cov_thunks, inv_thunks
 
-  def build(self, scope=None):
+  def build(self, scope: str | None = None) -> tuple[list, list]:
     """Makes all variables that do not exist yet.
 
     Args:
@@ -42,7 +47,7 @@ class UpdateOps:
       thunk()
     return self._thunks
 
-  def make_ops_and_vars(self, scope=None):
+  def make_ops_and_vars(self, scope: str | None = None) -> tuple:
     """Makes all variables and update ops (1.8).
 
     Args:
@@ -71,7 +76,7 @@ class UpdateOps:
     return [(block, [source[index] for source in sources])
             for index, block in enumerate(blocks)]
 
-  def make_cov_update_op_in_branch(self):
+  def make_cov_update_op_in_branch(self) -> tf.Operation:
     """Makes an op that updates all covariances, by gradients of its own.
 
     `cov_update_op` and the thunks use gradients that were made at the build,
@@ -99,12 +104,12 @@ class UpdateOps:
     return tf.group(*[thunk() for thunk in thunks])
 
   @property
-  def cov_update_thunks(self):
+  def cov_update_thunks(self) -> list:
     """Functions that make the covariance update op of each factor."""
     return self.build()[0]
 
   @property
-  def inv_update_thunks(self):
+  def inv_update_thunks(self) -> list:
     """Functions that make the inverse update op of each factor."""
     return self.build()[1]
 
@@ -117,32 +122,33 @@ class UpdateOps:
     return made[name]
 
   @property
-  def cov_update_ops(self):
+  def cov_update_ops(self) -> list:
     """The covariance update op of each factor."""
     return self._ops("cov_update_op", self.cov_update_thunks)[0]
 
   @property
-  def cov_update_op(self):
+  def cov_update_op(self) -> tf.Operation:
     """One op that updates all covariances."""
     return self._ops("cov_update_op", self.cov_update_thunks)[1]
 
   @property
-  def inv_update_ops(self):
+  def inv_update_ops(self) -> list:
     """The inverse update op of each factor."""
     return self._ops("inv_update_op", self.inv_update_thunks)[0]
 
   @property
-  def inv_update_op(self):
+  def inv_update_op(self) -> tf.Operation:
     """One op that updates all inverses."""
     return self._ops("inv_update_op", self.inv_update_thunks)[1]
 
   @property
-  def inv_updates_dict(self):
+  def inv_updates_dict(self) -> dict:
     """Inverse update ops by name, of factors that keep inverses (1.4, 1.5)."""
     return {op.name: op for op in self.inv_update_ops if op.control_inputs}
 
 
-def stand_ins(block, grads_list, damping):
+def stand_ins(block: Any, grads_list: Sequence[Any],
+              damping: hints.Scalar) -> dict:
   """Makes factors like those of a block, of other gradients.
 
   A copy of the block makes them in the same way as it made its own. A factor

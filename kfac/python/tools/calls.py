@@ -1,11 +1,15 @@
 """Calls whose arguments meant something else in an older release."""
 
+from __future__ import annotations
+
 import ast
 
 from . import renames
+from . import scopes
+from . import sources
 
 
-def callable_name(scope, node):
+def callable_name(scope: scopes.Scope, node: ast.Call) -> str | None:
   """Names the callable of a call as the tables do.
 
   Args:
@@ -29,7 +33,8 @@ def callable_name(scope, node):
   return name if renames.is_known(name) else None
 
 
-def positional_edits(source, name, node, release):
+def positional_edits(source: sources.Source, name: str, node: ast.Call,
+                     release: str) -> tuple:
   """Names the arguments whose place has moved.
 
   Args:
@@ -62,7 +67,7 @@ def positional_edits(source, name, node, release):
       _short(name), ", ".join(order[place:len(node.args)])), ""
 
 
-def ambiguous(name, node):
+def ambiguous(name: str, node: ast.Call) -> str:
   """Tells which releases meant something else by the places of arguments.
 
   Args:
@@ -84,7 +89,8 @@ def ambiguous(name, node):
   return ""
 
 
-def default_edits(source, name, node, release):
+def default_edits(source: sources.Source, name: str, node: ast.Call,
+                  release: str) -> tuple:
   """Writes out the defaults that a release had and that changed.
 
   Args:

@@ -1,11 +1,14 @@
 """Edits of import statements."""
 
+from __future__ import annotations
+
 import ast
 import dataclasses
 import re
 
 from . import renames
 from . import scopes
+from . import sources
 
 # Blanks within a statement: also the end of a line after a backslash.
 _DOTTED = re.compile(r"\w+(?:[\s\\]*\.[\s\\]*\w+)*")
@@ -24,7 +27,8 @@ class Ported:
   left: list = dataclasses.field(default_factory=list)
 
 
-def port_import(source, scope, node, program):
+def port_import(source: sources.Source, scope: scopes.Scope, node: ast.AST,
+                program: scopes.Program) -> Ported:
   """Ports an import statement.
 
   Args:
@@ -50,7 +54,7 @@ def port_import(source, scope, node, program):
   return _port_names(source, scope, node, module, program)
 
 
-def unknown_module(dotted):
+def unknown_module(dotted: str) -> str:
   """Returns what of a name below kfac is no module of contrib, "" if all is.
 
   Args:
@@ -196,7 +200,7 @@ def _import_of(program, scope):
   return "kfac" if name == "kfac" else "kfac as {}".format(name)
 
 
-def free_name(program):
+def free_name(program: scopes.Program) -> str:
   """Returns the name that kfac has or can be given in all of a file."""
   taken = {name for scope in program.scopes
            for name in [*scope.imports, *scope.values]
@@ -228,7 +232,7 @@ def _imported_alone(program, name):
              for alias in node.names)
 
 
-def place_of_import(source):
+def place_of_import(source: sources.Source) -> tuple:
   """Finds where an import can be added.
 
   Args:

@@ -15,16 +15,19 @@ does not wait for it:
     PYTHONPATH=kfac/python python -m tools.port ...
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from . import renames
 from . import report
 from . import rewriting
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
   """Runs the program.
 
   Args:
@@ -60,7 +63,8 @@ def main(argv=None):
   return int(any(result.left for result in results))
 
 
-def port_paths(paths, release=None, write=False):
+def port_paths(paths: Sequence[str], release: str | None = None,
+               write: bool = False) -> list:
   """Ports files and all files in folders.
 
   Args:
@@ -87,7 +91,7 @@ def port_paths(paths, release=None, write=False):
   return results
 
 
-def find_files(paths):
+def find_files(paths: Sequence[str]) -> list:
   """Lists files: those given, and those that end in .py in folders given.
 
   Hidden files and folders below these, and links to folders, are left out.

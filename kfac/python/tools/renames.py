@@ -4,6 +4,8 @@ Every spelling of an argument's name is still accepted. What a program means by
 place, or by leaving an argument out, is another thing in some releases.
 """
 
+from __future__ import annotations
+
 RELEASES = ("1.4", "1.5", "1.7", "1.8", "1.9", "1.10")
 
 # What `from tensorflow.contrib.kfac import` gave.
@@ -135,12 +137,12 @@ DEFAULT_SETTERS = {
 }
 
 
-def is_known(name):
+def is_known(name: str) -> bool:
   """Whether a callable has a row in the tables."""
   return name in _ORDERS or any(name == row[0] for row in _DEFAULTS)
 
 
-def order(name, release=None):
+def order(name: str, release: str | None = None) -> list:
   """Returns the arguments of a callable, in their order.
 
   Args:
@@ -157,7 +159,7 @@ def order(name, release=None):
   return ours.split()
 
 
-def defaults(name, release):
+def defaults(name: str, release: str) -> list:
   """Returns [(argument, default, default now)] of what a release left out."""
   return [row[2:] for row in _DEFAULTS
           if row[0] == name and release in row[1].split()]

@@ -1,7 +1,10 @@
 """What port.py says about a file: what it changed, what it left and why."""
 
+from __future__ import annotations
+
 import dataclasses
 import difflib
+from collections.abc import Sequence
 
 from . import sources
 
@@ -40,11 +43,11 @@ class Result:
   data: bytes | None = None
 
   @property
-  def left(self):
+  def left(self) -> list:
     """The notes of what is left to do by hand."""
     return [note for note in self.notes if note.kind == "left"]
 
-  def diff(self):
+  def diff(self) -> str:
     """Returns the unified diff, without carriage returns."""
     if self.data is None:
       return ""
@@ -54,13 +57,13 @@ class Result:
                                  lineterm="")
     return "".join(line + "\n" for line in lines)
 
-  def lines(self):
+  def lines(self) -> list:
     """Returns the report, one line for each note."""
     return ["{}:{}: {}: {}".format(self.path, note.line, note.kind, note.text)
             for note in sorted(set(self.notes))]
 
 
-def summary(results, written):
+def summary(results: Sequence[Result], written: bool) -> str:
   """Returns the last line of the report.
 
   Args:

@@ -4,6 +4,8 @@ Only imports, chains of attributes and calls are edited, in place. What cannot
 be told or helped becomes a note.
 """
 
+from __future__ import annotations
+
 import ast
 import re
 
@@ -15,7 +17,8 @@ from . import scopes
 from . import sources
 
 
-def port(path, data, release=None):
+def port(path: str, data: bytes,
+         release: str | None = None) -> report.Result | None:
   """Ports a file.
 
   Args:

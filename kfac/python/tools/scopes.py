@@ -1,5 +1,7 @@
 """What names of a program stand for, as far as imports and aliases tell."""
 
+from __future__ import annotations
+
 import ast
 import re
 
@@ -12,7 +14,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-def canonical(dotted):
+def canonical(dotted: str) -> str:
   """Returns a dotted name as one of kfac or tensorflow, without compat.v1."""
   return _CONTRIB_KFAC.sub(KFAC, _COMPAT.sub("tensorflow", dotted))
 
@@ -28,14 +30,15 @@ class Scope:
       for what is not followed}.
   """
 
-  def __init__(self, parent=None, is_class=False):
+  def __init__(self, parent: Scope | None = None,
+               is_class: bool = False) -> None:
     self.parent = parent
     self.is_class = is_class
     self.imports = {}
     self.values = {}
     self.elsewhere = set()  # what it declares global or nonlocal
 
-  def owner(self, name):
+  def owner(self, name: str) -> Scope | None:
     """Returns the scope that binds a name seen from here, or None."""
     scope = self
     while scope is not None:
@@ -45,7 +48,7 @@ class Scope:
       scope = scope.parent
     return None
 
-  def resolve(self, node, busy=()):
+  def resolve(self, node: ast.AST, busy: tuple = ()) -> str | None:
     """Tells what an expression stands for.
 
     Args:
@@ -69,7 +72,7 @@ class Scope:
               for value in owner.values.get(node.id, ())}
     return found.pop() if len(found) == 1 else None
 
-  def imports_only(self, name):
+  def imports_only(self, name: str) -> bool:
     """Whether a name seen from here is bound, and by imports of kfac only."""
     owner = self.owner(name)
     return (owner is not None and name not in owner.values
@@ -85,14 +88,14 @@ class Program(ast.NodeVisitor):
     scopes: List of all scopes, that of the module first.
   """
 
-  def __init__(self, tree):
+  def __init__(self, tree: ast.Module) -> None:
     self.scopes = [Scope()]
     self.nodes = []
     self._scope = self.scopes[0]
     self._parents = [None]
     self.visit(tree)
 
-  def visit(self, node):
+  def visit(self, node: ast.AST) -> None:
     """Records a node and goes on below it."""
     if isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Constant,
                          ast.Import, ast.ImportFrom)):
@@ -150,7 +153,7 @@ class Program(ast.NodeVisitor):
       scope = self.scopes[0]
     scope.values.setdefault(name, []).append(value)
 
-  def bind_import(self, scope, name, dotted):
+  def bind_import(self, scope: Scope, name: str, dotted: str) -> None:
     """Adds an import to a scope."""
     if name in scope.elsewhere:
       scope = self.scopes[0]

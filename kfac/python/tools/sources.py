@@ -3,11 +3,14 @@
 Positions are offsets in the text; `ast` counts lines, and bytes within them.
 """
 
+from __future__ import annotations
+
 import ast
 import io
 import re
 import tokenize
 import warnings
+from collections.abc import Iterable
 
 # Lines as Python's parser counts them, which str.splitlines does not.
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
@@ -27,7 +30,7 @@ _PYTHON_2 = re.compile(
 class SourceError(Exception):
   """A file that cannot be worked on; `line` is where, `message` why."""
 
-  def __init__(self, line, message):
+  def __init__(self, line: int, message: str) -> None:
     super().__init__(message)
     self.line = line
     self.message = message
@@ -43,7 +46,7 @@ class Source:
     tree: Its syntax tree.
   """
 
-  def __init__(self, data):
+  def __init__(self, data: bytes) -> None:
     """Reads a file.
 
     Args:
@@ -80,11 +83,11 @@ class Source:
       raise SourceError(
           line, "does not parse as Python: {}".format(message)) from None
 
-  def encode(self, text):
+  def encode(self, text: str) -> bytes:
     """Returns the bytes of a file with another text."""
     return text.encode(self.encoding)
 
-  def offset(self, line, column):
+  def offset(self, line: int, column: int) -> int:
     """Returns the offset of a position.
 
     Args:
@@ -98,17 +101,17 @@ class Source:
     return self._starts[line - 1] + len(
         text.encode("utf-8")[:column].decode("utf-8"))
 
-  def span(self, node):
+  def span(self, node: ast.AST) -> tuple:
     """Returns the offsets of the start and the end of a node."""
     return (self.offset(node.lineno, node.col_offset),
             self.offset(node.end_lineno, node.end_col_offset))
 
-  def segment(self, node):
+  def segment(self, node: ast.AST) -> str:
     """Returns the text of a node."""
     start, end = self.span(node)
     return self.text[start:end]
 
-  def is_at_its_span(self, node):
+  def is_at_its_span(self, node: ast.AST) -> bool:
     """Whether an expression is where it says; in f-strings some are not."""
     try:
       found = ast.parse("({}\n)".format(self.segment(node)), mode="eval")
@@ -116,32 +119,32 @@ class Source:
       return False
     return ast.dump(found.body) == ast.dump(node)
 
-  def line_end(self, line):
+  def line_end(self, line: int) -> int:
     """Returns the offset of the end of a line, before its newline."""
     return self._starts[line - 1] + len(self.lines[line - 1].rstrip("\r\n"))
 
-  def line_start(self, line):
+  def line_start(self, line: int) -> int:
     """Returns the offset of the start of a line."""
     return self._starts[line - 1]
 
-  def indentation(self, node):
+  def indentation(self, node: ast.AST) -> str | None:
     """Returns the blanks before a statement, None if more is before it."""
     before = self.text[self.line_start(node.lineno):self.span(node)[0]]
     return None if before.strip() else before
 
   @property
-  def newline(self):
+  def newline(self) -> str:
     """The end of the first line that has one, else a newline."""
     first = self.lines[0] if self.lines else ""
     return first[len(first.rstrip("\r\n")):] or "\n"
 
 
-def split_lines(text):
+def split_lines(text: str) -> list:
   """Returns the lines of a text, each with its end."""
   return _LINE.findall(text)
 
 
-def apply_edits(text, edits):
+def apply_edits(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
   """Replaces parts of a text.
 
   Args:

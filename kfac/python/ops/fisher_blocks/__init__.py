@@ -9,6 +9,8 @@ Constants:
     "outputs", or as contrib.kfac did by its "inputs" and strides.
 """
 
+from __future__ import annotations
+
 from kfac.python.ops.fisher_blocks.base import FisherBlock
 from kfac.python.ops.fisher_blocks.base import _package_func
 from kfac.python.ops.fisher_blocks.base import maybe_tuple
@@ -62,8 +64,9 @@ _CHOICES = {
 }
 
 
-def set_global_constants(normalize_damping_power=None, pi_type=None, *,
-                         conv_locations=None):
+def set_global_constants(normalize_damping_power: float | None = None,
+                         pi_type: str | None = None, *,
+                         conv_locations: str | None = None) -> None:
   """Sets the constants of this module whose argument is not None.
 
   Args:

@@ -1,9 +1,14 @@
 """FisherBlock: the approximation of the Fisher matrix of one layer."""
 
+from __future__ import annotations
+
 import abc
+from collections.abc import Sequence
+from typing import Any
 
 from kfac.python.ops.fisher_blocks import old_names
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import hints
 
 
 def _package_func(func, func_id):
@@ -19,7 +24,7 @@ class FisherBlock(old_names.OldNames, abc.ABC):
   then on vectors, shaped like the parameters, can be multiplied.
   """
 
-  def __init__(self, layer_collection):
+  def __init__(self, layer_collection: Any) -> None:
     """Starts a block.
 
     Args:
@@ -37,7 +42,8 @@ class FisherBlock(old_names.OldNames, abc.ABC):
     return 1
 
   @abc.abstractmethod
-  def instantiate_factors(self, grads_list, damping):
+  def instantiate_factors(self, grads_list: Sequence[Any],
+                          damping: hints.Scalar) -> None:
     """Makes the factors, without variables yet.
 
     Args:
@@ -47,7 +53,7 @@ class FisherBlock(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def register_matpower(self, exp):
+  def register_matpower(self, exp: float) -> None:
     """Announces that multiply_matpower(vector, exp) will be called.
 
     Args:
@@ -55,19 +61,19 @@ class FisherBlock(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def register_cholesky(self):
+  def register_cholesky(self) -> None:
     """Announces that multiply_cholesky will be called."""
 
   @abc.abstractmethod
-  def register_cholesky_inverse(self):
+  def register_cholesky_inverse(self) -> None:
     """Announces that multiply_cholesky_inverse will be called."""
 
-  def register_inverse(self):
+  def register_inverse(self) -> None:
     """Announces that multiply_inverse will be called."""
     self.register_matpower(-1)
 
   @abc.abstractmethod
-  def multiply_matpower(self, vector, exp):
+  def multiply_matpower(self, vector: hints.Vector, exp: float) -> Any:
     """Multiplies a vector by a power of the damped block.
 
     Args:
@@ -78,16 +84,17 @@ class FisherBlock(old_names.OldNames, abc.ABC):
       (F + damping I)^exp vector, structured like the vector.
     """
 
-  def multiply_inverse(self, vector):
+  def multiply_inverse(self, vector: hints.Vector) -> Any:
     """Returns (F + damping I)^-1 vector, see multiply_matpower."""
     return self.multiply_matpower(vector, -1)
 
-  def multiply(self, vector):
+  def multiply(self, vector: hints.Vector) -> Any:
     """Returns (F + damping I) vector, see multiply_matpower."""
     return self.multiply_matpower(vector, 1)
 
   @abc.abstractmethod
-  def multiply_cholesky(self, vector, transpose=False):
+  def multiply_cholesky(self, vector: hints.Vector,
+                        transpose: bool = False) -> Any:
     """Multiplies a vector by L with L L^T = F + damping I.
 
     Args:
@@ -99,7 +106,8 @@ class FisherBlock(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def multiply_cholesky_inverse(self, vector, transpose=False):
+  def multiply_cholesky_inverse(self, vector: hints.Vector,
+                                transpose: bool = False) -> Any:
     """Multiplies a vector by L^-1 with L L^T = F + damping I.
 
     Args:
@@ -111,16 +119,16 @@ class FisherBlock(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def tensors_to_compute_grads(self):
+  def tensors_to_compute_grads(self) -> Any:
     """Returns the tensors by which the losses are to be differentiated."""
 
   @property
   @abc.abstractmethod
-  def num_registered_towers(self):
+  def num_registered_towers(self) -> int:
     """Number of towers registered so far."""
 
 
-def maybe_tuple(obj):
+def maybe_tuple(obj: Any) -> Any:
   """Returns (nested) lists as tuples, which can be keys, anything else as is.
 
   Args:

@@ -7,12 +7,19 @@ which costs less where there are fewer cases than the layer is wide. The order
 of the two products of M_A V M_G itself does not matter to the cost.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import linear_operator
+from kfac.python.ops.utils import hints
 
 
-def multiply(operators, adjoints, matrix, vector):
+def multiply(operators: Sequence[Any], adjoints: Sequence[bool],
+             matrix: hints.TensorLike, vector: hints.Vector) -> Any:
   """Returns M_A V M_G by the way that takes fewer operations.
 
   Args:
@@ -53,7 +60,7 @@ def multiply(operators, adjoints, matrix, vector):
   return through_cases() if num_cases <= limit else through_gradient()
 
 
-def max_num_cases(num_inputs, num_outputs):
+def max_num_cases(num_inputs: int, num_outputs: int) -> int:
   """Returns the number of cases up to which the way through them costs less.
 
   With a inputs, g outputs and n cases it takes 2 n (a^2 + g^2 + a g) floating-
@@ -67,7 +74,8 @@ def max_num_cases(num_inputs, num_outputs):
   return a * g * (a + g) // (a * a + g * g + a * g)
 
 
-def find_outer_products(vector):
+def find_outer_products(
+    vector: hints.Vector) -> tuple[tf.Tensor, tf.Tensor] | None:
   """Finds X and Y of a gradient that was computed as V = X^T Y.
 
   Nothing is assumed about the model: the op that made the tensor is looked at.

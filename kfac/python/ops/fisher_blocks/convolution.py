@@ -1,5 +1,10 @@
 """Blocks of a convolution, whose filter is applied at T locations."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.fisher_blocks import base
@@ -9,10 +14,11 @@ from kfac.python.ops.fisher_blocks import single_factor
 from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import convolution
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def num_conv_locations(input_shape, strides):
+def num_conv_locations(input_shape: hints.Shape, strides: Sequence[int]) -> Any:
   """Number of locations of a convolution as contrib.kfac counted them.
 
   Args:
@@ -78,8 +84,11 @@ class _ConvFB(towers.InputOutputMultiTower):
 class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
   """F is the mean over cases of the squared gradient of a case."""
 
-  def __init__(self, layer_collection, params, strides, padding,
-               data_format=None, dilations=None, **first_tower):
+  def __init__(self, layer_collection: Any, params: hints.Vector,
+               strides: Sequence[int], padding: str,
+               data_format: str | None = None,
+               dilations: Sequence[int] | None = None,
+               **first_tower: Any) -> None:
     """Starts a block.
 
     Args:
@@ -104,7 +113,8 @@ class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
     self._dilations = base.maybe_tuple(dilations)
     super().__init__(layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
+                          damping: hints.Scalar) -> None:
     inputs, grads = self._process_data(grads_list)
     # F is T times as large as that of one location, and so is its damping.
     T = self._num_locations
@@ -169,9 +179,12 @@ class ConvKFCBasicMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
                                _ConvKroneckerFB):
   """F = T U (A kron G): the U uses are taken to be independent."""
 
-  def __init__(self, layer_collection, params, padding, strides=None,
-               dilation_rate=None, data_format=None, extract_patches_fn=None,
-               num_uses=None, **first_tower):
+  def __init__(self, layer_collection: Any, params: hints.Vector, padding: str,
+               strides: Sequence[int] | None = None,
+               dilation_rate: Sequence[int] | None = None,
+               data_format: str | None = None,
+               extract_patches_fn: str | None = None,
+               num_uses: int | None = None, **first_tower: Any) -> None:
     """Starts a block.
 
     Args:

@@ -1,13 +1,19 @@
 """How the damping of a block is split between its factors: pi."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import linear_operator as lo
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def normalize_damping(damping, num_replications):
+def normalize_damping(damping: hints.Scalar,
+                      num_replications: hints.Scalar) -> Any:
   """Divides the damping by the size of the block.
 
   The Fisher matrix of parameters that are used n times per case is about n
@@ -33,7 +39,7 @@ def normalize_damping(damping, num_replications):
       scalars.cast_scalar(power, damping.dtype))
 
 
-def compute_pi_tracenorm(left_cov, right_cov):
+def compute_pi_tracenorm(left_cov: Any, right_cov: Any) -> tf.Tensor:
   """Balances one damping between the factors A and G.
 
   pi**2 is the mean eigenvalue of A over that of G, so that each factor is
@@ -70,7 +76,8 @@ def _as_linear_operator(cov):
   return lo.LinearOperatorFullMatrix(cov)
 
 
-def compute_pi_adjusted_damping(left_cov, right_cov, damping):
+def compute_pi_adjusted_damping(left_cov: Any, right_cov: Any,
+                                damping: hints.Scalar) -> tuple[Any, Any]:
   """Splits a damping between the factors A and G.
 
   Args:

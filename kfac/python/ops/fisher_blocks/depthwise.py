@@ -6,12 +6,16 @@ output channel does not come from an input channel. So vectors are embedded,
 multiplied by the block of that convolution, and cut back.
 """
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.fisher_blocks import convolution
+from kfac.python.ops.utils import hints
 
 
-def depthwise_conv2d_filter_to_conv2d_filter(filter, name=None):
+def depthwise_conv2d_filter_to_conv2d_filter(
+    filter: hints.TensorLike, name: str | None = None) -> tf.Tensor:
   """Embeds the filter of a depthwise convolution into that of a full one.
 
   Args:
@@ -31,7 +35,8 @@ def depthwise_conv2d_filter_to_conv2d_filter(filter, name=None):
         [height, width, channels, channels * multiplier])
 
 
-def conv2d_filter_to_depthwise_conv2d_filter(filter, name=None):
+def conv2d_filter_to_depthwise_conv2d_filter(
+    filter: hints.TensorLike, name: str | None = None) -> tf.Tensor:
   """Cuts the filter of a depthwise convolution out of that of a full one.
 
   Args:

@@ -1,5 +1,10 @@
 """Blocks of an embedding layer, outputs = rows of W picked by ids, summed."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.fisher_blocks import kronecker
@@ -7,6 +12,7 @@ from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import embedding
 from kfac.python.ops.fisher_factors import fully_connected
 from kfac.python.ops.fisher_factors import recurrent
+from kfac.python.ops.utils import hints
 
 
 class _EmbeddingFB(kronecker.KroneckerProductFB):
@@ -42,7 +48,8 @@ class _EmbeddingFB(kronecker.KroneckerProductFB):
 class EmbeddingKFACFB(towers.InputOutputMultiTower, _EmbeddingFB):
   """F = A kron G with a diagonal A."""
 
-  def __init__(self, layer_collection, vocab_size, **first_tower):
+  def __init__(self, layer_collection: Any, vocab_size: int,
+               **first_tower: Any) -> None:
     """Starts a block.
 
     Args:
@@ -53,7 +60,8 @@ class EmbeddingKFACFB(towers.InputOutputMultiTower, _EmbeddingFB):
     self._vocab_size = vocab_size
     super().__init__(layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
+                          damping: hints.Scalar) -> None:
     inputs, grads = self._process_data(grads_list)
     self._set_embedding_factors(
         inputs, (fully_connected.FullyConnectedKroneckerFactor, (grads,)),
@@ -64,8 +72,8 @@ class EmbeddingKFACMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
                                 _EmbeddingFB):
   """F = T (A kron G) with a diagonal A, for T independent uses."""
 
-  def __init__(self, layer_collection, vocab_size, num_uses=None,
-               **first_tower):
+  def __init__(self, layer_collection: Any, vocab_size: int,
+               num_uses: int | None = None, **first_tower: Any) -> None:
     """Starts a block.
 
     Args:
@@ -77,7 +85,8 @@ class EmbeddingKFACMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
     self._vocab_size = vocab_size
     super().__init__(num_uses, layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
+                          damping: hints.Scalar) -> None:
     inputs, grads = self._process_data(grads_list)
     self._set_embedding_factors(
         inputs, (recurrent.FullyConnectedMultiKF, (grads, self._num_uses)),

@@ -1,17 +1,24 @@
 """Blocks of a dense layer, outputs = inputs W + b."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 from kfac.python.ops.fisher_blocks import kronecker
 from kfac.python.ops.fisher_blocks import single_factor
 from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import fully_connected
 from kfac.python.ops.fisher_factors import recurrent
+from kfac.python.ops.utils import hints
 
 
 class FullyConnectedDiagonalFB(towers.InputOutputMultiTower,
                                single_factor.DiagonalFB):
   """F is the mean over cases of the squared gradient of a case."""
 
-  def __init__(self, layer_collection, has_bias=False, **first_tower):
+  def __init__(self, layer_collection: Any, has_bias: bool = False,
+               **first_tower: Any) -> None:
     """Starts a block.
 
     Args:
@@ -22,7 +29,8 @@ class FullyConnectedDiagonalFB(towers.InputOutputMultiTower,
     self._has_bias = has_bias
     super().__init__(layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
+                          damping: hints.Scalar) -> None:
     inputs, grads = self._process_data(grads_list)
     self._set_factor(fully_connected.FullyConnectedDiagonalFactor,
                      (inputs, grads, self._has_bias), damping)
@@ -32,7 +40,8 @@ class FullyConnectedKFACBasicFB(towers.InputOutputMultiTower,
                                 kronecker.KroneckerProductFB):
   """F = A kron G (Martens & Grosse 2015, section 3)."""
 
-  def __init__(self, layer_collection, has_bias=False, **first_tower):
+  def __init__(self, layer_collection: Any, has_bias: bool = False,
+               **first_tower: Any) -> None:
     """Starts a block.
 
     Args:
@@ -43,7 +52,8 @@ class FullyConnectedKFACBasicFB(towers.InputOutputMultiTower,
     self._has_bias = has_bias
     super().__init__(layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
+                          damping: hints.Scalar) -> None:
     inputs, grads = self._process_data(grads_list)
     factor = fully_connected.FullyConnectedKroneckerFactor
     self._set_factors((factor, ((inputs,), self._has_bias)),
@@ -57,8 +67,8 @@ class FullyConnectedMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
   Source: Martens, Ba & Johnson 2018, section 3.4.
   """
 
-  def __init__(self, layer_collection, has_bias=False, num_uses=None,
-               **first_tower):
+  def __init__(self, layer_collection: Any, has_bias: bool = False,
+               num_uses: int | None = None, **first_tower: Any) -> None:
     """Starts a block.
 
     Args:
@@ -70,7 +80,8 @@ class FullyConnectedMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
     self._has_bias = has_bias
     super().__init__(num_uses, layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
+                          damping: hints.Scalar) -> None:
     inputs, grads = self._process_data(grads_list)
     factor = recurrent.FullyConnectedMultiKF
     self._set_factors(

@@ -1,5 +1,9 @@
 """KroneckerProductFB: a block c (A kron G), damped by way of pi."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
@@ -7,6 +11,7 @@ from kfac.python.ops.fisher_blocks import base
 from kfac.python.ops.fisher_blocks import cases
 from kfac.python.ops.fisher_blocks import damping as damping_lib
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
@@ -72,15 +77,15 @@ class KroneckerProductFB(base.FisherBlock):
     return ((self._input_factor, self._input_damping_func),
             (self._output_factor, self._output_damping_func))
 
-  def register_matpower(self, exp):  # noqa: D102
+  def register_matpower(self, exp: float) -> None:  # noqa: D102
     for factor, damping_func in self._factors_and_dampings():
       factor.register_matpower(exp, damping_func)
 
-  def register_cholesky(self):  # noqa: D102
+  def register_cholesky(self) -> None:  # noqa: D102
     for factor, damping_func in self._factors_and_dampings():
       factor.register_cholesky(damping_func)
 
-  def register_cholesky_inverse(self):  # noqa: D102
+  def register_cholesky_inverse(self) -> None:  # noqa: D102
     for factor, damping_func in self._factors_and_dampings():
       factor.register_cholesky_inverse(damping_func)
 
@@ -102,22 +107,25 @@ class KroneckerProductFB(base.FisherBlock):
           scalars.cast_scalar(exp, matrix.dtype)))
     return self._from_matrix(vector, matrix)
 
-  def multiply_matpower(self, vector, exp):  # noqa: D102
+  def multiply_matpower(self, vector: hints.Vector,  # noqa: D102
+                        exp: float) -> Any:
     operators = [factor.get_matpower(exp, damping_func)
                  for factor, damping_func in self._factors_and_dampings()]
     return self._apply(vector, operators, exp)
 
-  def multiply_cholesky(self, vector, transpose=False):  # noqa: D102
+  def multiply_cholesky(self, vector: hints.Vector,  # noqa: D102
+                        transpose: bool = False) -> Any:
     operators = [factor.get_cholesky(damping_func)
                  for factor, damping_func in self._factors_and_dampings()]
     return self._apply(vector, operators, 0.5, (transpose, not transpose))
 
-  def multiply_cholesky_inverse(self, vector, transpose=False):  # noqa: D102
+  def multiply_cholesky_inverse(self, vector: hints.Vector,  # noqa: D102
+                                transpose: bool = False) -> Any:
     operators = [factor.get_cholesky_inverse(damping_func)
                  for factor, damping_func in self._factors_and_dampings()]
     return self._apply(vector, operators, -0.5, (transpose, not transpose))
 
-  def full_fisher_block(self):
+  def full_fisher_block(self) -> tf.Tensor:
     """Returns the undamped block as a dense matrix, for tests."""
     A, G = (factor.get_cov_as_linear_operator().to_dense() for factor in (
         self._input_factor, self._output_factor))

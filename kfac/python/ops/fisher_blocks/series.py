@@ -4,13 +4,18 @@ The covariances of uses t and s depend on t - s alone, by powers of the
 lag-one covariance (Martens, Ba & Johnson 2018, section 3.5).
 """
 
+from __future__ import annotations
+
 import enum
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import fully_connected
 from kfac.python.ops.fisher_factors import matrix_functions
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
@@ -24,8 +29,10 @@ class SeriesFBApproximation(enum.IntEnum):
 class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
   """F^-1 of a series of T uses; other powers have no closed form here."""
 
-  def __init__(self, layer_collection, has_bias=False, num_uses=None,
-               option=SeriesFBApproximation.option2, **first_tower):
+  def __init__(self, layer_collection: Any, has_bias: bool = False,
+               num_uses: int | None = None,
+               option: int = SeriesFBApproximation.option2,
+               **first_tower: Any) -> None:
     """Starts a block.
 
     Args:
@@ -38,7 +45,8 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
     self._option = SeriesFBApproximation(option)
     super().__init__(layer_collection, has_bias, num_uses, **first_tower)
 
-  def instantiate_factors(self, grads_list, damping):  # noqa: D102
+  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
+                          damping: hints.Scalar) -> None:
     super().instantiate_factors(grads_list, damping)
     for factor, _ in self._factors_and_dampings():
       factor.register_cov_dt1()
@@ -53,7 +61,7 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
       raise NotImplementedError(
           "exp must be -1 in the series approximations, got {!r}.".format(exp))
 
-  def register_matpower(self, exp):  # noqa: D102
+  def register_matpower(self, exp: float) -> None:  # noqa: D102
     self._check_exp(exp)
     for factor, damping_func in self._factors_and_dampings():
       if self._option == SeriesFBApproximation.option1:
@@ -61,7 +69,8 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
       else:
         factor.register_option2quants(damping_func)
 
-  def multiply_matpower(self, vector, exp):  # noqa: D102
+  def multiply_matpower(self, vector: hints.Vector,  # noqa: D102
+                        exp: float) -> Any:
     self._check_exp(exp)
     # The paper has one row per output: Z = V^T.
     Z = tf.transpose(utils.layer_params_to_mat2d(vector))
@@ -93,7 +102,7 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
     Z -= _sandwich(P_G, Z, P_A, transpose_left=True)
     return Z / scalars.cast_scalar(self._num_uses, Z.dtype)
 
-  def full_fisher_block(self):
+  def full_fisher_block(self) -> tf.Tensor:
     """Returns the undamped F of the chain as a dense matrix, for tests.
 
     F adds up the covariances of all pairs of uses: T times A0 kron G0, and
@@ -118,20 +127,22 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
       return _dense_option1(covs, quants, self._num_uses)
     return _dense_option2(covs, quants, self._num_uses)
 
-  def register_cholesky(self):  # noqa: D102
+  def register_cholesky(self) -> None:  # noqa: D102
     raise NotImplementedError(
         "compute_cholesky must be False with the series approximations, got "
         "True.")
 
-  def register_cholesky_inverse(self):  # noqa: D102
+  def register_cholesky_inverse(self) -> None:  # noqa: D102
     raise NotImplementedError(
         "compute_cholesky_inverse must be False with the series "
         "approximations, got True.")
 
-  def multiply_cholesky(self, vector, transpose=False):  # noqa: D102
+  def multiply_cholesky(self, vector: hints.Vector,  # noqa: D102
+                        transpose: bool = False) -> Any:
     self.register_cholesky()
 
-  def multiply_cholesky_inverse(self, vector, transpose=False):  # noqa: D102
+  def multiply_cholesky_inverse(self, vector: hints.Vector,  # noqa: D102
+                                transpose: bool = False) -> Any:
     self.register_cholesky_inverse()
 
 

@@ -1,8 +1,15 @@
 """Blocks that are one factor of all their parameters: full and diagonal."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import base
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import hints
 
 
 class SingleFactorFB(base.FisherBlock):
@@ -17,13 +24,13 @@ class SingleFactorFB(base.FisherBlock):
     self._damping_func = base._package_func(
         lambda: damping, naming.scalar_or_tensor_to_string(damping))
 
-  def register_matpower(self, exp):  # noqa: D102
+  def register_matpower(self, exp: float) -> None:  # noqa: D102
     self._factor.register_matpower(exp, self._damping_func)
 
-  def register_cholesky(self):  # noqa: D102
+  def register_cholesky(self) -> None:  # noqa: D102
     self._factor.register_cholesky(self._damping_func)
 
-  def register_cholesky_inverse(self):  # noqa: D102
+  def register_cholesky_inverse(self) -> None:  # noqa: D102
     self._factor.register_cholesky_inverse(self._damping_func)
 
   def _apply(self, operator, vector, transpose=False):
@@ -31,20 +38,23 @@ class SingleFactorFB(base.FisherBlock):
     return utils.column_to_tensors(
         vector, operator.matmul(column, adjoint=transpose))
 
-  def multiply_matpower(self, vector, exp):  # noqa: D102
+  def multiply_matpower(self, vector: hints.Vector,  # noqa: D102
+                        exp: float) -> Any:
     return self._apply(
         self._factor.get_matpower(exp, self._damping_func), vector)
 
-  def multiply_cholesky(self, vector, transpose=False):  # noqa: D102
+  def multiply_cholesky(self, vector: hints.Vector,  # noqa: D102
+                        transpose: bool = False) -> Any:
     return self._apply(
         self._factor.get_cholesky(self._damping_func), vector, transpose)
 
-  def multiply_cholesky_inverse(self, vector, transpose=False):  # noqa: D102
+  def multiply_cholesky_inverse(self, vector: hints.Vector,  # noqa: D102
+                                transpose: bool = False) -> Any:
     return self._apply(
         self._factor.get_cholesky_inverse(self._damping_func), vector,
         transpose)
 
-  def full_fisher_block(self):
+  def full_fisher_block(self) -> tf.Tensor:
     """Returns the undamped block as a dense matrix, for tests."""
     return self._factor.get_cov_as_linear_operator().to_dense()
 

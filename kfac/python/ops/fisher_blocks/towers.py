@@ -5,19 +5,24 @@ part of the batch; layers that are used several times, for each use too. Here
 that becomes what factors take: inputs[tower] and grads[source][tower].
 """
 
+from __future__ import annotations
+
 import numbers
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import base
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 
 
 class InputOutputMultiTower:
   """Mixin of blocks that know their layer's inputs and outputs."""
 
-  def __init__(self, *args, inputs=None, outputs=None, **kwargs):
+  def __init__(self, *args: Any, inputs: Any = None, outputs: Any = None,
+               **kwargs: Any) -> None:
     """Starts a block, up to TensorFlow 1.7 with a first tower.
 
     Args:
@@ -32,7 +37,7 @@ class InputOutputMultiTower:
     if inputs is not None:
       self.register_additional_tower(inputs, outputs)
 
-  def register_additional_tower(self, inputs, outputs):
+  def register_additional_tower(self, inputs: Any, outputs: Any) -> None:
     """Adds the data of another tower.
 
     Args:
@@ -43,7 +48,7 @@ class InputOutputMultiTower:
     self._outputs.append(outputs)
 
   @property
-  def num_registered_towers(self):
+  def num_registered_towers(self) -> int:
     """Number of towers registered so far."""
     return len(self._inputs)
 
@@ -51,7 +56,7 @@ class InputOutputMultiTower:
   def _num_towers(self):
     return len(self._inputs)
 
-  def tensors_to_compute_grads(self):
+  def tensors_to_compute_grads(self) -> Any:
     """Returns the outputs, a list over towers."""
     return self._outputs
 
@@ -82,7 +87,8 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
   along the first axis, one after the other.
   """
 
-  def __init__(self, num_uses=None, *args, **kwargs):
+  def __init__(self, num_uses: int | None = None, *args: Any,
+               **kwargs: Any) -> None:
     """Starts a block.
 
     Args:
@@ -97,7 +103,7 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
   def _num_replications(self):
     return self._num_uses * super()._num_replications
 
-  def register_additional_tower(self, inputs, outputs):
+  def register_additional_tower(self, inputs: Any, outputs: Any) -> None:
     """Adds the data of another tower.
 
     Args:
@@ -123,7 +129,7 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
       self._num_uses = given
     super().register_additional_tower(inputs, outputs)
 
-  def num_inputs(self):
+  def num_inputs(self) -> int:
     """Returns the number of uses (1.5 to 1.7)."""
     return self._num_uses
 
@@ -143,7 +149,7 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
     return tf.split(tower, self._num_uses)
 
 
-def joined(tensors):
+def joined(tensors: hints.OneOrMore) -> tf.Tensor:
   """Returns tensors as one, along the first axis, without an op yet."""
   tensors = base.maybe_tuple(tensors)
   return tensors[0] if len(tensors) == 1 else utils.PartitionedTensor(tensors)

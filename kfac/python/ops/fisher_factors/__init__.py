@@ -20,6 +20,8 @@ Constants:
     though at least one.
 """
 
+from __future__ import annotations
+
 from kfac.python.ops.fisher_factors.base import FisherFactor
 from kfac.python.ops.fisher_factors.convolution import ConvDiagonalFactor
 from kfac.python.ops.fisher_factors.convolution import ConvInputKroneckerFactor
@@ -80,12 +82,17 @@ _CHOICES = {"TOWER_STRATEGY": ("concat", "separate")}
 
 
 def set_global_constants(
-    init_covariances_at_zero=None, zero_debias=None, init_inverses_at_zero=None,
-    eigenvalue_decomposition_threshold=None, eigenvalue_clipping_threshold=None,
-    max_num_outer_products_per_cov_row=None, sub_sample_outer_products=None,
-    inputs_to_extract_patches_factor=None, sub_sample_inputs=None,
-    tower_strategy=None, *, colocate_cov_ops_with_inputs=None,
-    cov_cases_fraction=None, max_patch_elements=None):
+    init_covariances_at_zero: bool | None = None,
+    zero_debias: bool | None = None, init_inverses_at_zero: bool | None = None,
+    eigenvalue_decomposition_threshold: int | None = None,
+    eigenvalue_clipping_threshold: float | None = None,
+    max_num_outer_products_per_cov_row: float | None = None,
+    sub_sample_outer_products: bool | None = None,
+    inputs_to_extract_patches_factor: float | None = None,
+    sub_sample_inputs: bool | None = None, tower_strategy: str | None = None, *,
+    colocate_cov_ops_with_inputs: bool | None = None,
+    cov_cases_fraction: float | None = None,
+    max_patch_elements: int | None = None) -> None:
   """Sets the constants of this module whose argument is not None.
 
   Args:

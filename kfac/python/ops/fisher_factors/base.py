@@ -5,9 +5,12 @@ several only in the estimation mode "exact"), a tower a part of the batch.
 The covariances of sources add up, those of towers are averaged.
 """
 
+from __future__ import annotations
+
 import abc
 import copy
 import inspect
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -16,14 +19,15 @@ from kfac.python.ops.fisher_factors import covariance
 from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import old_names
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 
 
-def as_towers(data):
+def as_towers(data: Any) -> tuple:
   """Returns a list of towers as a tuple; a bare tensor is one tower."""
   return tuple(data) if isinstance(data, (list, tuple)) else (data,)
 
 
-def as_sources(data):
+def as_sources(data: Any) -> tuple:
   """Returns sources of towers as tuples; a bare tensor is one of both."""
   return tuple(as_towers(source) for source in as_towers(data))
 
@@ -47,7 +51,7 @@ class FisherFactor(old_names.OldNames, abc.ABC):
   several towers `_num_towers`.
   """
 
-  def __init__(self, colocate_cov_ops_with_inputs=False):
+  def __init__(self, colocate_cov_ops_with_inputs: bool = False) -> None:
     """Starts a factor without data or variables.
 
     Args:
@@ -60,7 +64,7 @@ class FisherFactor(old_names.OldNames, abc.ABC):
     self._average = None
 
   @property
-  def name(self):
+  def name(self) -> str:
     """The factor's variable scope, below that of the estimator."""
     return self._var_scope
 
@@ -104,7 +108,7 @@ class FisherFactor(old_names.OldNames, abc.ABC):
   def _cov_initializer(self):
     return moving_average.covariance_initializer
 
-  def instantiate_cov_variables(self):
+  def instantiate_cov_variables(self) -> None:
     """Makes the covariance and what its moving average needs.
 
     Raises:
@@ -119,7 +123,9 @@ class FisherFactor(old_names.OldNames, abc.ABC):
           "cov", self._cov_shape, self._dtype, self._cov_initializer)
       self._average = moving_average.MovingAverage(self._cov, "cov")
 
-  def make_covariance_update_op(self, ema_decay, ema_weight=None):
+  def make_covariance_update_op(
+      self, ema_decay: hints.Scalar,
+      ema_weight: hints.Scalar | None = None) -> tf.Operation:
     """Makes the op that averages the covariance of the present data in.
 
     Args:
@@ -144,7 +150,7 @@ class FisherFactor(old_names.OldNames, abc.ABC):
         self._average = moving_average.MovingAverage(self._cov, "cov")
     return self._average
 
-  def with_data_of(self, other):
+  def with_data_of(self, other: FisherFactor) -> FisherFactor:
     """Makes a factor with these variables and the data of another one.
 
     Data are the attributes of `other` that hold tensors.
@@ -186,20 +192,20 @@ class FisherFactor(old_names.OldNames, abc.ABC):
     total = tf.add_n(sources) if len(sources) > 1 else sources[0]
     return utils.cross_replica_mean(total) if utils.on_tpu() else total
 
-  def get_cov(self):
+  def get_cov(self) -> tf.Variable:
     """Returns the variable that holds the (averaged) covariance."""
     return self._cov
 
   @abc.abstractmethod
-  def get_cov_as_linear_operator(self):
+  def get_cov_as_linear_operator(self) -> tf.linalg.LinearOperator:
     """Returns the covariance as a LinearOperator [n, n]."""
 
   @abc.abstractmethod
-  def instantiate_inv_variables(self):
+  def instantiate_inv_variables(self) -> None:
     """Makes the variables of all matrices that were registered."""
 
   @abc.abstractmethod
-  def make_inverse_update_ops(self):
+  def make_inverse_update_ops(self) -> list:
     """Makes the ops that compute the kept matrices from the covariance.
 
     Returns:
@@ -207,7 +213,7 @@ class FisherFactor(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def register_matpower(self, exp, damping_func):
+  def register_matpower(self, exp: float, damping_func: hints.Damping) -> None:
     """Announces that (C + damping I)^exp will be wanted.
 
     Args:
@@ -217,7 +223,7 @@ class FisherFactor(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def register_cholesky(self, damping_func):
+  def register_cholesky(self, damping_func: hints.Damping) -> None:
     """Announces that L with L L^T = C + damping I will be wanted.
 
     Args:
@@ -225,7 +231,7 @@ class FisherFactor(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def register_cholesky_inverse(self, damping_func):
+  def register_cholesky_inverse(self, damping_func: hints.Damping) -> None:
     """Announces that L^-1 will be wanted.
 
     Args:
@@ -233,7 +239,8 @@ class FisherFactor(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def get_matpower(self, exp, damping_func):
+  def get_matpower(self, exp: float,
+                   damping_func: hints.Damping) -> tf.linalg.LinearOperator:
     """Returns (C + damping I)^exp as it was at the last inverse update.
 
     Args:
@@ -248,7 +255,8 @@ class FisherFactor(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def get_cholesky(self, damping_func):
+  def get_cholesky(self,
+                   damping_func: hints.Damping) -> tf.linalg.LinearOperator:
     """Returns L with L L^T = C + damping I.
 
     Args:
@@ -259,7 +267,8 @@ class FisherFactor(old_names.OldNames, abc.ABC):
     """
 
   @abc.abstractmethod
-  def get_cholesky_inverse(self, damping_func):
+  def get_cholesky_inverse(
+      self, damping_func: hints.Damping) -> tf.linalg.LinearOperator:
     """Returns L^-1.
 
     Args:

@@ -5,8 +5,12 @@ patches of a batch take up many times the room of its inputs, so they are either
 not made at all or, in chunks of cases, at most MAX_PATCH_ELEMENTS at once.
 """
 
+from __future__ import annotations
+
 import functools
 import operator
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -19,10 +23,12 @@ from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import chunks
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import correlations
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def spatial(sizes, num_spatial_dims):
+def spatial(sizes: Sequence[int] | None,
+            num_spatial_dims: int) -> list[int] | None:
   """Cuts strides or rates of batch and channels off, if they are there.
 
   Args:
@@ -37,14 +43,14 @@ def spatial(sizes, num_spatial_dims):
   return list(sizes)[1:-1]
 
 
-def check_channels_last(data_format):
+def check_channels_last(data_format: str | None) -> None:
   """Raises ValueError unless a data format has the channels last."""
   if not utils.is_data_format_channel_last(data_format):
     raise ValueError("data_format must have the channels last, got {!r}."
                      .format(data_format))
 
 
-def check_length_4(**values):
+def check_length_4(**values: Any) -> None:
   """Raises ValueError unless each value is None or has length 4."""
   for name, value in values.items():
     if value is not None and len(value) != 4:
@@ -107,9 +113,11 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
   square. Stored as [filter size * in_channels (+ 1), out_channels].
   """
 
-  def __init__(self, inputs, outputs_grads, filter_shape, strides, padding,
-               data_format=None, dilations=None, has_bias=False, *,
-               colocate_cov_ops_with_inputs=False):
+  def __init__(self, inputs: hints.Towers, outputs_grads: hints.Sources,
+               filter_shape: hints.Shape, strides: Sequence[int], padding: str,
+               data_format: str | None = None,
+               dilations: Sequence[int] | None = None, has_bias: bool = False,
+               *, colocate_cov_ops_with_inputs: bool = False) -> None:
     """Makes the factor of a two-dimensional convolution.
 
     Args:
@@ -205,10 +213,14 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
   (+ 1)].
   """
 
-  def __init__(self, inputs, filter_shape, padding, strides=None,
-               dilation_rate=None, data_format=None, extract_patches_fn=None,
-               has_bias=False, sub_sample_inputs=None, sub_sample_patches=None,
-               *, colocate_cov_ops_with_inputs=False):
+  def __init__(self, inputs: hints.Towers, filter_shape: hints.Shape,
+               padding: str, strides: Sequence[int] | None = None,
+               dilation_rate: Sequence[int] | None = None,
+               data_format: str | None = None,
+               extract_patches_fn: str | None = None, has_bias: bool = False,
+               sub_sample_inputs: bool | None = None,
+               sub_sample_patches: bool | None = None, *,
+               colocate_cov_ops_with_inputs: bool = False) -> None:
     """Makes the factor of the inputs of a convolution.
 
     Args:
@@ -331,8 +343,9 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
 class ConvOutputKroneckerFactor(dense.DenseSquareMatrixFactor):
   """G over cases and locations (Grosse & Martens 2016, section 3)."""
 
-  def __init__(self, outputs_grads, data_format=None, *,
-               colocate_cov_ops_with_inputs=False):
+  def __init__(self, outputs_grads: hints.Sources,
+               data_format: str | None = None, *,
+               colocate_cov_ops_with_inputs: bool = False) -> None:
     """Makes the factor of the outputs of a convolution.
 
     Args:

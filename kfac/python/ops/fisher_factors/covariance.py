@@ -1,10 +1,14 @@
 """Covariances of data: the sums of outer products that A and G are made of."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import posdef
 from kfac.python.ops.utils import scalars
 
@@ -14,7 +18,10 @@ _MIRRORED_FROM = 512
 _NUM_STRIPS = 4
 
 
-def compute_cov(tensor, tensor_right=None, normalizer=None, *, has_bias=False):
+def compute_cov(tensor: hints.TensorLike,
+                tensor_right: hints.TensorLike | None = None,
+                normalizer: hints.Scalar | None = None, *,
+                has_bias: bool = False) -> tf.Tensor:
   """Second moment of the rows of a matrix, x^T x / rows.
 
   Args:
@@ -76,7 +83,7 @@ def _mirror(upper):
   return tf.concat([tf.concat(row, axis=1) for row in rows], axis=0)
 
 
-def first_cases(tensor):
+def first_cases(tensor: hints.TensorLike) -> tf.Tensor:
   """Returns the first COV_CASES_FRACTION of the rows of a matrix, at least one.
 
   Args:
@@ -93,7 +100,7 @@ def first_cases(tensor):
   return tensor[:tf.cast(tf.ceil(rows * fraction), tf.int32)]
 
 
-def append_homog(tensor):
+def append_homog(tensor: hints.TensorLike) -> tf.Tensor:
   """Appends a last column of ones, the input of the bias.
 
   Args:
@@ -105,7 +112,7 @@ def append_homog(tensor):
   return tf.concat([tensor, tf.ones_like(tensor[..., :1])], axis=-1)
 
 
-def place_on_device(device):
+def place_on_device(device: str | None) -> Any:
   """Context that places ops on `device`; an empty or no name changes nothing.
 
   Args:
@@ -117,7 +124,7 @@ def place_on_device(device):
   return tf.device(device) if device else contextlib.nullcontext()
 
 
-def maybe_colocate_with(op):
+def maybe_colocate_with(op: Any) -> Any:
   """Context that places ops beside `op`, if COLOCATE_COV_OPS_WITH_INPUTS.
 
   Args:
@@ -131,7 +138,7 @@ def maybe_colocate_with(op):
   return tf.colocate_with(op[0] if isinstance(op, (list, tuple)) else op)
 
 
-def random_rows(array, num_rows):
+def random_rows(array: hints.TensorLike, num_rows: int) -> tf.Tensor:
   """Picks rows at random, without replacement.
 
   Args:
@@ -145,7 +152,7 @@ def random_rows(array, num_rows):
   return tf.gather(array, order[:num_rows])
 
 
-def max_num_rows(size):
+def max_num_rows(size: Any) -> Any:
   """Returns how many rows of a size are used, if rows are sub-sampled."""
   return int(size * constants.read(
       "fisher_factors", "_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW"))

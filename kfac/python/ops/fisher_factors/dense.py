@@ -1,6 +1,9 @@
 """DenseSquareMatrixFactor: a dense covariance and the matrices kept of it."""
 
+from __future__ import annotations
+
 import collections
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -10,6 +13,7 @@ from kfac.python.ops.fisher_factors import matrix_functions
 from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
@@ -25,14 +29,14 @@ class Work:
     has_cov: Whether there was a covariance yet, boolean tensor of shape [].
   """
 
-  def __init__(self, factor):
+  def __init__(self, factor: Any) -> None:
     self.factor = factor
     self.cov = tf.convert_to_tensor(factor.get_cov())
     self.has_cov = tf.linalg.trace(self.cov) > 0.
     self._dampings = {}
     self._choleskys = {}
 
-  def assign(self, variable, value):
+  def assign(self, variable: tf.Variable, value: hints.TensorLike) -> Any:
     """Makes the op that keeps a value, once there is a covariance.
 
     One session.run may hold the updates of covariances and inverses and the
@@ -49,18 +53,18 @@ class Work:
     return tf.assign(
         variable, tf.where_v2(self.has_cov, value, variable)).op
 
-  def damping(self, damping_func):
+  def damping(self, damping_func: hints.Damping) -> tf.Tensor:
     """Returns the damping as a tensor of the factor's dtype."""
     key = naming.graph_func_to_id(damping_func)
     if key not in self._dampings:
       self._dampings[key] = scalars.cast_scalar(damping_func(), self.cov.dtype)
     return self._dampings[key]
 
-  def eigendecomp(self):
+  def eigendecomp(self) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns eigenvalues [n] and Q [n, n]."""
     return self.factor.get_eigendecomp(self.cov)
 
-  def cholesky(self, damping_func):
+  def cholesky(self, damping_func: hints.Damping) -> tf.Tensor:
     """Returns L [n, n]."""
     key = naming.graph_func_to_id(damping_func)
     if key not in self._choleskys:
@@ -68,7 +72,7 @@ class Work:
           self.cov, self.damping(damping_func))
     return self._choleskys[key]
 
-  def matpower(self, exp, damping_func):
+  def matpower(self, exp: float, damping_func: hints.Damping) -> tf.Tensor:
     """Returns (C + damping I)^exp [n, n]."""
     damping = self.damping(damping_func)
     if self.factor.needs_eigendecomp():
@@ -100,7 +104,7 @@ class DenseSquareMatrixFactor(base.FisherFactor):
   made; the inverse update computes all of them from one covariance.
   """
 
-  def __init__(self, colocate_cov_ops_with_inputs=False):
+  def __init__(self, colocate_cov_ops_with_inputs: bool = False) -> None:
     """Starts a factor that keeps nothing yet, see FisherFactor."""
     super().__init__(colocate_cov_ops_with_inputs)
     # Variables by (exp, damping id), and by (damping id,).
@@ -113,7 +117,8 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     self._registered = collections.OrderedDict()
     self._eigendecomp = None
 
-  def get_cov_as_linear_operator(self):  # noqa: D102
+  def get_cov_as_linear_operator(  # noqa: D102
+      self) -> tf.linalg.LinearOperator:
     return _self_adjoint(tf.convert_to_tensor(self.get_cov()))
 
   def _register(self, quantity, *key_and_damping):
@@ -122,11 +127,13 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     key = tuple(key) + (naming.graph_func_to_id(damping_func),)
     self._registered.setdefault((quantity, key), damping_func)
 
-  def register_inverse(self, damping_func):
+  def register_inverse(self, damping_func: hints.Damping) -> None:
     """Announces that (C + damping I)^-1 will be wanted."""
     self.register_matpower(-1, damping_func)
 
-  def register_matpower(self, exp, damping_func=None, *, damping=None):
+  def register_matpower(self, exp: float,
+                        damping_func: hints.Damping | None = None, *,
+                        damping: hints.Damping | None = None) -> None:
     """Announces that (C + damping I)^exp will be wanted.
 
     Args:
@@ -138,10 +145,12 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     if exp != 1:
       self._register("matpower", exp, either(damping_func, damping))
 
-  def register_cholesky(self, damping_func):  # noqa: D102
+  def register_cholesky(self,  # noqa: D102
+                        damping_func: hints.Damping) -> None:
     self._register("cholesky", damping_func)
 
-  def register_cholesky_inverse(self, damping_func):  # noqa: D102
+  def register_cholesky_inverse(self,  # noqa: D102
+                                damping_func: hints.Damping) -> None:
     self._register("cholesky_inverse", damping_func)
 
   def _make_kept(self, quantity, key):
@@ -152,14 +161,14 @@ class DenseSquareMatrixFactor(base.FisherFactor):
         name, self._cov_shape, self._dtype,
         moving_average.inverse_initializer)
 
-  def instantiate_inv_variables(self):
+  def instantiate_inv_variables(self) -> None:
     """Makes a variable for each matrix that was registered."""
     with tf.variable_scope(self._var_scope):
       for quantity, key in self._registered:
         if key not in self._kept[quantity]:
           self._kept[quantity][key] = self._make_kept(quantity, key)
 
-  def make_inverse_update_ops(self):
+  def make_inverse_update_ops(self) -> list:
     """Makes the ops that compute each kept matrix from the covariance.
 
     Returns:
@@ -175,7 +184,7 @@ class DenseSquareMatrixFactor(base.FisherFactor):
                     QUANTITIES[quantity].compute(work, key, damping_func))
         for (quantity, key), damping_func in self._registered.items()]
 
-  def needs_eigendecomp(self):
+  def needs_eigendecomp(self) -> bool:
     """Whether the powers come from an eigendecomposition.
 
     They do if one is not an inverse, or if there are at least
@@ -191,15 +200,16 @@ class DenseSquareMatrixFactor(base.FisherFactor):
         "fisher_factors", "EIGENVALUE_DECOMPOSITION_THRESHOLD")
     return any(exp != -1 for exp in exps) or len(exps) >= threshold
 
-  def register_eigendecomp(self):
+  def register_eigendecomp(self) -> None:
     """Makes the eigendecomposition now (1.4 and 1.5)."""
     self.get_eigendecomp()
 
-  def reset_eigendecomp(self):
+  def reset_eigendecomp(self) -> None:
     """Lets the next get_eigendecomp() decompose anew."""
     self._eigendecomp = None
 
-  def get_eigendecomp(self, cov=None):
+  def get_eigendecomp(
+      self, cov: hints.TensorLike | None = None) -> tuple[tf.Tensor, tf.Tensor]:
     """Decomposes the present covariance C = Q diag(eigenvalues) Q^T.
 
     Args:
@@ -220,7 +230,8 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     return tf.convert_to_tensor(
         self._kept[quantity][tuple(key) + (damping_id,)])
 
-  def get_inverse(self, damping_func=None, *, damping=None):
+  def get_inverse(self, damping_func: hints.Damping | None = None, *,
+                  damping: hints.Damping | None = None) -> Any:
     """Returns (C + damping I)^-1 as it was at the last inverse update.
 
     Args:
@@ -232,11 +243,13 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     """
     return self.get_matpower(-1, either(damping_func, damping))
 
-  def get_damped_inverse(self, damping):
+  def get_damped_inverse(self, damping: hints.Damping) -> Any:
     """Returns the matrix of get_inverse (1.7)."""
     return self._get_kept("matpower", -1, damping)
 
-  def get_matpower(self, exp, damping_func=None, *, damping=None):
+  def get_matpower(
+      self, exp: float, damping_func: hints.Damping | None = None, *,
+      damping: hints.Damping | None = None) -> tf.linalg.LinearOperator:
     """Returns (C + damping I)^exp as it was at the last inverse update.
 
     Args:
@@ -258,11 +271,13 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     return _self_adjoint(
         cov + damping * tf.eye(self._cov_shape[0], dtype=cov.dtype))
 
-  def get_cholesky(self, damping_func):  # noqa: D102
+  def get_cholesky(self,  # noqa: D102
+                   damping_func: hints.Damping) -> tf.linalg.LinearOperator:
     return lo.LinearOperatorFullMatrix(
         self._get_kept("cholesky", damping_func), is_non_singular=True)
 
-  def get_cholesky_inverse(self, damping_func):  # noqa: D102
+  def get_cholesky_inverse(  # noqa: D102
+      self, damping_func: hints.Damping) -> tf.linalg.LinearOperator:
     return lo.LinearOperatorFullMatrix(
         self._get_kept("cholesky_inverse", damping_func), is_non_singular=True)
 
@@ -277,7 +292,8 @@ def _self_adjoint(matrix):
       is_positive_definite=True, is_square=True)
 
 
-def either(damping_func, damping):
+def either(damping_func: hints.Damping | None,
+           damping: hints.Damping | None) -> Any:
   """Returns the one of two spellings of an argument that was given."""
   if (damping_func is None) == (damping is None):
     raise TypeError("damping_func must be given, and once.")

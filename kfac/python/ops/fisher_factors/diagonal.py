@@ -4,12 +4,15 @@ Its powers are as cheap as the diagonal, so they are computed when asked for,
 and there is nothing to keep or to update.
 """
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import linear_operator as lo
 from kfac.python.ops.fisher_factors import base
 from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
@@ -20,28 +23,30 @@ class DiagonalFactor(base.FisherFactor):
   def _cov_initializer(self):
     return moving_average.diagonal_covariance_initializer
 
-  def get_cov_as_linear_operator(self):  # noqa: D102
+  def get_cov_as_linear_operator(  # noqa: D102
+      self) -> tf.linalg.LinearOperator:
     return lo.LinearOperatorDiag(
         tf.reshape(self.get_cov(), [-1]), is_non_singular=True,
         is_self_adjoint=True, is_positive_definite=True)
 
-  def instantiate_inv_variables(self):
+  def instantiate_inv_variables(self) -> None:
     """Makes nothing."""
 
-  def make_inverse_update_ops(self):
+  def make_inverse_update_ops(self) -> list:
     """Returns no ops."""
     return []
 
-  def register_matpower(self, exp, damping_func):
+  def register_matpower(self, exp: float, damping_func: hints.Damping) -> None:
     """Keeps nothing."""
 
-  def register_cholesky(self, damping_func):
+  def register_cholesky(self, damping_func: hints.Damping) -> None:
     """Keeps nothing."""
 
-  def register_cholesky_inverse(self, damping_func):
+  def register_cholesky_inverse(self, damping_func: hints.Damping) -> None:
     """Keeps nothing."""
 
-  def get_matpower(self, exp, damping_func):
+  def get_matpower(self, exp: float,
+                   damping_func: hints.Damping) -> tf.linalg.LinearOperator:
     """Returns (C + damping I)^exp of the present covariance."""
     diagonal = tf.reshape(self.get_cov(), [-1])
     damping = scalars.cast_scalar(
@@ -50,8 +55,10 @@ class DiagonalFactor(base.FisherFactor):
         tf.pow(diagonal + damping, scalars.cast_scalar(exp, diagonal.dtype)),
         is_non_singular=True, is_self_adjoint=True, is_positive_definite=True)
 
-  def get_cholesky(self, damping_func):  # noqa: D102
+  def get_cholesky(self,  # noqa: D102
+                   damping_func: hints.Damping) -> tf.linalg.LinearOperator:
     return self.get_matpower(0.5, damping_func)
 
-  def get_cholesky_inverse(self, damping_func):  # noqa: D102
+  def get_cholesky_inverse(  # noqa: D102
+      self, damping_func: hints.Damping) -> tf.linalg.LinearOperator:
     return self.get_matpower(-0.5, damping_func)

@@ -1,17 +1,21 @@
 """A of an embedding layer: diagonal, since its inputs are one-hot vectors."""
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.fisher_factors import base
 from kfac.python.ops.fisher_factors import diagonal
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import hints
 
 
 class EmbeddingInputKroneckerFactor(diagonal.DiagonalFactor):
   """How often each id occurs per case, [vocab_size]."""
 
-  def __init__(self, input_ids, vocab_size, dtype=None, *,
-               colocate_cov_ops_with_inputs=False):
+  def __init__(self, input_ids: hints.Towers, vocab_size: int,
+               dtype: hints.DType | None = None, *,
+               colocate_cov_ops_with_inputs: bool = False) -> None:
     """Makes the factor of some ids.
 
     Args:

@@ -1,5 +1,7 @@
 """Factors of a dense layer: A or G, and the diagonal of the whole block."""
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.fisher_factors import base
@@ -7,13 +9,14 @@ from kfac.python.ops.fisher_factors import covariance
 from kfac.python.ops.fisher_factors import dense
 from kfac.python.ops.fisher_factors import diagonal
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import hints
 
 
 class FullyConnectedKroneckerFactor(dense.DenseSquareMatrixFactor):
   """A = E[a a^T], or G = E[g g^T] (Martens & Grosse 2015, section 3)."""
 
-  def __init__(self, tensors, has_bias=False,
-               colocate_cov_ops_with_inputs=False):
+  def __init__(self, tensors: hints.Sources, has_bias: bool = False,
+               colocate_cov_ops_with_inputs: bool = False) -> None:
     """Makes the factor of some activations or gradients.
 
     Args:
@@ -48,8 +51,9 @@ class FullyConnectedDiagonalFactor(diagonal.DiagonalFactor):
   The gradient of a case is a g^T, so its square is the product of squares.
   """
 
-  def __init__(self, inputs, outputs_grads, has_bias=False,
-               colocate_cov_ops_with_inputs=False):
+  def __init__(self, inputs: hints.Towers, outputs_grads: hints.Sources,
+               has_bias: bool = False,
+               colocate_cov_ops_with_inputs: bool = False) -> None:
     """Makes the factor of a layer.
 
     Args:

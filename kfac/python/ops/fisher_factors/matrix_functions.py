@@ -5,14 +5,17 @@ The functions for the series approximations also take the lag-one covariance
 C1 = E[x_{t+1} x_t^T] (Martens, Ba & Johnson 2018, section 3.5).
 """
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def eigendecomposition(cov):
+def eigendecomposition(cov: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
   """Decomposes C = Q diag(eigenvalues) Q^T.
 
   Args:
@@ -27,7 +30,8 @@ def eigendecomposition(cov):
   return tf.maximum(eigenvalues, scalars.cast_scalar(floor, cov.dtype)), Q
 
 
-def matpower(eigen, exp, damping):
+def matpower(eigen: tuple[hints.TensorLike, hints.TensorLike],
+             exp: hints.Scalar, damping: hints.Scalar) -> tf.Tensor:
   """(C + damping I)^exp from C's eigendecomposition.
 
   Args:
@@ -44,7 +48,7 @@ def matpower(eigen, exp, damping):
   return tf.matmul(Q * powers, Q, transpose_b=True)
 
 
-def inverse(cov, damping):
+def inverse(cov: hints.TensorLike, damping: hints.Scalar) -> tf.Tensor:
   """(C + damping I)^-1, by POSDEF_INV_METHOD.
 
   Args:
@@ -57,7 +61,7 @@ def inverse(cov, damping):
   return utils.posdef_inv(cov, damping)
 
 
-def cholesky(cov, damping):
+def cholesky(cov: hints.TensorLike, damping: hints.Scalar) -> tf.Tensor:
   """Lower triangular L with L L^T = C + damping I.
 
   Args:
@@ -70,7 +74,7 @@ def cholesky(cov, damping):
   return utils.cholesky(cov, damping)
 
 
-def triangular_inverse(chol):
+def triangular_inverse(chol: hints.TensorLike) -> tf.Tensor:
   """L^-1 of a lower triangular L.
 
   Args:
@@ -83,7 +87,9 @@ def triangular_inverse(chol):
   return tf.linalg.triangular_solve(chol, identity, lower=True)
 
 
-def series_option1(eigen, cov_dt1, damping):
+def series_option1(eigen: tuple[hints.TensorLike, hints.TensorLike],
+                   cov_dt1: hints.TensorLike,
+                   damping: hints.Scalar) -> tuple[tf.Tensor, tf.Tensor]:
   """What option 1 keeps: the eigenbasis of a symmetrised lag-one covariance.
 
   With C0 = C + damping I: C0^-1/2 sym(C1) C0^-1/2 = U diag(psi) U^T
@@ -104,7 +110,9 @@ def series_option1(eigen, cov_dt1, damping):
   return tf.matmul(root, U), psi
 
 
-def series_option2(eigen, cov_dt1, damping):
+def series_option2(
+    eigen: tuple[hints.TensorLike, hints.TensorLike], cov_dt1: hints.TensorLike,
+    damping: hints.Scalar) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """What option 2 keeps: P, K and mu of the general lag-one covariance.
 
   With C0 = C + damping I and S = C0^-1/2 C1 C0^-1/2: P = C1^T C0^-1 and

@@ -1,12 +1,19 @@
 """The moving average that a factor keeps, and what variables start from."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def covariance_initializer(shape, dtype, partition_info=None):
+def covariance_initializer(shape: hints.Shape, dtype: hints.DType,
+                           partition_info: Any = None) -> tf.Tensor:
   """Initial covariance: zero, or the identity.
 
   Args:
@@ -20,7 +27,8 @@ def covariance_initializer(shape, dtype, partition_info=None):
   return _start(shape, dtype, _eye, "INIT_COVARIANCES_AT_ZERO")
 
 
-def diagonal_covariance_initializer(shape, dtype, partition_info=None):
+def diagonal_covariance_initializer(shape: hints.Shape, dtype: hints.DType,
+                                    partition_info: Any = None) -> tf.Tensor:
   """Initial diagonal covariance: zeros, or ones.
 
   Args:
@@ -34,7 +42,8 @@ def diagonal_covariance_initializer(shape, dtype, partition_info=None):
   return _start(shape, dtype, tf.ones, "INIT_COVARIANCES_AT_ZERO")
 
 
-def inverse_initializer(shape, dtype, partition_info=None):
+def inverse_initializer(shape: hints.Shape, dtype: hints.DType,
+                        partition_info: Any = None) -> tf.Tensor:
   """Initial value of a kept matrix: zero, or the identity.
 
   Until its first inverse update a layer then gets no step, or the plain
@@ -60,7 +69,8 @@ def _eye(shape, dtype):
   return tf.eye(shape[0], num_columns=shape[-1], dtype=dtype)
 
 
-def make_variable(name, shape, dtype, initializer):
+def make_variable(name: str, shape: hints.Shape, dtype: hints.DType,
+                  initializer: Callable[..., Any]) -> tf.Variable:
   """Makes a variable of the curvature estimate, never a trained one.
 
   It is a resource variable whatever the model uses, since these can be
@@ -89,7 +99,7 @@ class MovingAverage:
   towards the new value by (1 - decay) / (1 - decay^t), so only t is stored.
   """
 
-  def __init__(self, variable, name):
+  def __init__(self, variable: tf.Variable, name: str) -> None:
     """Makes the counter of updates, if there is to be one.
 
     Args:
@@ -104,7 +114,8 @@ class MovingAverage:
             "local_step", [], variable.dtype.base_dtype,
             tf.zeros_initializer())
 
-  def update(self, new_value, decay, weight=None):
+  def update(self, new_value: hints.TensorLike, decay: hints.Scalar,
+             weight: hints.Scalar | None = None) -> tf.Operation:
     """Makes the op that takes in a new value.
 
     Args:

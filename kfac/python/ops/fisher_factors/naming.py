@@ -4,11 +4,15 @@ The names are those of TensorFlow 1.8 and later, so that checkpoints written
 then restore into variables made now.
 """
 
+from __future__ import annotations
+
 import re
+from typing import Any
 
 import numpy as np
 
 from kfac.python.ops import utils
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
@@ -19,7 +23,7 @@ class PackagedFunc:
   keeps one matrix for both. The id also names the variable that is kept.
   """
 
-  def __init__(self, func, func_id):
+  def __init__(self, func: hints.Thunk, func_id: Any) -> None:
     """Packs `func` with an id.
 
     Args:
@@ -36,12 +40,12 @@ class PackagedFunc:
     return self._func()
 
   @property
-  def func_id(self):
+  def func_id(self) -> tuple:
     """Tuple that tells this function from others."""
     return self._func_id
 
 
-def as_damping_func(damping):
+def as_damping_func(damping: hints.Damping) -> hints.Thunk:
   """Returns `damping` as a function that carries a `func_id`.
 
   Args:
@@ -62,7 +66,7 @@ def as_damping_func(damping):
   return damping
 
 
-def scope_string_from_params(params):
+def scope_string_from_params(params: hints.Vector) -> str:
   """Builds the part of a scope name that tells factors of a kind apart.
 
   Args:
@@ -93,31 +97,31 @@ def _part_to_string(part):
   return scope_string_from_name(part)
 
 
-def scope_string_from_name(tensor):
+def scope_string_from_name(tensor: hints.TensorLike) -> str:
   """Returns a tensor's name with ":0" left out and "/" replaced by "_"."""
   if isinstance(tensor, utils.PartitionedTensor):
     return "__".join(scope_string_from_name(t) for t in tensor.tensors)
   return re.sub("[/:]", "_", re.sub(":0$", "", tensor.name))
 
 
-def scalar_or_tensor_to_string(val):
+def scalar_or_tensor_to_string(val: Any) -> str:
   """Returns a number as text, or the name of a tensor or variable."""
   if scalars.is_number(val):
     return str(np.asarray(val).item())
   return val if isinstance(val, str) else scope_string_from_name(val)
 
 
-def list_to_string(lst):
+def list_to_string(lst: Any) -> str:
   """Joins the names of numbers, tensors or strings (or of one) by "_"."""
   return "_".join(
       scalar_or_tensor_to_string(val) for val in utils.ensure_sequence(lst))
 
 
-def graph_func_to_id(func):
+def graph_func_to_id(func: hints.Thunk) -> tuple:
   """Returns the hashable id of a damping function."""
   return func.func_id
 
 
-def graph_func_to_string(func):
+def graph_func_to_string(func: hints.Thunk) -> str:
   """Returns the id of a damping function as part of a variable's name."""
   return list_to_string(func.func_id)

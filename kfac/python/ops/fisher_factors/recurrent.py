@@ -5,6 +5,11 @@ approximations, the covariance C1 of neighbouring uses (lag one) and what
 follows from both (Martens, Ba & Johnson 2018, section 3.5).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.fisher_factors import covariance
@@ -13,6 +18,7 @@ from kfac.python.ops.fisher_factors import fully_connected
 from kfac.python.ops.fisher_factors import matrix_functions
 from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.utils import hints
 
 # What each option keeps: the variables, as pairs of name and rank, and the
 # function that computes them. Option 2's P is called Lmat in old checkpoints.
@@ -26,8 +32,10 @@ _OPTIONS = {
 class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
   """Covariance over cases and uses, and optionally that of lag one."""
 
-  def __init__(self, tensors=None, num_uses=None, has_bias=False, *,
-               colocate_cov_ops_with_inputs=False, tensor_lists=None):
+  def __init__(self, tensors: hints.Sources | None = None,
+               num_uses: int | None = None, has_bias: bool = False, *,
+               colocate_cov_ops_with_inputs: bool = False,
+               tensor_lists: Sequence[Any] | None = None) -> None:
     """Makes the factor of activations or gradients.
 
     Args:
@@ -55,7 +63,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     return "ff_fc_multi_" + naming.scope_string_from_params(
         [self._tensors, self._num_uses, self._has_bias])
 
-  def register_cov_dt1(self):
+  def register_cov_dt1(self) -> None:
     """Announces that the covariance of lag one will be wanted.
 
     Raises:
@@ -66,7 +74,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
                        "None.")
     self._has_cov_dt1 = True
 
-  def get_cov_dt1(self):
+  def get_cov_dt1(self) -> tf.Variable:
     """Returns the variable [n, n] of the lag-one covariance.
 
     Raises:
@@ -75,7 +83,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     assert self._has_cov_dt1, "register_cov_dt1 was not called."
     return self._cov_dt1
 
-  def instantiate_cov_variables(self):  # noqa: D102
+  def instantiate_cov_variables(self) -> None:  # noqa: D102
     super().instantiate_cov_variables()
     if self._has_cov_dt1:
       with tf.variable_scope(self._var_scope):
@@ -85,7 +93,9 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
         self._average_dt1 = moving_average.MovingAverage(
             self._cov_dt1, "cov_dt1")
 
-  def make_covariance_update_op(self, ema_decay, ema_weight=None):  # noqa: D102
+  def make_covariance_update_op(  # noqa: D102
+      self, ema_decay: hints.Scalar,
+      ema_weight: hints.Scalar | None = None) -> tf.Operation:
     op = super().make_covariance_update_op(ema_decay, ema_weight)
     if not self._has_cov_dt1:
       return op
@@ -114,7 +124,8 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     self._options.setdefault(
         (option, naming.graph_func_to_id(damping_func)), damping_func)
 
-  def register_option1quants(self, damping_func=None, *, damping=None):
+  def register_option1quants(self, damping_func: hints.Damping | None = None, *,
+                             damping: hints.Damping | None = None) -> None:
     """Announces that C0^-1/2 U and psi will be wanted.
 
     Args:
@@ -123,7 +134,8 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     """
     self._register_option(1, dense.either(damping_func, damping))
 
-  def register_option2quants(self, damping_func=None, *, damping=None):
+  def register_option2quants(self, damping_func: hints.Damping | None = None, *,
+                             damping: hints.Damping | None = None) -> None:
     """Announces that P, K and mu will be wanted.
 
     Args:
@@ -132,7 +144,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     """
     self._register_option(2, dense.either(damping_func, damping))
 
-  def instantiate_inv_variables(self):  # noqa: D102
+  def instantiate_inv_variables(self) -> None:  # noqa: D102
     super().instantiate_inv_variables()
     size = self._cov_shape[0]
     with tf.variable_scope(self._var_scope):
@@ -160,7 +172,8 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     key = (option, naming.graph_func_to_id(naming.as_damping_func(damping)))
     return [tf.convert_to_tensor(quant) for quant in self._quants[key]]
 
-  def get_option1quants(self, damping_func=None, *, damping=None):
+  def get_option1quants(self, damping_func: hints.Damping | None = None, *,
+                        damping: hints.Damping | None = None) -> list:
     """Returns C0^-1/2 U [n, n] and psi [n] of the last inverse update.
 
     Args:
@@ -172,7 +185,8 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     """
     return self._get_option(1, dense.either(damping_func, damping))
 
-  def get_option2quants(self, damping_func=None, *, damping=None):
+  def get_option2quants(self, damping_func: hints.Damping | None = None, *,
+                        damping: hints.Damping | None = None) -> list:
     """Returns P [n, n], K [n, n] and mu [n] of the last inverse update.
 
     Args:

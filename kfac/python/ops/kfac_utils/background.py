@@ -10,7 +10,10 @@ one, never parts of both, since kept matrices are resource variables. Matrices
 of different factors, and several of one factor, may be of different updates.
 """
 
+from __future__ import annotations
+
 import threading
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -28,7 +31,7 @@ class BackgroundInverses:
     sess.run(train_op, feed_dict)
   """
 
-  def __init__(self, session, inv_ops, max_age):
+  def __init__(self, session: tf.Session, inv_ops: Any, max_age: int) -> None:
     """Starts the thread, which waits for the first step.
 
     Args:
@@ -77,7 +80,7 @@ class BackgroundInverses:
           lambda: self._stopped or self._num_updates > seen)
       return not self._stopped
 
-  def step(self):
+  def step(self) -> None:
     """Tells that covariances were updated, and waits until age is in bounds.
 
     To be called before each train step. The first call waits for the first
@@ -105,12 +108,12 @@ class BackgroundInverses:
             and self._num_updates - self._done <= self._max_age)
 
   @property
-  def age(self):
+  def age(self) -> int | None:
     """How many updates are missing in the inverses; None if there are none."""
     with self._changed:
       return None if self._done is None else self._num_updates - self._done
 
-  def stop(self):
+  def stop(self) -> None:
     """Ends the thread after the update that it is at; may be called again.
 
     Raises:
@@ -146,7 +149,8 @@ class BackgroundInversesHook(tf.train.SessionRunHook):
   updated once more before the first step, and the inverses awaited.
   """
 
-  def __init__(self, optimizer, max_age, train_op=None):
+  def __init__(self, optimizer: Any, max_age: int,
+               train_op: Any = None) -> None:
     """Keeps the arguments; ops are made by `begin`.
 
     Args:
@@ -164,17 +168,17 @@ class BackgroundInversesHook(tf.train.SessionRunHook):
     self._ops = None
     self._inverses = None
 
-  def begin(self):
+  def begin(self) -> None:
     """Makes the ops."""
     self._ops = self._optimizer.cov_update_op, self._optimizer.inv_update_op
 
-  def after_create_session(self, session, coord):
+  def after_create_session(self, session: tf.Session, coord: Any) -> None:
     """Leaves the thread of an earlier session, if there was one."""
     if self._inverses is not None:
       self._inverses._join()
     self._inverses = None
 
-  def before_run(self, run_context):  # noqa: D102
+  def before_run(self, run_context: Any) -> Any:  # noqa: D102
     if not schedules.is_step(run_context, self._train_op):
       return None
     cov_op, inv_op = self._ops
@@ -186,7 +190,7 @@ class BackgroundInversesHook(tf.train.SessionRunHook):
     self._inverses.step()
     return tf.train.SessionRunArgs(cov_op)
 
-  def end(self, session):
+  def end(self, session: tf.Session) -> None:
     """Stops the thread."""
     if self._inverses is not None:
       self._inverses.stop()

@@ -1,11 +1,17 @@
 """PeriodicInvCovUpdateKfacOpt: an optimizer whose train op does everything."""
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import optimizer
 from kfac.python.ops.kfac_utils import schedules
+from kfac.python.ops.optimizer import arguments
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 __all__ = ["PeriodicInvCovUpdateKfacOpt"]
@@ -23,8 +29,9 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
   its own, so training that goes on from a checkpoint goes on in the schedule.
   """
 
-  def __init__(self, invert_every=10, cov_update_every=1, num_burnin_steps=0,
-               *, amortize=False, **kwargs):
+  def __init__(self, invert_every: int = 10, cov_update_every: int = 1,
+               num_burnin_steps: int = 0, *, amortize: bool = False,
+               **kwargs: hints.Unpack[arguments.Arguments]) -> None:
     """Says how to train; nothing is built yet.
 
     Args:
@@ -53,10 +60,15 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     self._updates = None  # whether the step is due, and the op of the updates
     super().__init__(cov_ema_decay=decay ** cov_every, **kwargs)
 
-  def minimize(self, loss, global_step=None, var_list=None,
-               gate_gradients=tf.train.Optimizer.GATE_OP,
-               aggregation_method=None, colocate_gradients_with_ops=True,
-               name=None, grad_loss=None, **kwargs):
+  def minimize(self, loss: hints.TensorLike,
+               global_step: hints.Scalar | None = None,
+               var_list: Sequence[Any] | None = None,
+               gate_gradients: int = tf.train.Optimizer.GATE_OP,
+               aggregation_method: int | None = None,
+               colocate_gradients_with_ops: bool = True,
+               name: str | None = None,
+               grad_loss: hints.TensorLike | None = None,
+               **kwargs: Any) -> tf.Operation:
     """Makes the train op: updates that are due, and one step.
 
     Args:
@@ -80,7 +92,9 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
         colocate_gradients_with_ops=colocate_gradients_with_ops, name=name,
         grad_loss=grad_loss, **kwargs)
 
-  def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+  def apply_gradients(self, grads_and_vars: hints.VecsAndVars,
+                      global_step: hints.Scalar | None = None,
+                      name: str | None = None) -> tf.Operation:
     """Makes the train op of gradients: updates that are due, and one step.
 
     Args:
@@ -119,7 +133,7 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     train_ops[:] = others + [train_op]  # not what lies in the branch
     return train_op
 
-  def kfac_update_ops(self):
+  def kfac_update_ops(self) -> tf.Operation:
     """Makes the op that counts a run and does the updates that are due.
 
     The train op contains it.

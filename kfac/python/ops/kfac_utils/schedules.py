@@ -6,11 +6,16 @@ change slowly, so they need not run at each step (Martens & Grosse 2015,
 section 8).
 """
 
+from __future__ import annotations
+
 import heapq
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import fisher_factors as ff
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
@@ -27,7 +32,8 @@ class Schedule:
     shares: Int, number of shares.
   """
 
-  def __init__(self, cov_every=1, inv_every=5, burn_in=0, shares=1):
+  def __init__(self, cov_every: int = 1, inv_every: int = 5, burn_in: int = 0,
+               shares: int = 1) -> None:
     """Makes a schedule.
 
     Args:
@@ -48,7 +54,7 @@ class Schedule:
       raise ValueError("shares must be at most inv_every = {}, got {}.".format(
           self.inv_every, self.shares))
 
-  def cov_due(self, t):
+  def cov_due(self, t: int | hints.TensorLike) -> Any:
     """Whether covariances are due.
 
     Args:
@@ -59,7 +65,7 @@ class Schedule:
     """
     return self._all_due(t) | self._due(t, self.cov_every, 0)
 
-  def inv_due(self, t, share=0):
+  def inv_due(self, t: int | hints.TensorLike, share: int = 0) -> Any:
     """Whether a share of the inverses is due.
 
     Args:
@@ -80,7 +86,7 @@ class Schedule:
     return (t - self._burn_in - phase) % every < 1
 
 
-def inverse_costs(factors):
+def inverse_costs(factors: Sequence[Any]) -> list:
   """What an inverse update of each factor costs, up to a constant.
 
   Args:
@@ -93,7 +99,7 @@ def inverse_costs(factors):
           else factor.get_cov().shape.as_list()[0] ** 3 for factor in factors]
 
 
-def balanced_shares(costs, num_shares):
+def balanced_shares(costs: Sequence[float], num_shares: int) -> list:
   """Deals work out so that the costliest share is cheap.
 
   The costliest item first, each to the share that is cheapest so far: at most
@@ -131,7 +137,8 @@ class Updates:
   All nodes are made by the constructor.
   """
 
-  def __init__(self, optimizer, schedule, cov_first=False):
+  def __init__(self, optimizer: Any, schedule: Schedule,
+               cov_first: bool = False) -> None:
     """Makes the ops.
 
     Args:
@@ -150,7 +157,7 @@ class Updates:
     self._shares = [tf.group(*[inverses[index] for index in share])
                     for share in shares]
 
-  def ops(self, t):
+  def ops(self, t: int | hints.TensorLike) -> list:
     """Lists what is due.
 
     In the session.run of a step their order is open: inverses may be of the
@@ -172,7 +179,8 @@ class Updates:
     return [op for share, op in enumerate(self._shares)
             if self._schedule.inv_due(t, share)]
 
-  def start(self, sess, t, feed_dict=None):
+  def start(self, sess: tf.Session, t: int | hints.TensorLike,
+            feed_dict: dict | None = None) -> list:
     """Runs the updates that have to come before a step.
 
     These are the inverses that are due; and, with `cov_first` or at t = 0,
@@ -195,7 +203,8 @@ class Updates:
       sess.run(inv_ops, feed_dict)
     return beside
 
-  def run(self, sess, t, train_op, feed_dict=None):
+  def run(self, sess: tf.Session, t: int | hints.TensorLike, train_op: Any,
+          feed_dict: dict | None = None) -> Any:
     """Runs a step with what is due.
 
     Args:
@@ -218,7 +227,8 @@ class ScheduleHook(tf.train.SessionRunHook):
   checkpoint goes on in the schedule.
   """
 
-  def __init__(self, optimizer, schedule, train_op=None, global_step=None):
+  def __init__(self, optimizer: Any, schedule: Schedule, train_op: Any = None,
+               global_step: hints.Scalar | None = None) -> None:
     """Keeps the arguments; ops are made by `begin`.
 
     Args:
@@ -235,7 +245,7 @@ class ScheduleHook(tf.train.SessionRunHook):
     self._global_step = global_step
     self._updates = None
 
-  def begin(self):
+  def begin(self) -> None:
     """Makes the ops.
 
     Raises:
@@ -248,7 +258,7 @@ class ScheduleHook(tf.train.SessionRunHook):
                        "None.")
     self._updates = Updates(self._optimizer, self._schedule)
 
-  def before_run(self, run_context):  # noqa: D102
+  def before_run(self, run_context: Any) -> Any:  # noqa: D102
     if not is_step(run_context, self._train_op):
       return None
     t = int(run_context.session.run(self._global_step))
@@ -256,7 +266,7 @@ class ScheduleHook(tf.train.SessionRunHook):
         run_context.session, t, run_context.original_args.feed_dict))
 
 
-def is_step(run_context, train_op):
+def is_step(run_context: Any, train_op: Any) -> bool:
   """Whether a run of a monitored session fetches the train op.
 
   Args:

@@ -4,6 +4,8 @@ The first approximation of a kind is its default. A new one is a row here, and
 a row in the contract test of the blocks.
 """
 
+from __future__ import annotations
+
 import functools
 
 from kfac.python.ops import fisher_blocks as fb
@@ -56,7 +58,7 @@ APPROXIMATIONS = {
 DEFAULTS = {kind: next(iter(table)) for kind, table in APPROXIMATIONS.items()}
 
 
-def check_approximation(kind, approx):
+def check_approximation(kind: str, approx: str) -> None:
   """Raises ValueError if there is no such approximation of a kind of layer.
 
   Args:

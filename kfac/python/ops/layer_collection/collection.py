@@ -1,8 +1,13 @@
 """LayerCollection: what the optimizer has to know about a model."""
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import math
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -12,11 +17,12 @@ from kfac.python.ops.layer_collection import convolutions
 from kfac.python.ops.layer_collection import embeddings
 from kfac.python.ops.layer_collection import losses
 from kfac.python.ops.layer_collection import parameters
+from kfac.python.ops.utils import hints
 
 _default_layer_collection = None
 
 
-def get_default_layer_collection():
+def get_default_layer_collection() -> LayerCollection | None:
   """Returns the default LayerCollection.
 
   Raises:
@@ -28,7 +34,8 @@ def get_default_layer_collection():
   return _default_layer_collection
 
 
-def set_default_layer_collection(layer_collection):
+def set_default_layer_collection(
+    layer_collection: LayerCollection | None) -> None:
   """Sets the default LayerCollection.
 
   Args:
@@ -45,15 +52,15 @@ def set_default_layer_collection(layer_collection):
   _default_layer_collection = layer_collection
 
 
-def _default_of(kind):
-  def get(self):
+def _default_of(kind) -> Any:
+  def get(self) -> str:
     return self._defaults[kind]
   get.__doc__ = "Name of the approximation of {} by default.".format(kind)
   return property(get)
 
 
-def _set_default_of(kind):
-  def set_default(self, value):
+def _set_default_of(kind) -> Any:
+  def set_default(self, value: str) -> None:
     approximations.check_approximation(kind, value)
     self._defaults[kind] = value
   set_default.__doc__ = (
@@ -73,8 +80,9 @@ class LayerCollection(losses.LossRegistrations,
     loss_colocation_ops: Dict from a loss to the op it is evaluated beside.
   """
 
-  def __init__(self, graph=None, name="LayerCollection", *,
-               colocate_cov_ops_with_inputs=False):
+  def __init__(self, graph: tf.Graph | None = None,
+               name: str = "LayerCollection", *,
+               colocate_cov_ops_with_inputs: bool = False) -> None:
     """Makes an empty collection.
 
     Args:
@@ -116,33 +124,34 @@ class LayerCollection(losses.LossRegistrations,
   default_embedding_multi_approximation = _default_of("embedding_multi")
 
   @property
-  def graph(self):
+  def graph(self) -> tf.Graph:
     """The graph of the model."""
     return self._graph
 
   @property
-  def subgraph(self):
+  def subgraph(self) -> utils.SubGraph | None:
     """SubGraph that the losses depend on; None before create_subgraph."""
     return self._subgraph
 
   @property
-  def registered_variables(self):
+  def registered_variables(self) -> tuple:
     """Tuple of all variables of registered layers."""
     return tuple(variable for key in self.fisher_blocks
                  for variable in utils.ensure_sequence(key))
 
   @property
-  def generic_registrations(self):
+  def generic_registrations(self) -> set:
     """Variables that may be used any number of times (1.4)."""
     return {variable for variable, uses in self._vars_to_uses.items()
             if math.isinf(uses)}
 
   @property
-  def linked_parameters(self):
+  def linked_parameters(self) -> dict:
     """Dict from frozensets of variables to an approximation or None."""
     return self._linked_parameters
 
-  def define_linked_parameters(self, params, approximation=None):
+  def define_linked_parameters(self, params: hints.Vector,
+                               approximation: str | None = None) -> None:
     """Says that some variables belong together, and how to approximate them.
 
     Args:
@@ -176,11 +185,11 @@ class LayerCollection(losses.LossRegistrations,
       self._vars_to_uses[variable] = (
           self._vars_to_uses.get(variable, 0) + uses)
 
-  def get_use_count_map(self):
+  def get_use_count_map(self) -> dict:
     """Returns a dict from variables to the number of registered uses."""
     return dict(self._vars_to_uses)
 
-  def check_registration(self, variables):
+  def check_registration(self, variables: Sequence[Any]) -> None:
     """Checks that exactly some variables are registered, for all their uses.
 
     Args:
@@ -208,15 +217,15 @@ class LayerCollection(losses.LossRegistrations,
           "variables must be those registered, for all their uses, got: {}."
           .format("; ".join(wrong)))
 
-  def get_blocks(self):
+  def get_blocks(self) -> list:
     """Returns the blocks, in the order of registration."""
     return tuple(self.fisher_blocks.values())
 
-  def get_factors(self):
+  def get_factors(self) -> list:
     """Returns the factors, in the order in which they were made."""
     return tuple(self.fisher_factors.values())
 
-  def create_subgraph(self):
+  def create_subgraph(self) -> None:
     """Finds what the losses depend on.
 
     Raises:
@@ -228,7 +237,7 @@ class LayerCollection(losses.LossRegistrations,
         [tensor for loss in self.losses for tensor in tf.nest.flatten(
             loss.inputs)])
 
-  def make_or_get_factor(self, cls, args):
+  def make_or_get_factor(self, cls: type, args: Any) -> Any:
     """Makes a factor, or returns the one made of the same arguments.
 
     Args:
@@ -253,7 +262,7 @@ class LayerCollection(losses.LossRegistrations,
     return self.fisher_factors[key]
 
   @contextlib.contextmanager
-  def as_default(self):
+  def as_default(self) -> Iterator[LayerCollection]:
     """Context in which this is the default LayerCollection.
 
     Yields:

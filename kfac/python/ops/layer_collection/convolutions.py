@@ -1,16 +1,24 @@
 """Registration of convolutions, all with the channels last."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import layers
 from kfac.python.ops.layer_collection import validation as check
+from kfac.python.ops.utils import hints
 
 
 class ConvolutionRegistrations(layers.LayerRegistrations):
   """Convolutions; see layers.py for `approx` and `reuse`."""
 
-  def register_conv2d(self, params, strides, padding, inputs, outputs,
-                      data_format=None, dilations=None, approx=None,
-                      reuse=layers.VARIABLE_SCOPE):
+  def register_conv2d(self, params: hints.Vector, strides: Sequence[int],
+                      padding: str, inputs: hints.TensorLike,
+                      outputs: hints.TensorLike, data_format: str | None = None,
+                      dilations: Sequence[int] | None = None,
+                      approx: str | None = None,
+                      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
     """Registers a two-dimensional convolution.
 
     Args:
@@ -69,9 +77,13 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
           else list(values)[outer:num_dims + outer]
           for values in (strides, rates)])
 
-  def register_convolution(self, params, inputs, outputs, padding,
-                           strides=None, dilation_rate=None, data_format=None,
-                           approx=None, reuse=layers.VARIABLE_SCOPE):
+  def register_convolution(self, params: hints.Vector, inputs: hints.TensorLike,
+                           outputs: hints.TensorLike, padding: str,
+                           strides: Sequence[int] | None = None,
+                           dilation_rate: Sequence[int] | None = None,
+                           data_format: str | None = None,
+                           approx: str | None = None,
+                           reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
     """Registers a convolution in one, two or three spatial dimensions.
 
     Args:
@@ -97,9 +109,12 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
         dilation_rate=dilation_rate, data_format=data_format)
     self._register(params, block, reuse, 1, inputs, outputs)
 
-  def register_depthwise_conv2d(self, params, inputs, outputs, strides,
-                                padding, rate=None, data_format=None,
-                                approx=None, reuse=layers.VARIABLE_SCOPE):
+  def register_depthwise_conv2d(
+      self, params: hints.TensorLike, inputs: hints.TensorLike,
+      outputs: hints.TensorLike, strides: Sequence[int], padding: str,
+      rate: Sequence[int] | None = None, data_format: str | None = None,
+      approx: str | None = None,
+      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
     """Registers a depthwise convolution, without a bias.
 
     Args:
@@ -125,10 +140,13 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
                        data_format=data_format)
     self._register(params, block, reuse, 1, inputs, outputs)
 
-  def register_separable_conv2d(self, depthwise_params, pointwise_params,
-                                inputs, depthwise_outputs, pointwise_outputs,
-                                strides, padding, rate=None, data_format=None,
-                                approx=None, reuse=layers.VARIABLE_SCOPE):
+  def register_separable_conv2d(
+      self, depthwise_params: hints.TensorLike, pointwise_params: hints.Vector,
+      inputs: hints.TensorLike, depthwise_outputs: hints.TensorLike,
+      pointwise_outputs: hints.TensorLike, strides: Sequence[int], padding: str,
+      rate: Sequence[int] | None = None, data_format: str | None = None,
+      approx: str | None = None,
+      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
     """Registers a depthwise convolution and the 1x1 convolution after it.
 
     Args:
@@ -165,9 +183,14 @@ class ConvolutionRegistrations(layers.LayerRegistrations):
     self._register(pointwise_params, pointwise, reuse, 1, depthwise_outputs,
                    pointwise_outputs)
 
-  def register_conv2d_multi(self, params, strides, padding, inputs, outputs,
-                            num_uses=None, data_format=None, dilations=None,
-                            approx=None, reuse=layers.VARIABLE_SCOPE):
+  def register_conv2d_multi(self, params: hints.Vector, strides: Sequence[int],
+                            padding: str, inputs: hints.OneOrMore,
+                            outputs: hints.OneOrMore,
+                            num_uses: int | None = None,
+                            data_format: str | None = None,
+                            dilations: Sequence[int] | None = None,
+                            approx: str | None = None,
+                            reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
     """Registers a two-dimensional convolution that is used several times.
 
     Args:

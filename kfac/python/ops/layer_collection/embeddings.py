@@ -1,17 +1,21 @@
 """Registration of embedding layers, whose table may be partitioned."""
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.layer_collection import layers
 from kfac.python.ops.layer_collection import validation as check
+from kfac.python.ops.utils import hints
 
 
 class EmbeddingRegistrations(layers.LayerRegistrations):
   """Embedding layers; see layers.py for `approx` and `reuse`."""
 
-  def register_embedding(self, params, inputs, outputs, approx=None,
-                         reuse=layers.VARIABLE_SCOPE, *,
-                         partition_strategy="mod"):
+  def register_embedding(self, params: hints.Vector, inputs: hints.TensorLike,
+                         outputs: hints.TensorLike, approx: str | None = None,
+                         reuse: hints.Reuse = layers.VARIABLE_SCOPE, *,
+                         partition_strategy: str = "mod") -> None:
     """Registers an embedding layer, outputs = sum of the rows of W picked.
 
     Args:
@@ -33,9 +37,13 @@ class EmbeddingRegistrations(layers.LayerRegistrations):
     self._register(params, block_type(self, vocab_size), reuse, 1, inputs,
                    outputs)
 
-  def register_embedding_multi(self, params, inputs, outputs, num_uses=None,
-                               approx=None, reuse=layers.VARIABLE_SCOPE, *,
-                               partition_strategy="mod"):
+  def register_embedding_multi(self, params: hints.Vector,
+                               inputs: hints.OneOrMore,
+                               outputs: hints.OneOrMore,
+                               num_uses: int | None = None,
+                               approx: str | None = None,
+                               reuse: hints.Reuse = layers.VARIABLE_SCOPE, *,
+                               partition_strategy: str = "mod") -> None:
     """Registers an embedding layer that is used several times.
 
     Args:

@@ -8,10 +8,15 @@ says. All methods raise ValueError if something does not fit, and KeyError if a
 tower is added to a layer that is not registered.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import validation as check
+from kfac.python.ops.utils import hints
 
 # Value of `reuse` that stands for what the current variable scope says.
 VARIABLE_SCOPE = "VARIABLE_SCOPE"
@@ -37,7 +42,7 @@ _EMBEDDING_MULTI_APPROX_TO_BLOCK_TYPES = approximations.APPROXIMATIONS[
     "embedding_multi"]
 
 
-def resolve_reuse(reuse):
+def resolve_reuse(reuse: hints.Reuse) -> Any:
   """Returns True, False or tf.AUTO_REUSE.
 
   Args:
@@ -63,7 +68,8 @@ def resolve_reuse(reuse):
 class LayerRegistrations:
   """The layer-registering half of LayerCollection."""
 
-  def register_block(self, layer_key, fisher_block, reuse=VARIABLE_SCOPE):
+  def register_block(self, layer_key: Any, fisher_block: Any,
+                     reuse: hints.Reuse = VARIABLE_SCOPE) -> Any:
     """Keeps a block for a layer, or finds the one there is.
 
     Args:
@@ -188,8 +194,9 @@ class LayerRegistrations:
       check.check_shape("bias", bias, [weights.shape.as_list()[-1]])
     return weights.shape.as_list()
 
-  def register_generic(self, params, batch_size, approx=None,
-                       reuse=VARIABLE_SCOPE):
+  def register_generic(self, params: hints.Vector, batch_size: hints.Scalar,
+                       approx: str | None = None,
+                       reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
     """Registers parameters whose use is not known, or not supported.
 
     Args:
@@ -211,8 +218,11 @@ class LayerRegistrations:
     self._register(params, block_type(self, params), reuse,
                    _ANY_NUMBER_OF_USES, batch_size)
 
-  def register_fully_connected(self, params, inputs, outputs, approx=None,
-                               reuse=VARIABLE_SCOPE):
+  def register_fully_connected(self, params: hints.Vector,
+                               inputs: hints.TensorLike,
+                               outputs: hints.TensorLike,
+                               approx: str | None = None,
+                               reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
     """Registers a dense layer, outputs = inputs W + b.
 
     Args:
@@ -235,9 +245,10 @@ class LayerRegistrations:
     check.check_shape("inputs", inputs, [None, num_in])
     check.check_shape("outputs", outputs, [None, num_out])
 
-  def register_fully_connected_multi(self, params, inputs, outputs,
-                                     num_uses=None, approx=None,
-                                     reuse=VARIABLE_SCOPE):
+  def register_fully_connected_multi(
+      self, params: hints.Vector, inputs: hints.OneOrMore,
+      outputs: hints.OneOrMore, num_uses: int | None = None,
+      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
     """Registers a dense layer that is used several times, e.g. over time.
 
     Args:
@@ -257,11 +268,11 @@ class LayerRegistrations:
     self._register(params, block, reuse, graph_uses(inputs), inputs, outputs)
 
 
-def has_bias(params):
+def has_bias(params: hints.Vector) -> bool:
   """Whether parameters are a pair of weights and bias."""
   return isinstance(params, (list, tuple))
 
 
-def graph_uses(inputs):
+def graph_uses(inputs: hints.OneOrMore) -> int:
   """Returns how often one tower's graph uses a layer: a tensor is one use."""
   return len(inputs) if isinstance(inputs, (list, tuple)) else 1

@@ -4,28 +4,35 @@
 of that name.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import loss_functions as lf
 from kfac.python.ops.layer_collection import layers
 from kfac.python.ops.layer_collection import validation as check
+from kfac.python.ops.utils import hints
 
 
 class LossRegistrations:
   """The loss-registering half of LayerCollection."""
 
   @property
-  def losses(self):
+  def losses(self) -> list:
     """All losses, a list: by loss, then by tower."""
     return [loss for towers in self.towers_by_loss for loss in towers]
 
   @property
-  def towers_by_loss(self):
+  def towers_by_loss(self) -> list:
     """For each loss the list of its towers."""
     return [list(towers) for towers in self._loss_dict.values()]
 
-  def register_loss_function(self, loss, colocation_op, base_name, name=None,
-                             reuse=layers.VARIABLE_SCOPE):
+  def register_loss_function(
+      self, loss: Any, colocation_op: Any, base_name: str,
+      name: str | None = None,
+      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
     """Registers a loss.
 
     Args:
@@ -56,8 +63,9 @@ class LossRegistrations:
     self.loss_colocation_ops[loss] = colocation_op
 
   def register_categorical_predictive_distribution(
-      self, logits, seed=None, targets=None, name=None,
-      reuse=layers.VARIABLE_SCOPE):
+      self, logits: hints.TensorLike, seed: int | None = None,
+      targets: hints.TensorLike | None = None, name: str | None = None,
+      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
     """Registers a softmax over classes.
 
     Args:
@@ -75,8 +83,10 @@ class LossRegistrations:
         logits, "categorical_predictive_distribution", name=name, reuse=reuse)
 
   def register_normal_predictive_distribution(
-      self, mean, var=0.5, seed=None, targets=None, name=None,
-      reuse=layers.VARIABLE_SCOPE):
+      self, mean: hints.TensorLike, var: hints.Scalar = 0.5,
+      seed: int | None = None, targets: hints.TensorLike | None = None,
+      name: str | None = None,
+      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
     """Registers a normal distribution of known variance.
 
     Args:
@@ -96,8 +106,9 @@ class LossRegistrations:
         mean, "normal_predictive_distribution", name=name, reuse=reuse)
 
   def register_multi_bernoulli_predictive_distribution(
-      self, logits, seed=None, targets=None, name=None,
-      reuse=layers.VARIABLE_SCOPE):
+      self, logits: hints.TensorLike, seed: int | None = None,
+      targets: hints.TensorLike | None = None, name: str | None = None,
+      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
     """Registers independent yes-or-no variables.
 
     Args:
@@ -122,18 +133,18 @@ class LossRegistrations:
         values.append(how(loss))
     return values
 
-  def eval_losses(self):
+  def eval_losses(self) -> tf.Tensor:
     """Returns each loss on its targets, a list of scalars."""
     return self._evaluate(lambda loss: loss.evaluate())
 
-  def eval_losses_on_samples(self):
+  def eval_losses_on_samples(self) -> tf.Tensor:
     """Returns each loss on targets sampled from the model, as scalars."""
     return self._evaluate(lambda loss: loss.evaluate_on_sample())
 
-  def total_loss(self):
+  def total_loss(self) -> tf.Tensor:
     """Returns the sum of the losses on their targets."""
     return tf.add_n(self.eval_losses())
 
-  def total_sampled_loss(self):
+  def total_sampled_loss(self) -> tf.Tensor:
     """Returns the sum of the losses on targets sampled from the model."""
     return tf.add_n(self.eval_losses_on_samples())

@@ -1,6 +1,9 @@
 """LayerParametersDict: which variables belong to which layer."""
 
+from __future__ import annotations
+
 import collections
+from typing import Any
 
 
 class LayerParametersDict(collections.OrderedDict):
@@ -9,12 +12,12 @@ class LayerParametersDict(collections.OrderedDict):
   No variable is in two keys. A list as a key means the tuple.
   """
 
-  def __init__(self, *args, **kwargs):
+  def __init__(self, *args: Any, **kwargs: Any) -> None:
     """Makes the dict from what OrderedDict takes."""
     self._key_of = {}
     super().__init__(*args, **kwargs)
 
-  def check_key(self, key):
+  def check_key(self, key: Any) -> None:
     """Raises ValueError unless a key may be set.
 
     Args:
@@ -50,7 +53,7 @@ class LayerParametersDict(collections.OrderedDict):
     """Returns the value of a variable, tuple or list."""
     return super().__getitem__(_canonical(key))
 
-  def get(self, key, default=None):
+  def get(self, key: Any, default: Any = None) -> Any:
     """Returns the value of a key, or the default if it is not there."""
     return self[key] if key in self else default
 

@@ -1,11 +1,17 @@
 """Checks of what is registered, with one line for each thing wrong."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 
-def check_graph(graph, name, tensor):
+
+def check_graph(graph: tf.Graph, name: str, tensor: Any) -> None:
   """Raises ValueError unless a tensor or variable belongs to a graph.
 
   Args:
@@ -30,7 +36,7 @@ def check_graph(graph, name, tensor):
         "another graph.".format(name, tensor.name))
 
 
-def check_shape(name, tensor, shape):
+def check_shape(name: str, tensor: Any, shape: hints.Shape) -> None:
   """Raises ValueError if a tensor, or one of a list, cannot have a shape.
 
   Args:
@@ -45,7 +51,7 @@ def check_shape(name, tensor, shape):
           if item.shape.rank is not None else "an unknown one"))
 
 
-def check_rank(name, tensor, ranks):
+def check_rank(name: str, tensor: Any, ranks: Sequence[int]) -> None:
   """Raises ValueError if a tensor, or one of a list, has another rank.
 
   Args:
@@ -59,7 +65,7 @@ def check_rank(name, tensor, ranks):
           name, " or ".join(str(rank) for rank in ranks), item.shape))
 
 
-def check_dtype(name, tensor, dtype):
+def check_dtype(name: str, tensor: Any, dtype: hints.DType) -> None:
   """Raises ValueError if a tensor, or one of a list, has another dtype.
 
   Args:
@@ -78,7 +84,7 @@ def check_dtype(name, tensor, dtype):
           name, getattr(dtype, "name", dtype), given.name))
 
 
-def check_same_cases(inputs, outputs):
+def check_same_cases(inputs: Any, outputs: Any) -> None:
   """Raises ValueError if inputs and outputs differ in batch size or uses.
 
   Args:
@@ -101,7 +107,7 @@ def check_same_cases(inputs, outputs):
               other.shape, one.shape))
 
 
-def check_one_use(inputs, outputs):
+def check_one_use(inputs: Any, outputs: Any) -> None:
   """Raises ValueError if inputs or outputs are lists over uses.
 
   Args:
@@ -115,7 +121,8 @@ def check_one_use(inputs, outputs):
           .format(name, len(data)))
 
 
-def check_strides(name, values, length, outer_ones=False):
+def check_strides(name: str, values: Sequence[int], length: int,
+                  outer_ones: bool = False) -> None:
   """Raises ValueError unless strides or rates are positive ints, or None.
 
   Args:
@@ -135,7 +142,9 @@ def check_strides(name, values, length, outer_ones=False):
         "{} must be 1 for batch and channels, got {!r}.".format(name, values))
 
 
-def check_convolution(inputs, outputs, filter_sizes, padding, strides, rates):
+def check_convolution(inputs: Any, outputs: Any, filter_sizes: Sequence[int],
+                      padding: str, strides: Sequence[int] | None,
+                      rates: Sequence[int] | None) -> None:
   """Raises ValueError if outputs cannot be those of a convolution.
 
   Args:
@@ -171,7 +180,7 @@ def _output_size(padding, size, filter_size, stride, rate):
   return math.ceil(size / stride)
 
 
-def check_batch_size(batch_size):
+def check_batch_size(batch_size: Any) -> None:
   """Raises ValueError unless it is a positive int or a scalar tensor.
 
   Args:

@@ -1,8 +1,14 @@
 """What every loss promises; derive from these classes to add a loss."""
 
+from __future__ import annotations
+
 import abc
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import hints
 
 
 def _constant(structure):
@@ -22,7 +28,7 @@ class LossFunction(abc.ABC):
   abstract members.
   """
 
-  def __init__(self, targets=None):
+  def __init__(self, targets: hints.TensorLike | None = None) -> None:
     """Keeps the targets.
 
     Args:
@@ -32,26 +38,26 @@ class LossFunction(abc.ABC):
     self._targets = targets
 
   @property
-  def targets(self):
+  def targets(self) -> tf.Tensor | None:
     """The targets, or None."""
     return self._targets
 
   @property
   @abc.abstractmethod
-  def inputs(self):
+  def inputs(self) -> Any:
     """The tensor, or the tuple of tensors, that the loss is a function of."""
 
   @property
-  def input_minibatches(self):
+  def input_minibatches(self) -> list:
     """List of the inputs of each registered minibatch."""
     return [self.inputs]
 
   @property
-  def num_registered_minibatches(self):
+  def num_registered_minibatches(self) -> int:
     """Number of minibatches that the inputs consist of."""
     return len(self.input_minibatches)
 
-  def evaluate(self):
+  def evaluate(self) -> tf.Tensor:
     """Returns the loss on the targets, which count as constants.
 
     Returns:
@@ -72,29 +78,30 @@ class LossFunction(abc.ABC):
         type(self).__name__))
 
   @abc.abstractmethod
-  def multiply_hessian(self, vector):
+  def multiply_hessian(self, vector: hints.Vector) -> Any:
     """Returns H v, structured like `inputs` as v is."""
 
   @abc.abstractmethod
-  def multiply_hessian_factor(self, vector):
+  def multiply_hessian_factor(self, vector: hints.Vector) -> Any:
     """Returns B v, structured like `inputs`; v is in the inner space."""
 
   @abc.abstractmethod
-  def multiply_hessian_factor_transpose(self, vector):
+  def multiply_hessian_factor_transpose(self, vector: hints.Vector) -> Any:
     """Returns B^T v, in the inner space; v is structured like `inputs`."""
 
   @abc.abstractmethod
-  def multiply_hessian_factor_replicated_one_hot(self, index):
+  def multiply_hessian_factor_replicated_one_hot(self,
+                                                 index: Sequence[int]) -> Any:
     """Returns column `index` (a tuple of one int) of B for every case."""
 
   @property
   @abc.abstractmethod
-  def hessian_factor_inner_shape(self):
+  def hessian_factor_inner_shape(self) -> tf.Tensor:
     """Int tensor, the shape of what B maps from, batch first."""
 
   @property
   @abc.abstractmethod
-  def hessian_factor_inner_static_shape(self):
+  def hessian_factor_inner_static_shape(self) -> tf.TensorShape:
     """TensorShape, what is known of `hessian_factor_inner_shape`."""
 
 
@@ -107,7 +114,8 @@ class NegativeLogProbLoss(LossFunction):
   gradient method", sections 5 and 9).
   """
 
-  def __init__(self, seed=None, *, targets=None):
+  def __init__(self, seed: int | None = None, *,
+               targets: hints.TensorLike | None = None) -> None:
     """Keeps the seed and the targets.
 
     Args:
@@ -118,46 +126,47 @@ class NegativeLogProbLoss(LossFunction):
     self._seed = seed
 
   @property
-  def inputs(self):
+  def inputs(self) -> Any:
     """The parameters."""
     return self.params
 
   @property
   @abc.abstractmethod
-  def params(self):
+  def params(self) -> Any:
     """The tensor, or the tuple of tensors, of parameters of p."""
 
   @abc.abstractmethod
-  def multiply_fisher(self, vector):
+  def multiply_fisher(self, vector: hints.Vector) -> Any:
     """Returns F v, structured like `params` as v is."""
 
   @abc.abstractmethod
-  def multiply_fisher_factor(self, vector):
+  def multiply_fisher_factor(self, vector: hints.Vector) -> Any:
     """Returns B v, structured like `params`; v is in the inner space."""
 
   @abc.abstractmethod
-  def multiply_fisher_factor_transpose(self, vector):
+  def multiply_fisher_factor_transpose(self, vector: hints.Vector) -> Any:
     """Returns B^T v, in the inner space; v is structured like `params`."""
 
   @abc.abstractmethod
-  def multiply_fisher_factor_replicated_one_hot(self, index):
+  def multiply_fisher_factor_replicated_one_hot(self,
+                                                index: Sequence[int]) -> Any:
     """Returns column `index` (a tuple of one int) of B for every case."""
 
   @property
   @abc.abstractmethod
-  def fisher_factor_inner_shape(self):
+  def fisher_factor_inner_shape(self) -> tf.Tensor:
     """Int tensor, the shape of what B maps from, batch first."""
 
   @property
   @abc.abstractmethod
-  def fisher_factor_inner_static_shape(self):
+  def fisher_factor_inner_static_shape(self) -> tf.TensorShape:
     """TensorShape, what is known of `fisher_factor_inner_shape`."""
 
   @abc.abstractmethod
-  def sample(self, seed):
+  def sample(self, seed: int | None) -> tf.Tensor:
     """Returns targets drawn from p, with the given operation seed."""
 
-  def evaluate_on_sample(self, seed=None):
+  def evaluate_on_sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns the loss on targets drawn from p, which count as constants.
 
     Args:
@@ -178,29 +187,30 @@ class NaturalParamsNegativeLogProbLoss(NegativeLogProbLoss):
   (Martens 2014, section 9.2).
   """
 
-  def multiply_hessian(self, vector):
+  def multiply_hessian(self, vector: hints.Vector) -> Any:
     """Returns F v."""
     return self.multiply_fisher(vector)
 
-  def multiply_hessian_factor(self, vector):
+  def multiply_hessian_factor(self, vector: hints.Vector) -> Any:
     """Returns B v of the Fisher factor B."""
     return self.multiply_fisher_factor(vector)
 
-  def multiply_hessian_factor_transpose(self, vector):
+  def multiply_hessian_factor_transpose(self, vector: hints.Vector) -> Any:
     """Returns B^T v of the Fisher factor B."""
     return self.multiply_fisher_factor_transpose(vector)
 
-  def multiply_hessian_factor_replicated_one_hot(self, index):
+  def multiply_hessian_factor_replicated_one_hot(self,
+                                                 index: Sequence[int]) -> Any:
     """Returns column `index` of the Fisher factor for every case."""
     return self.multiply_fisher_factor_replicated_one_hot(index)
 
   @property
-  def hessian_factor_inner_shape(self):
+  def hessian_factor_inner_shape(self) -> tf.Tensor:
     """The `fisher_factor_inner_shape`."""
     return self.fisher_factor_inner_shape
 
   @property
-  def hessian_factor_inner_static_shape(self):
+  def hessian_factor_inner_static_shape(self) -> tf.TensorShape:
     """The `fisher_factor_inner_static_shape`."""
     return self.fisher_factor_inner_static_shape
 
@@ -208,7 +218,8 @@ class NaturalParamsNegativeLogProbLoss(NegativeLogProbLoss):
 class DistributionNegativeLogProbLoss(NegativeLogProbLoss):
   """A loss whose p is an object with `log_prob(value)` and `sample(seed=)`."""
 
-  def __init__(self, seed=None, *, dist=None, targets=None):
+  def __init__(self, seed: int | None = None, *, dist: Any = None,
+               targets: hints.TensorLike | None = None) -> None:
     """Keeps the distribution, the seed and the targets.
 
     Args:
@@ -220,7 +231,7 @@ class DistributionNegativeLogProbLoss(NegativeLogProbLoss):
     self._dist = dist
 
   @property
-  def dist(self):
+  def dist(self) -> Any:
     """The distribution of the targets.
 
     Raises:
@@ -235,6 +246,6 @@ class DistributionNegativeLogProbLoss(NegativeLogProbLoss):
   def _evaluate(self, targets):
     return -tf.reduce_sum(self.dist.log_prob(targets))
 
-  def sample(self, seed):
+  def sample(self, seed: int | None) -> tf.Tensor:
     """Returns targets drawn from `dist`, with the operation seed."""
     return self.dist.sample(seed=seed)

@@ -1,11 +1,16 @@
 """The loss of independent zeros and ones."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.loss_functions import base
 from kfac.python.ops.loss_functions import checks
 from kfac.python.ops.loss_functions import distributions
 from kfac.python.ops.loss_functions import inner_space
+from kfac.python.ops.utils import hints
 
 
 class MultiBernoulliNegativeLogProbLoss(
@@ -15,7 +20,9 @@ class MultiBernoulliNegativeLogProbLoss(
   With p the probabilities, F = diag(p (1 - p)) and B its square root.
   """
 
-  def __init__(self, logits, targets=None, seed=None):
+  def __init__(self, logits: hints.TensorLike,
+               targets: hints.TensorLike | None = None,
+               seed: int | None = None) -> None:
     """Makes the loss.
 
     Args:
@@ -38,18 +45,18 @@ class MultiBernoulliNegativeLogProbLoss(
     self._set_inner_shape(tf.shape(logits), logits.shape)
 
   @property
-  def params(self):
+  def params(self) -> Any:
     """The logits."""
     return self._logits
 
-  def multiply_fisher(self, vector):
+  def multiply_fisher(self, vector: hints.Vector) -> Any:
     """Returns F v, shaped like v."""
     return vector * self._fisher
 
-  def multiply_fisher_factor(self, vector):
+  def multiply_fisher_factor(self, vector: hints.Vector) -> Any:
     """Returns B v, shaped like v."""
     return vector * self._factor
 
-  def multiply_fisher_factor_transpose(self, vector):
+  def multiply_fisher_factor_transpose(self, vector: hints.Vector) -> Any:
     """Returns B^T v, shaped like v."""
     return self.multiply_fisher_factor(vector)  # B is diagonal.

@@ -1,11 +1,16 @@
 """Losses of one class out of many."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.loss_functions import base
 from kfac.python.ops.loss_functions import checks
 from kfac.python.ops.loss_functions import distributions
 from kfac.python.ops.loss_functions import inner_space
+from kfac.python.ops.utils import hints
 
 
 def _dot(left, right):
@@ -23,7 +28,9 @@ class CategoricalLogitsNegativeLogProbLoss(
 
   _DISTRIBUTION = distributions.Categorical
 
-  def __init__(self, logits, targets=None, seed=None):
+  def __init__(self, logits: hints.TensorLike,
+               targets: hints.TensorLike | None = None,
+               seed: int | None = None) -> None:
     """Makes the loss.
 
     Args:
@@ -59,7 +66,9 @@ class CategoricalLogitsNegativeLogProbLoss(
           targets.dtype.name))
     return targets
 
-  def register_additional_minibatch(self, logits, targets=None):
+  def register_additional_minibatch(
+      self, logits: hints.TensorLike,
+      targets: hints.TensorLike | None = None) -> None:
     """Appends cases: the loss is that of all minibatches in one batch.
 
     Register all minibatches before the loss or its products are used.
@@ -92,25 +101,25 @@ class CategoricalLogitsNegativeLogProbLoss(
     self._set_logits(tf.concat([self._logits, logits], axis=0))
 
   @property
-  def input_minibatches(self):
+  def input_minibatches(self) -> list:
     """List of the logits of each registered minibatch."""
     return list(self._logits_minibatches)
 
   @property
-  def params(self):
+  def params(self) -> Any:
     """The logits."""
     return self._logits
 
-  def multiply_fisher(self, vector):
+  def multiply_fisher(self, vector: hints.Vector) -> Any:
     """Returns F v, shaped like v."""
     return self._probs * (vector - _dot(self._probs, vector))
 
-  def multiply_fisher_factor(self, vector):
+  def multiply_fisher_factor(self, vector: hints.Vector) -> Any:
     """Returns B v, shaped like v."""
     return (self._sqrt_probs * vector -
             self._probs * _dot(self._sqrt_probs, vector))
 
-  def multiply_fisher_factor_transpose(self, vector):
+  def multiply_fisher_factor_transpose(self, vector: hints.Vector) -> Any:
     """Returns B^T v, shaped like v."""
     return self._sqrt_probs * (vector - _dot(self._probs, vector))
 

@@ -1,10 +1,18 @@
 """Checks of what a loss is made of, done when it is constructed."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 
-def graph_tensor(name, value, dtype=None):
+
+def graph_tensor(name: str, value: Any,
+                 dtype: hints.DType | None = None) -> tf.Tensor:
   """Returns a tensor, variable or array as a tensor of the current graph.
 
   Args:
@@ -32,7 +40,7 @@ def graph_tensor(name, value, dtype=None):
   return tf.convert_to_tensor(np.asarray(value), dtype)
 
 
-def float_tensor(name, value, min_rank):
+def float_tensor(name: str, value: Any, min_rank: int) -> tf.Tensor:
   """Returns `value` as a floating point tensor of the current graph.
 
   Args:
@@ -57,7 +65,8 @@ def float_tensor(name, value, min_rank):
   return tensor
 
 
-def targets(value, shape, hint=""):
+def targets(value: Any, shape: tf.TensorShape,
+            hint: str = "") -> tf.Tensor | None:
   """Returns targets as a tensor of the current graph, or None.
 
   Args:
@@ -85,14 +94,15 @@ def targets(value, shape, hint=""):
   return tensor
 
 
-def positive(name, value):
+def positive(name: str, value: Any) -> None:
   """Raises ValueError if numbers known now are not all above zero."""
   if not tf.is_tensor(value) and not np.all(np.asarray(value) > 0):
     raise ValueError("{} must be positive, got {}.".format(
         name, np.min(value)))
 
 
-def index_of_case(index, static_shape):
+def index_of_case(index: Sequence[int],
+                  static_shape: tf.TensorShape) -> tuple[int, ...]:
   """Checks the place of one entry in one case of a batch.
 
   Args:

@@ -5,15 +5,20 @@ are cast, and densities include their constants. Formulas: Bishop 2006,
 "Pattern recognition and machine learning", appendix B.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import hints
 
 
 class Normal:
   """Independent normals, log p(x) = -(x - m)^2 / (2 v) - log(2 pi v) / 2."""
 
-  def __init__(self, mean, var):
+  def __init__(self, mean: hints.TensorLike, var: hints.TensorLike) -> None:
     """Keeps the parameters.
 
     Args:
@@ -24,27 +29,27 @@ class Normal:
     self.scale = tf.sqrt(var)
     self._var = var
 
-  def log_prob(self, value):
+  def log_prob(self, value: Any) -> tf.Tensor:
     """Returns the log-density of each entry, shaped like the mean."""
     residual = tf.cast(value, self.loc.dtype) - self.loc
     return -0.5 * (tf.square(residual) / self._var +
                    tf.log(2. * math.pi * self._var))
 
-  def sample(self, seed=None):
+  def sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns a draw shaped like the mean, given an operation seed."""
     noise = tf.random_normal(
         tf.shape(self.loc), dtype=self.loc.dtype, seed=seed)
     return self.loc + self.scale * noise
 
-  def mean(self):
+  def mean(self) -> tf.Tensor:
     """Returns the mean."""
     return self.loc
 
-  def variance(self):
+  def variance(self) -> tf.Tensor:
     """Returns the variance."""
     return self._var
 
-  def stddev(self):
+  def stddev(self) -> tf.Tensor:
     """Returns the standard deviation."""
     return self.scale
 
@@ -52,7 +57,7 @@ class Normal:
 class MultivariateNormalDiag(Normal):
   """Normals with a diagonal covariance; one log-density per case."""
 
-  def log_prob(self, value):
+  def log_prob(self, value: Any) -> tf.Tensor:
     """Returns the log-density of each case, without the last axis."""
     return tf.reduce_sum(super().log_prob(value), axis=-1)
 
@@ -60,7 +65,7 @@ class MultivariateNormalDiag(Normal):
 class Categorical:
   """One of K classes, log p(k) = logit_k - log sum_j exp(logit_j)."""
 
-  def __init__(self, logits):
+  def __init__(self, logits: hints.TensorLike) -> None:
     """Keeps the parameters.
 
     Args:
@@ -69,12 +74,12 @@ class Categorical:
     self.logits = logits
     self.probs = tf.nn.softmax(logits)
 
-  def log_prob(self, value):
+  def log_prob(self, value: Any) -> tf.Tensor:
     """Returns the log-probability [...] of classes, ints [...]."""
     return -tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=tf.cast(value, tf.int64), logits=self.logits)
 
-  def sample(self, seed=None):
+  def sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns classes, int32 [...], given an operation seed."""
     shape = tf.shape(self.logits)
     rows = tf.reshape(self.logits, [-1, shape[-1]])
@@ -87,12 +92,12 @@ class Categorical:
 class OnehotCategorical(Categorical):
   """The same with classes as one-hot rows."""
 
-  def log_prob(self, value):
+  def log_prob(self, value: Any) -> tf.Tensor:
     """Returns the log-probability [...] of one-hot rows [..., K]."""
     return -tf.nn.softmax_cross_entropy_with_logits_v2(
         labels=tf.cast(value, self.logits.dtype), logits=self.logits)
 
-  def sample(self, seed=None):
+  def sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns one-hot rows, int32 [..., K], given an operation seed."""
     rows = tf.one_hot(
         super().sample(seed), tf.shape(self.logits)[-1], dtype=tf.int32)
@@ -103,7 +108,7 @@ class OnehotCategorical(Categorical):
 class Bernoulli:
   """Independent zeros and ones, log p(1) = -log(1 + exp(-logit))."""
 
-  def __init__(self, logits):
+  def __init__(self, logits: hints.TensorLike) -> None:
     """Keeps the parameters.
 
     Args:
@@ -112,22 +117,22 @@ class Bernoulli:
     self.logits = logits
     self.probs = tf.sigmoid(logits)
 
-  def log_prob(self, value):
+  def log_prob(self, value: Any) -> tf.Tensor:
     """Returns the log-probability of each entry."""
     return -tf.nn.sigmoid_cross_entropy_with_logits(
         labels=tf.cast(value, self.logits.dtype), logits=self.logits)
 
-  def sample(self, seed=None):
+  def sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns zeros and ones, int32, given an operation seed."""
     uniform = tf.random_uniform(
         tf.shape(self.logits), dtype=self.logits.dtype, seed=seed)
     return tf.cast(uniform < self.probs, tf.int32)
 
-  def mean(self):
+  def mean(self) -> tf.Tensor:
     """Returns p."""
     return self.probs
 
-  def variance(self):
+  def variance(self) -> tf.Tensor:
     """Returns p (1 - p)."""
     # Not 1 - p, which is zero in floating point where p is nearly one.
     return self.probs * tf.sigmoid(-self.logits)

@@ -1,12 +1,20 @@
 """The space that a loss's factor B maps from, and its unit vectors."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.loss_functions import base
 from kfac.python.ops.loss_functions import checks
+from kfac.python.ops.utils import hints
 
 
-def insert_slice_in_zeros(slice_to_insert, dim, dim_size, position):
+def insert_slice_in_zeros(slice_to_insert: hints.TensorLike, dim: int,
+                          dim_size: int | hints.TensorLike,
+                          position: int) -> tf.Tensor:
   """Puts a slice at one position of a tensor that is zero elsewhere.
 
   Args:
@@ -39,7 +47,9 @@ def insert_slice_in_zeros(slice_to_insert, dim, dim_size, position):
   return tf.pad(slice_to_insert, paddings)
 
 
-def replicated_one_hot(index, shape, static_shape, dtype):
+def replicated_one_hot(index: Sequence[int], shape: hints.Shape,
+                       static_shape: tf.TensorShape,
+                       dtype: hints.DType) -> tf.Tensor:
   """Returns a batch whose every case is one at `index` and zero elsewhere.
 
   Args:
@@ -81,16 +91,17 @@ class InnerSpaceLoss(base.DistributionNegativeLogProbLoss):
     self._inner_static_shape = static_shape
 
   @property
-  def fisher_factor_inner_shape(self):
+  def fisher_factor_inner_shape(self) -> tf.Tensor:
     """Int tensor, the shape of what B maps from, batch first."""
     return self._inner_shape
 
   @property
-  def fisher_factor_inner_static_shape(self):
+  def fisher_factor_inner_static_shape(self) -> tf.TensorShape:
     """TensorShape, what is known of `fisher_factor_inner_shape`."""
     return self._inner_static_shape
 
-  def multiply_fisher_factor_replicated_one_hot(self, index):
+  def multiply_fisher_factor_replicated_one_hot(self,
+                                                index: Sequence[int]) -> Any:
     """Returns one column of B for every case.
 
     Args:

@@ -1,6 +1,10 @@
 """Losses under normal distributions."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -8,6 +12,7 @@ from kfac.python.ops.loss_functions import base
 from kfac.python.ops.loss_functions import checks
 from kfac.python.ops.loss_functions import distributions
 from kfac.python.ops.loss_functions import inner_space
+from kfac.python.ops.utils import hints
 
 
 class NormalMeanNegativeLogProbLoss(
@@ -17,7 +22,9 @@ class NormalMeanNegativeLogProbLoss(
   F = I / var and B = I / sqrt(var).
   """
 
-  def __init__(self, mean, var=0.5, targets=None, seed=None):
+  def __init__(self, mean: hints.TensorLike, var: hints.Scalar = 0.5,
+               targets: hints.TensorLike | None = None,
+               seed: int | None = None) -> None:
     """Makes the loss.
 
     Args:
@@ -57,19 +64,19 @@ class NormalMeanNegativeLogProbLoss(
     return var
 
   @property
-  def params(self):
+  def params(self) -> Any:
     """The mean."""
     return self._mean
 
-  def multiply_fisher(self, vector):
+  def multiply_fisher(self, vector: hints.Vector) -> Any:
     """Returns F v, shaped like v."""
     return vector / self._var
 
-  def multiply_fisher_factor(self, vector):
+  def multiply_fisher_factor(self, vector: hints.Vector) -> Any:
     """Returns B v, shaped like v."""
     return vector / self._std
 
-  def multiply_fisher_factor_transpose(self, vector):
+  def multiply_fisher_factor_transpose(self, vector: hints.Vector) -> Any:
     """Returns B^T v, shaped like v."""
     return self.multiply_fisher_factor(vector)  # B is diagonal.
 
@@ -84,7 +91,9 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
   positive: it has no factor and is not offered.
   """
 
-  def __init__(self, mean, variance, targets=None, seed=None):
+  def __init__(self, mean: hints.TensorLike, variance: hints.TensorLike,
+               targets: hints.TensorLike | None = None,
+               seed: int | None = None) -> None:
     """Makes the loss.
 
     Args:
@@ -123,7 +132,7 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
         tf.TensorShape([batch_size, None if size is None else 2 * size]))
 
   @property
-  def params(self):
+  def params(self) -> Any:
     """The pair (mean, variance)."""
     return self._mean, self._variance
 
@@ -131,15 +140,15 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
     """Returns B, which is diagonal, times a vector given in its two parts."""
     return mean_vec * self._factor[0], variance_vec * self._factor[1]
 
-  def multiply_fisher(self, vecs):
+  def multiply_fisher(self, vecs: Sequence[Any]) -> Any:
     """Returns the pair F v of a pair v."""
     return self._multiply_by_factor(*self._multiply_by_factor(*vecs))
 
-  def multiply_fisher_factor(self, vecs):
+  def multiply_fisher_factor(self, vecs: hints.TensorLike) -> Any:
     """Returns the pair B v of v [B, 2 n]."""
     return self._multiply_by_factor(*tf.split(vecs, 2, axis=1))
 
-  def multiply_fisher_factor_transpose(self, vecs):
+  def multiply_fisher_factor_transpose(self, vecs: Sequence[Any]) -> Any:
     """Returns B^T v [B, 2 n] of a pair v."""
     return tf.concat(self._multiply_by_factor(*vecs), axis=1)
 
@@ -148,28 +157,29 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
         "{} has no Hessian products, use those with its Fisher.".format(
             type(self).__name__))
 
-  def multiply_hessian(self, vector):
+  def multiply_hessian(self, vector: hints.Vector) -> Any:
     """Raises NotImplementedError."""
     raise self._no_hessian()
 
-  def multiply_hessian_factor(self, vector):
+  def multiply_hessian_factor(self, vector: hints.Vector) -> Any:
     """Raises NotImplementedError."""
     raise self._no_hessian()
 
-  def multiply_hessian_factor_transpose(self, vector):
+  def multiply_hessian_factor_transpose(self, vector: hints.Vector) -> Any:
     """Raises NotImplementedError."""
     raise self._no_hessian()
 
-  def multiply_hessian_factor_replicated_one_hot(self, index):
-    """Raises NotImplementedError."""
-    raise self._no_hessian()
-
-  @property
-  def hessian_factor_inner_shape(self):
+  def multiply_hessian_factor_replicated_one_hot(self,
+                                                 index: Sequence[int]) -> Any:
     """Raises NotImplementedError."""
     raise self._no_hessian()
 
   @property
-  def hessian_factor_inner_static_shape(self):
+  def hessian_factor_inner_shape(self) -> tf.Tensor:
+    """Raises NotImplementedError."""
+    raise self._no_hessian()
+
+  @property
+  def hessian_factor_inner_static_shape(self) -> tf.TensorShape:
     """Raises NotImplementedError."""
     raise self._no_hessian()

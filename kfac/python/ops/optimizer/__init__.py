@@ -6,8 +6,9 @@ Constants:
 """
 
 from kfac.python.ops.optimizer.calibration import calibrate_damping
+from kfac.python.ops.optimizer.case_sampling import sample_cases
 from kfac.python.ops.optimizer.kfac_optimizer import KfacOptimizer
 
 ADAPTED_DAMPING_REACHES_INVERSES = True
 
-__all__ = ["KfacOptimizer", "calibrate_damping"]
+__all__ = ["KfacOptimizer", "calibrate_damping", "sample_cases"]

@@ -1,10 +1,16 @@
 """The damping of an optimizer, constant or adapted, as its users see it."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.optimizer import damping_adaptation
 from kfac.python.ops.optimizer import rejection
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
@@ -14,10 +20,11 @@ class AdaptedDamping:
   _adaptation = None
   _precon_damping_mult = 1.
 
-  def set_damping_adaptation_params(self, is_chief, prev_train_batch, loss_fn,
-                                    min_damping=1e-5,
-                                    damping_adaptation_decay=0.99,
-                                    damping_adaptation_interval=5):
+  def set_damping_adaptation_params(
+      self, is_chief: bool, prev_train_batch: Any,
+      loss_fn: Callable[[Any], hints.TensorLike],
+      min_damping: hints.Scalar = 1e-5, damping_adaptation_decay: float = 0.99,
+      damping_adaptation_interval: int = 5) -> None:
     """Lets damping follow how good the quadratic model is.
 
     `minimize` then needs `global_step`.
@@ -72,14 +79,14 @@ class AdaptedDamping:
     return damping * scalars.cast_scalar(mult, damping.dtype)
 
   @property
-  def damping(self):
+  def damping(self) -> Any:
     """The damping as it was given; a variable once it is adapted."""
     if self._adaptation is None:
       return self._initial_damping
     return self._adaptation.damping
 
   @property
-  def damping_adaptation_interval(self):
+  def damping_adaptation_interval(self) -> int:
     """Int, every how many steps damping is adapted."""
     return 5 if self._adaptation is None else self._adaptation.interval
 

@@ -1,14 +1,21 @@
 """The damping to start with: tried on one batch, so that first steps count."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import hints
 
 CANDIDATES = tuple(10. ** exponent for exponent in range(-4, 4))
 
 
-def calibrate_damping(session, optimizer, train_op, loss, feed_dict=None,
-                      candidates=CANDIDATES):
+def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
+                      loss: hints.TensorLike, feed_dict: dict | None = None,
+                      candidates: Sequence[float] = CANDIDATES) -> float:
   """Sets the damping to that with which one step lowers a loss the most.
 
   From the same state each candidate makes one step, after a covariance and an

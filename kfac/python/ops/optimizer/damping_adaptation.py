@@ -4,9 +4,16 @@ rho is the change of the loss over the change that the model foretold
 (Martens & Grosse 2015, section 6.5).
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
@@ -27,9 +34,13 @@ class DampingAdaptation:
       rejected, or None.
   """
 
-  def __init__(self, initial_damping, dtype, batch, loss_fn, is_chief=True,
-               min_damping=1e-8, max_damping=None, decay=0.95, interval=5,
-               immediately=True, max_loss_increase=None, scope=None):
+  def __init__(self, initial_damping: hints.Scalar, dtype: hints.DType,
+               batch: Any, loss_fn: Callable[[Any], hints.TensorLike],
+               is_chief: bool = True, min_damping: hints.Scalar = 1e-8,
+               max_damping: hints.Scalar | None = None,
+               decay: hints.Scalar = 0.95, interval: int = 5,
+               immediately: bool = True, max_loss_increase: float | None = None,
+               scope: str | None = None) -> None:
     """Makes the variables, in the current variable scope.
 
     Args:
@@ -70,13 +81,13 @@ class DampingAdaptation:
     if immediately:
       self._num_steps = _variable("num_steps", tf.zeros([], tf.int64))
 
-  def loss(self):
+  def loss(self) -> tf.Tensor:
     """Returns the loss on the batch, scalar tensor."""
     with tf.variable_scope(self._scope or tf.get_variable_scope(),
                            auxiliary_name_scope=False):
       return tf.cast(self._loss_fn(self._batch), self.rho.dtype)
 
-  def make_update_op(self, global_step):
+  def make_update_op(self, global_step: hints.Scalar) -> tf.Operation:
     """Makes the op that judges the last step, if it is time.
 
     It has to run before prev_loss and q_model_change are set for this step.
@@ -92,7 +103,8 @@ class DampingAdaptation:
     due = tf.equal((tf.convert_to_tensor(global_step) + 1) % self.interval, 0)
     return tf.cond(due, lambda: self._adapt(self._ratio(self.loss())), tf.no_op)
 
-  def make_judge_op(self, undo):
+  def make_judge_op(self,
+                    undo: Callable[[tf.Tensor], Sequence[Any]]) -> tf.Operation:
     """Makes the op that judges the step just made, if it is time.
 
     Args:
@@ -131,7 +143,7 @@ class DampingAdaptation:
         tf.convert_to_tensor(self.damping), rho, self._decay ** self.interval,
         *self._bounds)))
 
-  def make_remember_op(self, loss):
+  def make_remember_op(self, loss: hints.TensorLike) -> tf.Operation:
     """Makes the op that keeps the loss of this step.
 
     Args:
@@ -143,7 +155,9 @@ class DampingAdaptation:
     return tf.assign(self.prev_loss, tf.cast(loss, self.prev_loss.dtype)).op
 
 
-def adapted_damping(damping, rho, omega, min_damping, max_damping=None):
+def adapted_damping(damping: hints.Scalar, rho: hints.Scalar, omega: float,
+                    min_damping: hints.Scalar,
+                    max_damping: hints.Scalar | None = None) -> tf.Tensor:
   """The damping after a step with reduction ratio rho.
 
   Args:

@@ -1,13 +1,21 @@
 """KfacOptimizer: gradient -> preconditioned gradient -> velocity -> step."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import estimator
+from kfac.python.ops.layer_collection import collection
 from kfac.python.ops.optimizer import adapted_damping
+from kfac.python.ops.optimizer import arguments
 from kfac.python.ops.optimizer import norm_constraint as norm_constraint_lib
 from kfac.python.ops.optimizer import quadratic_steps
 from kfac.python.ops.optimizer import ready_ops
 from kfac.python.ops.optimizer import velocities
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 _UNSET = object()
@@ -31,13 +39,22 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
   and parameters change by -learning_rate times v (or P v).
   """
 
-  def __init__(self, learning_rate, cov_ema_decay=0.95, damping=_UNSET,
-               layer_collection=_UNSET, var_list=None, momentum=0.9,
-               momentum_type="regular", norm_constraint=None, name="KFAC",
-               estimation_mode="gradients", colocate_gradients_with_ops=True,
-               batch_size=None, placement_strategy=None, *,
-               adapt_damping=False, precon_damping_mult=1., qmodel_losses=None,
-               cov_devices=None, inv_devices=None, **adaptation):
+  def __init__(
+      self, learning_rate: hints.LearningRate | None,
+      cov_ema_decay: hints.Scalar = 0.95, damping: hints.Damping = _UNSET,
+      layer_collection: collection.LayerCollection = _UNSET,
+      var_list: Sequence[Any] | None = None,
+      momentum: hints.Scalar | None = 0.9, momentum_type: str = "regular",
+      norm_constraint: hints.Scalar | None = None, name: str = "KFAC",
+      estimation_mode: str = "gradients",
+      colocate_gradients_with_ops: bool = True,
+      batch_size: hints.Scalar | None = None,
+      placement_strategy: str | None = None, *, adapt_damping: bool = False,
+      precon_damping_mult: hints.Scalar = 1., qmodel_losses: Any = None,
+      qmodel_case_weights: hints.TensorLike | None = None,
+      cov_devices: hints.Devices | None = None,
+      inv_devices: hints.Devices | None = None,
+      **adaptation: hints.Unpack[arguments.Adaptation]) -> None:
     """Says how to train; nothing is built yet.
 
     Args:
@@ -66,6 +83,8 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
         default those of `layer_collection`. A small part of the batch should
         not serve both: where statistics know only the cases that the model is
         measured on, it seems flat in all other directions.
+      qmodel_case_weights: Tensor [cases], weights of the cases of
+        `qmodel_losses`, for a batch_size that is their sum; see sample_cases.
       cov_devices: See make_fisher_estimator.
       inv_devices: See make_fisher_estimator.
       **adaptation: With `adapt_damping`: `loss_fn` and `train_batch`, what it
@@ -86,12 +105,8 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       learning_rate = 1. if learning_rate is None else learning_rate
       momentum = 0. if momentum is None else momentum
     _check_together(self._momentum_type, momentum, norm_constraint, batch_size,
-                    qmodel_losses)
-    if learning_rate is None:
-      raise ValueError(
-          "learning_rate must be a scalar or a function that returns it, got "
-          "None.")
-    scalars.check_number("learning_rate", learning_rate, minimum=0.)
+                    qmodel_losses, qmodel_case_weights)
+    _check_learning_rate(learning_rate)
     scalars.check_number("damping", damping, minimum=0.)
     scalars.check_number("precon_damping_mult", precon_damping_mult, above=0.)
     settings = _adaptation_settings(adapt_damping, adaptation)
@@ -103,6 +118,7 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     self._initial_damping = damping
     self._precon_damping_mult = precon_damping_mult
     self._qmodel_losses = getattr(qmodel_losses, "losses", qmodel_losses)
+    self._qmodel_case_weights = qmodel_case_weights
     self._loss = None
     self._fisher_est = estimator.make_fisher_estimator(
         placement_strategy=placement_strategy,
@@ -116,7 +132,7 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       self._start_adaptation(**settings)
 
   @property
-  def variables(self):
+  def variables(self) -> list:
     """List of the variables that are registered.
 
     Called like the method of other optimizers, it gives the variables that the
@@ -125,14 +141,17 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     return _CallableList(self.registered_variables, super().variables)
 
   @property
-  def registered_variables(self):
+  def registered_variables(self) -> list:
     """List of the variables that are registered."""
     return self._fisher_est.variables
 
-  def minimize(self, loss, global_step=None, var_list=None,
-               gate_gradients=tf.train.Optimizer.GATE_OP,
-               aggregation_method=None, colocate_gradients_with_ops=False,
-               name=None, grad_loss=None):
+  def minimize(
+      self, loss: hints.TensorLike, global_step: hints.Scalar | None = None,
+      var_list: Sequence[Any] | None = None,
+      gate_gradients: int = tf.train.Optimizer.GATE_OP,
+      aggregation_method: int | None = None,
+      colocate_gradients_with_ops: bool = False, name: str | None = None,
+      grad_loss: hints.TensorLike | None = None) -> tf.Operation:
     """Makes the train op: one step.
 
     Args:
@@ -164,10 +183,12 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
         finally:
           self._loss = None
 
-  def compute_gradients(self, loss, var_list=None,
-                        gate_gradients=tf.train.Optimizer.GATE_OP,
-                        aggregation_method=None,
-                        colocate_gradients_with_ops=False, grad_loss=None):
+  def compute_gradients(
+      self, loss: hints.TensorLike, var_list: Sequence[Any] | None = None,
+      gate_gradients: int = tf.train.Optimizer.GATE_OP,
+      aggregation_method: int | None = None,
+      colocate_gradients_with_ops: bool = False,
+      grad_loss: hints.TensorLike | None = None) -> hints.Pairs:
     """Differentiates the loss by the registered variables.
 
     Args:
@@ -196,7 +217,8 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
               sorted(v.name for v in var_list)))
     return list(var_list)
 
-  def apply_gradients(self, grads_and_vars, *args, **kwargs):
+  def apply_gradients(self, grads_and_vars: hints.VecsAndVars, *args: Any,
+                      **kwargs: Any) -> tf.Operation:
     """Makes the op that preconditions gradients and steps.
 
     Args:
@@ -212,11 +234,7 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       ValueError: If a gradient is missing.
     """
     grads_and_vars = list(grads_and_vars)
-    for grad, variable in grads_and_vars:
-      if grad is None:
-        raise ValueError(
-            "grads_and_vars must have a gradient for each variable, got None "
-            "for {}.".format(variable.name))
+    _check_gradients(grads_and_vars)
     self._fisher_est.build()
     apply = super().apply_gradients
     return self._judge_step(
@@ -356,8 +374,17 @@ def _adaptation_settings(adapt_damping, given):
   return {_ADAPTATION_SETTINGS[name]: value for name, value in given.items()}
 
 
+def _check_learning_rate(learning_rate):
+  """Raises ValueError unless it is a scalar >= 0 or a function."""
+  if learning_rate is None:
+    raise ValueError(
+        "learning_rate must be a scalar or a function that returns it, got "
+        "None.")
+  scalars.check_number("learning_rate", learning_rate, minimum=0.)
+
+
 def _check_together(momentum_type, momentum, norm_constraint, batch_size,
-                    qmodel_losses):
+                    qmodel_losses, qmodel_case_weights):
   """Raises ValueError if arguments do not go together."""
   scalars.check_number("momentum", momentum, minimum=0.)
   scalars.check_number("norm_constraint", norm_constraint, minimum=0.)
@@ -366,9 +393,11 @@ def _check_together(momentum_type, momentum, norm_constraint, batch_size,
         "norm_constraint must be None unless momentum_type is 'regular', got "
         "{!r} with {!r}.".format(norm_constraint, momentum_type))
   if momentum_type != "qmodel":
-    if qmodel_losses is not None:
-      raise ValueError("qmodel_losses must be None unless momentum_type is "
-                       "'qmodel', got {!r}.".format(qmodel_losses))
+    for name, value in (("qmodel_losses", qmodel_losses),
+                        ("qmodel_case_weights", qmodel_case_weights)):
+      if value is not None:
+        raise ValueError("{} must be None unless momentum_type is 'qmodel', "
+                         "got {!r}.".format(name, value))
     return
   if not scalars.is_number(momentum) or momentum != 0:
     raise ValueError(
@@ -377,3 +406,12 @@ def _check_together(momentum_type, momentum, norm_constraint, batch_size,
   if batch_size is None:
     raise ValueError(
         "batch_size must be given with momentum_type 'qmodel', got None.")
+
+
+def _check_gradients(grads_and_vars):
+  """Raises ValueError if a gradient is missing."""
+  for grad, variable in grads_and_vars:
+    if grad is None:
+      raise ValueError(
+          "grads_and_vars must have a gradient for each variable, got None "
+          "for {}.".format(variable.name))

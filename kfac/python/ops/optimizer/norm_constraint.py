@@ -1,11 +1,17 @@
 """The norm constraint: no step changes the model by more than so much."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def inner_product(vectors, others):
+def inner_product(vectors: Sequence[Any], others: Sequence[Any]) -> tf.Tensor:
   """Sum of elementwise products over two lists of tensors.
 
   Args:
@@ -20,7 +26,8 @@ def inner_product(vectors, others):
       for a, b in zip(vectors, others, strict=True)])
 
 
-def clip_coefficient(squared_norm, learning_rate, constraint):
+def clip_coefficient(squared_norm: hints.Scalar, learning_rate: hints.Scalar,
+                     constraint: hints.Scalar) -> tf.Tensor:
   """By what to scale an update so that it respects the constraint.
 
   Args:

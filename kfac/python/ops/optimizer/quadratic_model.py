@@ -6,15 +6,24 @@ with c_i = g . d_i and M_ij = d_i F d_j + damping d_i . d_j, F the exact Fisher
 matrix of the mini-batch (Martens & Grosse 2015, sections 6.4 and 7).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import curvature_matrix_vector_products as cmvp
 from kfac.python.ops.optimizer import norm_constraint
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def curvature(losses, variables, directions, damping, batch_size):
+def curvature(losses: Any, variables: Sequence[Any],
+              directions: Sequence[Sequence[Any]], damping: hints.Scalar,
+              batch_size: hints.Scalar,
+              case_weights: hints.TensorLike | None = None) -> tf.Tensor:
   """Computes M.
 
   Args:
@@ -22,7 +31,8 @@ def curvature(losses, variables, directions, damping, batch_size):
     variables: List of variables.
     directions: List of directions d_i, each a list of tensors.
     damping: Scalar.
-    batch_size: Scalar, the number of cases.
+    batch_size: Scalar, the number of cases, or the sum of their weights.
+    case_weights: Tensor [cases], weights of the cases' terms in F, or None.
 
   Returns:
     Symmetric matrix [directions, directions].
@@ -30,10 +40,20 @@ def curvature(losses, variables, directions, damping, batch_size):
   computer = cmvp.CurvatureMatrixVectorProductComputer(losses, variables)
   # d F d' = (B^T J d) . (B^T J d'), so there is no need to go back.
   in_loss_space = computer.multiply_fisher_factor_transpose_many(directions)
-  fisher = _gram([tf.nest.flatten(product) for product in in_loss_space])
+  in_loss_space = [tf.nest.flatten(product) for product in in_loss_space]
+  if case_weights is not None:
+    in_loss_space = [[_times_roots(term, case_weights) for term in product]
+                     for product in in_loss_space]
+  fisher = _gram(in_loss_space)
   dtype = fisher.dtype
   return (fisher / scalars.cast_scalar(batch_size, dtype) +
           scalars.cast_scalar(damping, dtype) * _gram(directions))
+
+
+def _times_roots(term, weights):
+  """Returns a tensor [cases, ...] times the roots of weights [cases]."""
+  roots = tf.sqrt(tf.cast(weights, term.dtype))
+  return term * tf.reshape(roots, [-1] + [1] * (term.shape.ndims - 1))
 
 
 def _gram(vectors):
@@ -44,7 +64,8 @@ def _gram(vectors):
   return tf.convert_to_tensor(rows)
 
 
-def minimum(M, c):
+def minimum(M: hints.TensorLike,
+            c: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
   """Minimises the model; in the first direction alone if it has only one.
 
   Args:

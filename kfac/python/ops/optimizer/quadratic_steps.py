@@ -45,7 +45,8 @@ class QuadraticSteps:
                       prev_updates_and_vars))
     losses = self._qmodel_losses or self._layers.losses
     M = quadratic_model.curvature(
-        losses, variables, directions, self.damping, self._batch_size)
+        losses, variables, directions, self.damping, self._batch_size,
+        self._qmodel_case_weights)
     c = tf.stack([norm_constraint.inner_product(grads, d)
                   for d in directions])
     coefficients, change = quadratic_model.minimum(M, c)

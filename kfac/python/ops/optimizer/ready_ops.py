@@ -1,7 +1,11 @@
 """The update ops of the factors, as attributes and methods of an optimizer."""
 
+from __future__ import annotations
 
-def _of_estimator(name, doc):
+from typing import Any
+
+
+def _of_estimator(name, doc) -> Any:
   return property(lambda self: getattr(self._fisher_est, name), doc=doc)
 
 
@@ -35,7 +39,7 @@ class ReadyOps:
           "make_ops_and_vars must be called once, one of them.")
     self._asked_for_thunks = True
 
-  def make_vars_and_create_op_thunks(self):
+  def make_vars_and_create_op_thunks(self) -> tuple[list, list]:
     """Makes the variables of the factors and returns thunks of their updates.
 
     Returns:
@@ -48,7 +52,7 @@ class ReadyOps:
     self._ask_for_thunks()
     return self._fisher_est.build()
 
-  def create_ops_and_vars_thunks(self):
+  def create_ops_and_vars_thunks(self) -> tuple[list, list, list, list]:
     """Returns thunks of the variables of the factors and of their updates.
 
     Returns:
@@ -62,7 +66,7 @@ class ReadyOps:
     self._ask_for_thunks()
     return self._fisher_est.create_ops_and_vars_thunks()
 
-  def make_ops_and_vars(self):
+  def make_ops_and_vars(self) -> tuple:
     """Makes the variables of the factors and their updates (1.8).
 
     Returns:

@@ -1,9 +1,16 @@
 """Rejected steps: the variables as they were before, and no velocity."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 
-def keep(variables):
+
+def keep(variables: Sequence[Any]) -> list:
   """Makes copies of the values that variables have now.
 
   Args:
@@ -17,7 +24,8 @@ def keep(variables):
           for variable in variables]
 
 
-def undo(rejected, variables, kept, velocities):
+def undo(rejected: hints.TensorLike, variables: Sequence[Any],
+         kept: Sequence[Any], velocities: Sequence[Any]) -> list:
   """Makes the ops that undo a step if it is rejected.
 
   Args:

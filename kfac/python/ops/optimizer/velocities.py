@@ -1,11 +1,19 @@
 """Velocities: the moving sums of gradients or updates behind momentum."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def update_velocities(velocities, vectors, decay, vec_coeff=1.0):
+def update_velocities(velocities: Sequence[Any], vectors: Sequence[Any],
+                      decay: hints.Scalar,
+                      vec_coeff: hints.Scalar = 1.0) -> list:
   """Sets v <- decay v + vec_coeff vec.
 
   Args:

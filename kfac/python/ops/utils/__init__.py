@@ -1,5 +1,7 @@
 """Pure maths and graph helpers that hold no K-FAC state."""
 
+from __future__ import annotations
+
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import scalars
 from kfac.python.ops.utils.containers import PartitionedTensor  # noqa: F401
@@ -78,7 +80,8 @@ _CHOICES = {
 }
 
 
-def set_global_constants(posdef_inv_method=None, *, cholesky_block_size=None):
+def set_global_constants(posdef_inv_method: str | None = None, *,
+                         cholesky_block_size: int | None = None) -> None:
   """Sets the constants of this module; None leaves one as it is.
 
   Args:

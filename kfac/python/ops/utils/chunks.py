@@ -1,9 +1,19 @@
 """Sums over the cases of a batch, a few cases at a time."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 
-def sum_over_chunks(function, tensors, chunk_size):
+
+def sum_over_chunks(function: Callable[..., Any],
+                    tensors: Sequence[hints.TensorLike],
+                    chunk_size: int | hints.TensorLike) -> tf.Tensor:
   """Sums what a function makes of chunks of a batch, one after the other.
 
   The first chunk is the one that may be smaller, so that all others have a

@@ -5,12 +5,15 @@ files inside it read them here, when a graph is built, so that a constant
 patched after import counts and no file has to import its own package.
 """
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
 _ROOT = "kfac.python.ops."
 
 
-def read(module, name):
+def read(module: str, name: str) -> Any:
   """Returns the present value of a module constant.
 
   Args:
@@ -29,7 +32,7 @@ def read(module, name):
   return value
 
 
-def check(module, name, value):
+def check(module: str, name: str, value: Any) -> None:
   """Raises ValueError if `value` is not among the constant's choices."""
   choices = getattr(sys.modules[_ROOT + module], "_CHOICES", {}).get(name)
   if choices is not None and value not in choices:
@@ -37,7 +40,7 @@ def check(module, name, value):
         module, name, sorted(choices), value))
 
 
-def write(module, **values):
+def write(module: str, **values: Any) -> None:
   """Sets the constants whose value is not None, or none if one is wrong."""
   given = {name: v for name, v in values.items() if v is not None}
   for name, value in given.items():

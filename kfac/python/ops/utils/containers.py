@@ -1,6 +1,13 @@
 """Containers: a dictionary of lists of keys, and a tensor kept in parts."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import hints
 
 
 class SequenceDict:
@@ -10,7 +17,7 @@ class SequenceDict:
   of a layer with a bias are.
   """
 
-  def __init__(self, iterable=None):
+  def __init__(self, iterable: Any = None) -> None:
     """Makes the dictionary.
 
     Args:
@@ -36,12 +43,12 @@ class SequenceDict:
           .format(len(key_or_keys), len(values)))
     self._dict.update(zip(key_or_keys, values, strict=True))
 
-  def items(self):
+  def items(self) -> list:
     """Returns the list of (key, value) pairs, in the order of insertion."""
     return list(self._dict.items())
 
 
-def setdefault(dct, key, thunk):
+def setdefault(dct: dict, key: Any, thunk: hints.Thunk) -> Any:
   """Returns dct[key], and makes and stores it first if it is missing.
 
   Unlike dict.setdefault it makes the value only when there is none, so that
@@ -60,7 +67,7 @@ def setdefault(dct, key, thunk):
   return dct[key]
 
 
-def ensure_sequence(obj):
+def ensure_sequence(obj: Any) -> Any:
   """Returns obj if it is a tuple or list, else the tuple (obj,)."""
   return obj if isinstance(obj, (tuple, list)) else (obj,)
 
@@ -76,7 +83,7 @@ class PartitionedTensor:
     tensors: List of the parts.
   """
 
-  def __init__(self, tensors):
+  def __init__(self, tensors: Sequence[hints.TensorLike]) -> None:
     """Takes the parts.
 
     Args:
@@ -111,24 +118,24 @@ class PartitionedTensor:
     return row_shape
 
   @property
-  def shape(self):
+  def shape(self) -> tf.TensorShape:
     """TensorShape of the whole; axis 0 is None if a part's is unknown."""
     lengths = [tf.compat.dimension_value(t.shape[0]) if t.shape.rank else None
                for t in self.tensors]
     rows = None if None in lengths else sum(lengths)
     return tf.TensorShape([rows]).concatenate(self._row_shape)
 
-  def get_shape(self):
+  def get_shape(self) -> tf.TensorShape:
     """Returns `shape`."""
     return self.shape
 
   @property
-  def dtype(self):
+  def dtype(self) -> tf.DType:
     """The dtype that all parts have."""
     return self.tensors[0].dtype.base_dtype
 
   @property
-  def device(self):
+  def device(self) -> Any:
     """Device of the first part."""
     return self.tensors[0].device
 
@@ -161,7 +168,8 @@ class PartitionedTensor:
     """Returns a slice of the whole, as a tensor."""
     return self.as_tensor()[key]
 
-  def as_tensor(self, dtype=None, name=None, as_ref=False):
+  def as_tensor(self, dtype: hints.DType | None = None, name: str | None = None,
+                as_ref: bool = False) -> tf.Tensor:
     """Joins the parts.
 
     Args:

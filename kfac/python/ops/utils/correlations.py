@@ -15,10 +15,16 @@ that `tile_width` neighbouring locations see.
 Grosse & Martens 2016, section 3, has what the moments are for.
 """
 
+from __future__ import annotations
+
 import collections
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import hints
 
 # What moving a number costs, in multiplications of a large matrix product
 # (measured on two CPU cores, where 0.7 ns are 20 of them).
@@ -36,7 +42,9 @@ _Tiles = collections.namedtuple(
     "_Tiles", ["count", "width", "span", "padding", "before"])
 
 
-def output_sizes(lengths, filter_size, padding, strides=None, rates=None):
+def output_sizes(lengths: Sequence[Any], filter_size: Sequence[int],
+                 padding: str, strides: Sequence[int] | None = None,
+                 rates: Sequence[int] | None = None) -> list:
   """Returns the spatial sizes of the outputs of a convolution.
 
   Args:
@@ -61,7 +69,8 @@ def output_sizes(lengths, filter_size, padding, strides=None, rates=None):
   return sizes
 
 
-def choose_tile_width(image_shape, filter_size, padding, num_cases=None):
+def choose_tile_width(image_shape: Sequence[int], filter_size: Sequence[int],
+                      padding: str, num_cases: int | None = None) -> int | None:
   """Chooses how patch_moments should tile, by a count of operations.
 
   The count is that of multiplications and, in the same unit, of numbers moved.
@@ -88,7 +97,8 @@ def choose_tile_width(image_shape, filter_size, padding, num_cases=None):
   return tile_width if cost < patches_cost else None
 
 
-def patch_moments(images, filter_size, padding, tile_width):
+def patch_moments(images: hints.TensorLike, filter_size: Sequence[int],
+                  padding: str, tile_width: int) -> tuple[tf.Tensor, tf.Tensor]:
   """Means of patches and of their outer products, over cases and locations.
 
   Args:

@@ -9,7 +9,15 @@ A vertex is a tuple (body, name, index): the body that holds the node, the
 node's name, and the output for nodes that pass values on, else 0.
 """
 
+from __future__ import annotations
+
 import collections
+from collections.abc import Iterable
+from collections.abc import Sequence
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import hints
 
 # What the functions named by an op's attributes are to it.
 _BRANCHES = {
@@ -41,7 +49,8 @@ class DataFlow:
   Linear in the size of the graph and of the bodies that are called.
   """
 
-  def __init__(self, graph, tensors):
+  def __init__(self, graph: tf.Graph,
+               tensors: Sequence[hints.TensorLike]) -> None:
     """Walks back from the tensors.
 
     Args:
@@ -62,7 +71,8 @@ class DataFlow:
           seen.add(source)
           stack.append(source)
 
-  def consumer_types(self, op, looked_through):
+  def consumer_types(self, op: tf.Operation,
+                     looked_through: Iterable[str]) -> list[str]:
     """Lists who takes the outputs of an op, a type for each such node.
 
     Args:

@@ -1,8 +1,16 @@
 """What a tensor depends on, forward-mode gradients and random signs."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import dataflow
+from kfac.python.ops.utils import hints
 
 # Ops that hand a variable's value, or the resource that holds it, on as it is.
 _LOOKED_THROUGH = frozenset([
@@ -23,7 +31,7 @@ class SubGraph:
   such as those of gradients, are no part of it.
   """
 
-  def __init__(self, outputs):
+  def __init__(self, outputs: Any) -> None:
     """Finds all ancestors of the outputs, in time linear in their number.
 
     Args:
@@ -47,7 +55,7 @@ class SubGraph:
     self._members = _ancestors(outputs)
     self._data_flow = dataflow.DataFlow(self._graph, outputs)
 
-  def is_member(self, node):
+  def is_member(self, node: Any) -> bool:
     """Tells whether the outputs depend on a node, by data or control inputs.
 
     Args:
@@ -69,7 +77,7 @@ class SubGraph:
         "node must be a tensor, an operation or a variable, got {!r}.".format(
             node))
 
-  def variable_uses(self, var):
+  def variable_uses(self, var: hints.TensorLike) -> int:
     """Counts the ops that compute with a variable's value.
 
     Only ops from which data flows to the outputs count, since no gradient
@@ -94,7 +102,7 @@ class SubGraph:
     types = self._data_flow.consumer_types(var.op, _LOOKED_THROUGH)
     return sum(op_type not in _NO_USE for op_type in types)
 
-  def filter_list(self, node_list):
+  def filter_list(self, node_list: Iterable[Any]) -> list:
     """Returns the list of those nodes that are members, in their order.
 
     Args:
@@ -127,8 +135,10 @@ def _is_variable(value):
   return isinstance(value, (tf.Variable, tf.compat.v2.Variable))
 
 
-def fwd_gradients(ys, xs, grad_xs=None, stop_gradients=None,
-                  colocate_gradients_with_ops=True):
+def fwd_gradients(ys: hints.OneOrMore, xs: hints.OneOrMore,
+                  grad_xs: Sequence[Any] | None = None,
+                  stop_gradients: hints.OneOrMore | None = None,
+                  colocate_gradients_with_ops: bool = True) -> list[tf.Tensor]:
   """Differentiates in forward mode: Jacobian times vector.
 
   The backward pass J^T u is linear in u, and its own derivative by u, given
@@ -156,7 +166,10 @@ def fwd_gradients(ys, xs, grad_xs=None, stop_gradients=None,
       ys, xs, stop_gradients, colocate_gradients_with_ops)(grad_xs)
 
 
-def linearize(ys, xs, stop_gradients=None, colocate_gradients_with_ops=True):
+def linearize(
+    ys: hints.OneOrMore, xs: hints.OneOrMore,
+    stop_gradients: hints.OneOrMore | None = None,
+    colocate_gradients_with_ops: bool = True) -> Callable[..., list[tf.Tensor]]:
   """Differentiates in forward mode, for several tangents.
 
   Args:
@@ -207,7 +220,8 @@ def _tangent(grad_x, vjp):
   return tf.convert_to_tensor(grad_x, dtype=vjp.dtype)
 
 
-def generate_random_signs(shape, dtype=tf.float32):
+def generate_random_signs(shape: hints.Shape,
+                          dtype: hints.DType = tf.float32) -> tf.Tensor:
   """Draws independent signs, -1 and 1 with probability 1/2 each.
 
   Args:

@@ -6,14 +6,22 @@ reshaped to [prod(filter) * in_channels, out_channels] (Grosse & Martens 2016,
 section 2.2). Channels come last throughout.
 """
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 
-def extract_convolution_patches(inputs, filter_shape, padding, strides=None,
-                                dilation_rate=None, name=None,
-                                data_format=None):
+
+def extract_convolution_patches(inputs: hints.TensorLike,
+                                filter_shape: hints.Shape, padding: str,
+                                strides: Sequence[int] | None = None,
+                                dilation_rate: Sequence[int] | None = None,
+                                name: str | None = None,
+                                data_format: str | None = None) -> tf.Tensor:
   """Extracts the patches that tf.nn.convolution sees.
 
   Unlike that, it allows strides and dilation together.
@@ -61,8 +69,9 @@ def extract_convolution_patches(inputs, filter_shape, padding, strides=None,
     return tf.reshape(patches, outer + sizes + [filter_shape[-2]])
 
 
-def extract_pointwise_conv2d_patches(inputs, filter_shape, name=None,
-                                     data_format=None):
+def extract_pointwise_conv2d_patches(
+    inputs: hints.TensorLike, filter_shape: hints.Shape,
+    name: str | None = None, data_format: str | None = None) -> tf.Tensor:
   """Extracts the patches of a 2-D convolution with a 1x1 filter and stride 1.
 
   Args:
@@ -87,7 +96,7 @@ def extract_pointwise_conv2d_patches(inputs, filter_shape, name=None,
     return inputs[:, :, :, tf.newaxis, tf.newaxis, :]
 
 
-def is_data_format_channel_last(data_format):
+def is_data_format_channel_last(data_format: str | None) -> bool:
   """True for None and for formats such as "NHWC", False for "NCHW"."""
   return data_format is None or data_format.endswith("C")
 

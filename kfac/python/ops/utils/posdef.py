@@ -6,13 +6,16 @@ C + d I is what gets inverted. A new method is one function and one row in
 `posdef_inv_functions` or `posdef_eig_functions`.
 """
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def posdef_inv(tensor, damping):
+def posdef_inv(tensor: hints.TensorLike, damping: hints.Scalar) -> tf.Tensor:
   """Inverts tensor + damping * I by the method POSDEF_INV_METHOD.
 
   Args:
@@ -31,7 +34,9 @@ def posdef_inv(tensor, damping):
   return posdef_inv_functions[method](tensor, _identity(tensor), damping)
 
 
-def posdef_inv_matrix_inverse(tensor, identity, damping):
+def posdef_inv_matrix_inverse(tensor: hints.TensorLike,
+                              identity: hints.TensorLike,
+                              damping: hints.Scalar) -> tf.Tensor:
   """Inverts tensor + damping * identity by LU decomposition.
 
   Args:
@@ -45,7 +50,8 @@ def posdef_inv_matrix_inverse(tensor, identity, damping):
   return tf.linalg.inv(_damped(tensor, identity, damping))
 
 
-def posdef_inv_cholesky(tensor, identity, damping):
+def posdef_inv_cholesky(tensor: hints.TensorLike, identity: hints.TensorLike,
+                        damping: hints.Scalar) -> tf.Tensor:
   """Inverts tensor + damping * identity by its Cholesky factor.
 
   By `posdef_inv_cholesky_blocked` on a CPU from more than CHOLESKY_BLOCK_SIZE
@@ -67,7 +73,9 @@ def posdef_inv_cholesky(tensor, identity, damping):
   return invert(tensor, identity, damping)
 
 
-def posdef_inv_cholesky_solve(tensor, identity, damping):
+def posdef_inv_cholesky_solve(tensor: hints.TensorLike,
+                              identity: hints.TensorLike,
+                              damping: hints.Scalar) -> tf.Tensor:
   """Solves L L^T X = identity with the Cholesky factor L, by substitution.
 
   Args:
@@ -82,7 +90,9 @@ def posdef_inv_cholesky_solve(tensor, identity, damping):
   return tf.linalg.cholesky_solve(factor, identity)
 
 
-def posdef_inv_cholesky_blocked(tensor, identity, damping):
+def posdef_inv_cholesky_blocked(tensor: hints.TensorLike,
+                                identity: hints.TensorLike,
+                                damping: hints.Scalar) -> tf.Tensor:
   """Multiplies L^-T L^-1, with L^-1 from matrix products of halves.
 
   As accurate as substitution, since only triangular factors are inverted, and
@@ -173,14 +183,15 @@ def _lower_gram(lower, block_size):
       tf.concat([corner, _lower_gram(S, block_size)], 1)], 0)
 
 
-def gram(matrix):
+def gram(matrix: hints.TensorLike) -> tf.Tensor:
   """Returns M^T M [n, n] of a matrix [rows, n], exactly symmetric."""
   # Rounding need not be the same on both sides of the diagonal.
   product = tf.matmul(matrix, matrix, transpose_a=True)
   return (product + tf.transpose(product)) / 2.
 
 
-def posdef_inv_eig(tensor, identity, damping):
+def posdef_inv_eig(tensor: hints.TensorLike, identity: hints.TensorLike,
+                   damping: hints.Scalar) -> tf.Tensor:
   """Inverts tensor + damping * identity by its eigen-decomposition.
 
   Args:
@@ -196,7 +207,7 @@ def posdef_inv_eig(tensor, identity, damping):
   return tf.matmul(eigenvectors / eigenvalues, eigenvectors, transpose_b=True)
 
 
-def posdef_eig(mat):
+def posdef_eig(mat: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
   """Decomposes a matrix by the method POSDEF_EIG_METHOD.
 
       mat = Q diag(eigenvalues) Q^T
@@ -215,7 +226,7 @@ def posdef_eig(mat):
   return posdef_eig_functions[method](mat)
 
 
-def posdef_eig_svd(mat):
+def posdef_eig_svd(mat: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
   """Decomposes a matrix by its singular values, the largest first.
 
   Args:
@@ -228,7 +239,8 @@ def posdef_eig_svd(mat):
   return singular_values, left_vectors
 
 
-def posdef_eig_self_adjoint(mat):
+def posdef_eig_self_adjoint(
+    mat: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
   """Decomposes a symmetric matrix, the smallest eigenvalue first.
 
   Rounding gives a singular covariance eigenvalues like -1e-7, whose roots do
@@ -244,7 +256,7 @@ def posdef_eig_self_adjoint(mat):
   return tf.abs(eigenvalues), eigenvectors
 
 
-def cholesky(tensor, damping):
+def cholesky(tensor: hints.TensorLike, damping: hints.Scalar) -> tf.Tensor:
   """Returns the lower triangular L with L L^T = tensor + damping * I.
 
   Args:
@@ -258,7 +270,8 @@ def cholesky(tensor, damping):
   return tf.linalg.cholesky(_damped(tensor, _identity(tensor), damping))
 
 
-def compute_pi(left_factor, right_factor):
+def compute_pi(left_factor: hints.TensorLike,
+               right_factor: hints.TensorLike) -> tf.Tensor:
   """Balances one damping between the two factors A and G of a layer.
 
   pi**2 is the mean eigenvalue of A over that of G (Martens & Grosse 2015,

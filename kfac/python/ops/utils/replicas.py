@@ -1,9 +1,13 @@
 """Means over the replicas of a computation on TPUs."""
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 
-def on_tpu():
+
+def on_tpu() -> bool:
   """Tells whether ops made now belong to a computation for TPUs.
 
   Such a computation, made with tf.tpu.replicate and its like, marks its graph
@@ -26,7 +30,8 @@ def on_tpu():
   return "_tpu_replicate" in probe.node_def.attr
 
 
-def cross_replica_mean(tensor, name=None):
+def cross_replica_mean(tensor: hints.TensorLike,
+                       name: str | None = None) -> tf.Tensor:
   """Averages a tensor over the replicas of the computation being built.
 
   Args:

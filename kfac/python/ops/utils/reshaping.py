@@ -6,10 +6,16 @@ fixed to 1. A structure is a tensor or a (nested) tuple or list of tensors;
 what comes back has tuples in place of lists.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 
-def tensors_to_column(tensors):
+
+def tensors_to_column(tensors: Any) -> tf.Tensor:
   """Joins the entries of all tensors in one column.
 
   Args:
@@ -24,7 +30,7 @@ def tensors_to_column(tensors):
   return tf.reshape(_dense(tensors), [-1, 1])
 
 
-def column_to_tensors(tensors_template, colvec):
+def column_to_tensors(tensors_template: Any, colvec: hints.TensorLike) -> Any:
   """Undoes `tensors_to_column`.
 
   Args:
@@ -45,7 +51,7 @@ def column_to_tensors(tensors_template, colvec):
   return _pack(tensors_template, map(tf.reshape, parts, shapes))
 
 
-def layer_params_to_mat2d(vector):
+def layer_params_to_mat2d(vector: hints.Vector) -> Any:
   """Arranges something shaped like a layer's parameters as a matrix.
 
   Args:
@@ -66,7 +72,8 @@ def layer_params_to_mat2d(vector):
   return vector if _is_sparse(vector) else _rows(tf.convert_to_tensor(vector))
 
 
-def mat2d_to_layer_params(vector_template, mat2d):
+def mat2d_to_layer_params(vector_template: hints.Vector,
+                          mat2d: hints.TensorLike) -> Any:
   """Undoes `layer_params_to_mat2d`.
 
   Args:
@@ -97,7 +104,8 @@ def mat2d_to_layer_params(vector_template, mat2d):
   return tf.reshape(mat2d, _shape(vector_template))
 
 
-def kronecker_product(mat1, mat2):
+def kronecker_product(mat1: hints.TensorLike,
+                      mat2: hints.TensorLike) -> tf.Tensor:
   """Computes the Kronecker product of two matrices.
 
   Args:

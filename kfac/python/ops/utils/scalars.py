@@ -1,12 +1,17 @@
 """Scalars that may be Python numbers, tensors or variables."""
 
+from __future__ import annotations
+
 import numbers
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 
-def cast_scalar(value, dtype):
+
+def cast_scalar(value: Any, dtype: hints.DType) -> tf.Tensor:
   """Returns `value` as a tensor of `dtype`, a Python float to full precision.
 
   Args:
@@ -23,7 +28,7 @@ def cast_scalar(value, dtype):
   return tf.cast(tf.convert_to_tensor(value), dtype)
 
 
-def is_number(value):
+def is_number(value: Any) -> bool:
   """True for Python and NumPy real numbers, False for tensors."""
   return isinstance(value, numbers.Real) or (
       isinstance(value, np.ndarray) and value.ndim == 0)
@@ -38,7 +43,7 @@ _RULES = {
 }
 
 
-def check_number(name, value, **bounds):
+def check_number(name: str, value: Any, **bounds: float) -> None:
   """Raises ValueError if a number is out of range; tensors may be anything.
 
   Args:
@@ -56,7 +61,7 @@ def check_number(name, value, **bounds):
         name, " and ".join(told), value))
 
 
-def check_int(name, value, minimum):
+def check_int(name: str, value: Any, minimum: int) -> int:
   """Raises ValueError unless a value is an int of at least `minimum`.
 
   Args:

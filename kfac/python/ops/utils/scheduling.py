@@ -1,13 +1,18 @@
 """Spreads work over steps."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def batch_execute(global_step, thunks, batch_size, name=None):
+def batch_execute(global_step: hints.Scalar, thunks: Sequence[hints.Thunk],
+                  batch_size: int, name: str | None = None) -> list:
   """Runs a part of the ops in each step, all of them in turn.
 
   With three thunks and a batch size of two, step 0 runs the first and the

@@ -4,10 +4,16 @@ The rows at `indices` are `values`, those named twice are summed, and all
 others are zero. Embeddings have such gradients.
 """
 
+from __future__ import annotations
+
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import hints
 
-def matmul_sparse_dense(A, B, name=None, transpose_a=False, transpose_b=False):
+
+def matmul_sparse_dense(A: hints.TensorLike, B: hints.TensorLike,
+                        name: str | None = None, transpose_a: bool = False,
+                        transpose_b: bool = False) -> tf.IndexedSlices:
   """Computes A B, or A B^T, row by row.
 
   Args:
@@ -40,7 +46,8 @@ def matmul_sparse_dense(A, B, name=None, transpose_a=False, transpose_b=False):
                             tf.stack([A.dense_shape[0], columns]))
 
 
-def matmul_diag_sparse(A_diag, B, name=None):
+def matmul_diag_sparse(A_diag: hints.TensorLike, B: hints.TensorLike,
+                       name: str | None = None) -> tf.IndexedSlices:
   """Computes diag(A_diag) B, row by row.
 
   Args:

@@ -1,0 +1,48 @@
+"""Cases that stand for the whole batch in the quadratic model."""
+
+from __future__ import annotations
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import scalars
+
+
+def sample_cases(case_losses: hints.TensorLike,
+                 one_in: int) -> tuple[tf.Tensor, tf.Tensor]:
+  """Picks cases and weights, for a mean over the batch.
+
+  Once a classifier is nearly right, its Fisher matrix is that of the few cases
+  that it is wrong about, and most parts of a batch have none of them. So the
+  cases with the largest losses, one in so many, are all taken, and of the
+  others, in the order of their losses, every so manieth (systematic sampling:
+  Cochran, Sampling Techniques, chapter 8).
+
+  Args:
+    case_losses: Tensor [B], the loss of each case.
+    one_in: Int >= 1. Of the B cases B / one_in are those with the largest
+      losses, and about as many stand for the others.
+
+  Returns:
+    Indices of cases, int tensor [n] with n about 2 B / one_in; and weights
+    [n] whose sum is B: 1 for the largest losses, the same for all others.
+
+  Raises:
+    ValueError: If `one_in` is no positive int.
+  """
+  scalars.check_int("one_in", one_in, minimum=1)
+  case_losses = tf.convert_to_tensor(case_losses)
+  num_cases = tf.shape(case_losses)[0]
+  num_largest = num_cases // one_in
+  num_others = num_cases - num_largest
+  num_sampled = (num_others + one_in - 1) // one_in
+  # From the middle of each of num_sampled parts, as equal as they can be.
+  middles = ((2 * tf.range(num_sampled) + 1) * num_others) // tf.maximum(
+      2 * num_sampled, 1)
+  places = tf.concat([tf.range(num_largest), num_largest + middles], axis=0)
+  weight = num_others / tf.maximum(num_sampled, 1)
+  weights = tf.concat([
+      tf.ones([num_largest], case_losses.dtype),
+      tf.fill([num_sampled], tf.cast(weight, case_losses.dtype))], axis=0)
+  by_loss = tf.argsort(case_losses, direction="DESCENDING", stable=True)
+  return tf.gather(by_loss, places), weights
