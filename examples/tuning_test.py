@@ -1,0 +1,144 @@
+"""Tests of the program that draws the pictures of the tuning page."""
+
+import math
+import os
+import unittest.mock
+
+import tensorflow.compat.v1 as tf
+
+import kfac
+from examples import mnist
+from examples import runner
+from examples import tuning_main
+from examples import tutorial_test
+
+# What can be changed, beside the keys of BASE.
+SPECIAL = ("recipe", "cov_cases_fraction")
+
+
+class KnobsTest(tf.test.TestCase):
+
+  def testChoicesChangeKnownSettings(self):
+    known = set(tuning_main.BASE).union(SPECIAL)
+    for knob, panels in tuning_main.KNOBS.items():
+      self.assertBetween(len(panels), 1, 2)
+      for panel in panels:
+        with self.subTest(knob=knob, panel=panel.title):
+          labels = [choice.label for choice in panel.choices]
+          self.assertLen(set(labels), len(labels))
+          for choice in panel.choices:
+            self.assertLessEqual(set(choice.changes), known)
+
+
+class ProgramTest(tutorial_test.PicturesTestCase):
+
+  main = tuning_main
+
+  def _choose(self, changes):
+    """Trains by a choice, and returns what reached KfacOptimizer."""
+    runner.FLAGS(self._argv("--updates=1"))
+    with unittest.mock.patch.object(
+        kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer) as spy:
+      history = tuning_main.train(changes, mnist.load(self._dir))
+    self.assertLess(history.losses[1], history.losses[0])
+    return spy.call_args.kwargs
+
+  def testBaseReachesTheOptimizer(self):
+    settings = self._choose({})
+    for name in ("momentum_type", "learning_rate", "momentum", "damping",
+                 "norm_constraint"):
+      self.assertEqual(settings[name], tuning_main.BASE[name])
+
+  def testChangesReachTheOptimizer(self):
+    settings = self._choose({"learning_rate": 0.1, "momentum": 0.25,
+                             "damping": 0.5, "norm_constraint": None})
+    self.assertEqual(settings["learning_rate"], 0.1)
+    self.assertEqual(settings["momentum"], 0.25)
+    self.assertEqual(settings["damping"], 0.5)
+    self.assertIsNone(settings["norm_constraint"])
+
+  def testQuadraticModelAndBatchSizeReachTheOptimizer(self):
+    settings = self._choose(dict(tuning_main.QMODEL, batch_size=40))
+    self.assertEqual(settings["momentum_type"], "qmodel")
+    self.assertEqual(settings["batch_size"], 40)
+
+  def testFlagsAndConstantsAreChangedOnlyInside(self):
+    runner.FLAGS(self._argv())
+    seen = []
+
+    def spy(*_):
+      seen.append((runner.FLAGS.inv_update_every, runner.FLAGS.recipe,
+                   runner.FLAGS.evaluate_every,
+                   kfac.fisher_factors.COV_CASES_FRACTION))
+
+    with unittest.mock.patch.object(runner, "train", spy):
+      tuning_main.train({"inv_every": 7, "recipe": True,
+                         "cov_cases_fraction": 0.5}, None)
+      tuning_main.train({}, None)
+    self.assertEqual(seen, [(7, True, tuning_main.EVALUATE_EVERY, 0.5),
+                            (1, False, tuning_main.EVALUATE_EVERY, 1.)])
+    self.assertEqual(
+        (runner.FLAGS.inv_update_every, runner.FLAGS.recipe,
+         runner.FLAGS.evaluate_every, kfac.fisher_factors.COV_CASES_FRACTION),
+        (1, False, None, 1.))
+
+  def testDrawsThePictureOfOneKnob(self):
+    found, printed = self._run("--knob=learning_rate", "--updates=2",
+                               "--evaluate_every=1")
+    self.assertEqual(list(found), ["learning_rate"])
+    (histories,) = found["learning_rate"]
+    for history in histories:
+      self.assertEqual(history.updates, [0, 1, 2])
+      self.assertEqual(history.losses[0], histories[0].losses[0])
+    self.assertNotEqual(histories[0].losses[1], histories[1].losses[1])
+    self._assert_png("tuning_learning_rate.png")
+    self.assertIn("loss after 2", printed)
+    self.assertIn("0.05: good", printed)
+
+  def testDrawsAllKnobsByDefault(self):
+    def fake(*_):
+      return runner.History("kfac", 1., [0, 2], [0., 1.], [2., 1.], [0.1, 0.9])
+
+    some = {knob: tuning_main.KNOBS[knob] for knob in ("momentum", "schedule")}
+    with unittest.mock.patch.object(runner, "train", fake), (
+        unittest.mock.patch.object(tuning_main, "KNOBS", some)):
+      found, _ = self._run()
+    self.assertEqual(list(found), ["momentum", "schedule"])
+    for knob in found:
+      self._assert_png("tuning_{}.png".format(knob))
+
+  def testUnknownKnobAndFlagsOfOtherPrograms(self):
+    self.assertIn("--knob=luck", self._error("--knob=luck"))
+    runner.FLAGS.unparse_flags()
+    runner.FLAGS["knob"].value = None
+    self.assertEqual(self._error("--damping=1"),
+                     "--damping is for other programs, got 1.0.")
+
+  def testOutputDirIsAFile(self):
+    path = os.path.join(self._dir, "train-images-idx3-ubyte.gz")
+    self.assertEqual(
+        self._error("--output_dir=" + path),
+        "--output_dir={} cannot be made, File exists.".format(path))
+
+
+class TableTest(tf.test.TestCase):
+
+  def testRowsTellLossesOnTheWay(self):
+    panel = tuning_main.Panel("damping", [
+        tuning_main.Choice("1: good", {}), tuning_main.Choice("2: bad", {})])
+    histories = [
+        runner.History("kfac", 1., [0, 5, 10, 20], [0., 1., 2., 4.],
+                       [2., 0.5, 0.25, 0.125], [0.1, 0.5, 0.75, 0.9]),
+        runner.History("kfac", 1., [0, 5], [0., 1.], [2., math.nan],
+                       [0.1, 0.1])]
+    head, good, bad = tuning_main.make_table(panel, histories)
+    for name in ("damping", "loss after 2", "loss after 5", "loss after 20"):
+      self.assertIn(name, head)
+    self.assertEqual(good.split(), ["1:", "good", "2", "0.5", "0.12", "0.12",
+                                    "2", "90.00%"])
+    self.assertEqual(bad.split(), ["2:", "bad", "2", "nan", "nan", "2", "2",
+                                   "10.00%"])
+
+
+if __name__ == "__main__":
+  tf.test.main()
