@@ -36,7 +36,7 @@ RECIPE = {
 # The statistics are those of the batch's first cases, one in so many.
 STATISTICS_ONE_IN = 4
 # The quadratic model is that of the cases with the largest losses, one in so
-# many, and of one in so many of the others.
+# many of the batch, and of as many that stand for the others.
 QUADRATIC_MODEL_ONE_IN = 8
 # Covariances are updated at every update; the inverses at those of the
 # burn-in, and every so many updates after it.

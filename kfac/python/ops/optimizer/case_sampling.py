@@ -14,9 +14,9 @@ def sample_cases(case_losses: hints.TensorLike,
 
   Once a classifier is nearly right, its Fisher matrix is that of the few cases
   that it is wrong about, and most parts of a batch have none of them. So the
-  cases with the largest losses, one in so many, are all taken, and of the
-  others, in the order of their losses, every so manieth (systematic sampling:
-  Cochran, Sampling Techniques, chapter 8).
+  cases with the largest losses are all taken, and the others are sampled at
+  equal distances in the order of their losses (systematic sampling: Cochran,
+  Sampling Techniques, chapter 8).
 
   Args:
     case_losses: Tensor [B], the loss of each case.
