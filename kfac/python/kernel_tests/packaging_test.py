@@ -195,6 +195,24 @@ class VersionsTest(tf.test.TestCase):
     self.assertEqual(list(self._conftest["GRAPH_MODES"]),
                      self._default("modes"))
 
+  def testScriptRunsTheVersionsAndModesThatAreAskedFor(self):
+    folder = pathlib.Path(self.get_temp_dir())
+    for version in ("2.15", "9.9"):
+      python = folder / version / "bin" / "python"
+      python.parent.mkdir(parents=True)
+      python.write_text('#!/bin/sh\necho "$KFAC_GRAPH_MODE: $*"\n')
+      python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(architecture.project_root() / ".ci" / "versions"),
+         "-v", "2.15 9.9", "-m", "eager", "-n", "2", "-k", "Dense"],
+        env=dict(os.environ, VENVS=str(folder)), capture_output=True,
+        text=True, timeout=60)
+    self.assertEqual("", done.stderr)
+    self.assertEqual(0, done.returncode)
+    self.assertEqual(2, done.stdout.count(
+        "\neager: -m pytest -q -p no:cacheprovider -n 2 -k Dense\n"))
+    self.assertIn("tensorflow-cpu==9.9.*", done.stdout)
+
   def testUnknownModeIsRefused(self):
     with mock.patch.dict(os.environ, KFAC_GRAPH_MODE="v3"):
       with self.assertRaisesRegex(ValueError, re.escape(
