@@ -143,6 +143,23 @@ class MultiplyTest(tf.test.TestCase):
             operators(WIDTH), (False, False), layer.vector, layer.vector))
         self.assertEqual(num_products, made)
 
+  def testUnknownBatchIsDecidedInTheGraph(self):
+    was_v2 = isinstance(tf.TensorShape([1])[0], int)
+    switch = {True: tf.enable_v2_tensorshape, False: tf.disable_v2_tensorshape}
+    self.addCleanup(switch[was_v2])
+    for v2 in (True, False):
+      switch[v2]()
+      with tf.Graph().as_default() as graph:
+        layer = Layer(3, static=False)
+        cases.multiply(
+            operators(WIDTH + 1), (False, False),
+            kfac.utils.layer_params_to_mat2d(layer.vector), layer.vector)
+        types = {op.type for op in graph.get_operations()}
+      self.assertNotEmpty(types & {"If", "StatelessIf", "Switch"})
+      # Copies of the cases are made in the branch.
+      if "Switch" not in types:
+        self.assertNotIn("OneHot", types)
+
   def testLimitIsWhereTheOperationsAreAsMany(self):
     for a, g in ((785, 1000), (4097, 4096), (10, 3), (1, 1)):
       def through_cases(n, a=a, g=g):

@@ -195,11 +195,20 @@ def _constants(module):
   return ["Constants:", ""] + lines + [""] if lines else []
 
 
-def _function(heading, name, function, bound, level="###"):
-  """Returns the section of a function or method."""
+def _function(heading, name, function, bound, level="###", described=None):
+  """Returns the section of a function or method.
+
+  Args:
+    heading: Heading of the section.
+    name: What is called.
+    function: The function.
+    bound: Whether its first argument is left out.
+    level: The marks before the heading.
+    described: What has the docstring; the function if None.
+  """
   return ["{} {}".format(level, heading), "", "```text",
           *docstrings.signature(name, function, bound), "```", "",
-          *docstrings.to_markdown(inspect.getdoc(function))]
+          *docstrings.to_markdown(inspect.getdoc(described or function))]
 
 
 def _class(heading, name, cls, known):
@@ -288,13 +297,9 @@ def _method(heading, attribute, cls, member, bound):
   other = member.__name__
   if other != attribute and inspect.getattr_static(cls, other, None) is member:
     return ["#### " + heading, "", "Same as `{}`.".format(other), ""]
-  function = member
-  if not member.__doc__:  # said by a base class that has no section
-    lines = docstrings.to_markdown(inspect.getdoc(getattr(cls, attribute)))
-    return ["#### " + heading, "", "```text",
-            *docstrings.signature(attribute, function, bound), "```", "",
-            *lines]
-  return _function(heading, attribute, function, bound, "####")
+  # Of the class: a base class that has no section may say what it is.
+  return _function(heading, attribute, member, bound, "####",
+                   getattr(cls, attribute))
 
 
 def _old_names(cls):

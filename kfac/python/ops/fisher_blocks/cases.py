@@ -41,21 +41,25 @@ def multiply(operators: Sequence[Any], adjoints: Sequence[bool],
   if not all(isinstance(operator, linear_operator.LinearOperatorFullMatrix)
              for operator in operators):
     return through_gradient()
-  outer_products = find_outer_products(vector)
-  if outer_products is None:
+  weights, bias = _weights_and_bias(vector)
+  factors = _factors(weights)
+  if factors is None:
     return through_gradient()
 
   def through_cases():
-    x, y = outer_products
+    # Made here, so that their copies are run only where they are wanted.
+    x, y = find_outer_products(vector)
     return tf.matmul(operators[0].matmul_right(x, adjoint=not adjoints[0]),
                      operators[1].matmul_right(y, adjoint=adjoints[1]),
                      transpose_a=True)
 
   limit = max_num_cases(*(int(operator.range_dimension)
                           for operator in operators))
-  num_cases = outer_products[0].shape[0]
+  if bias is not None:
+    limit -= 1  # for the further row
+  num_cases = factors[0].shape.as_list()[0]
   if num_cases is None:
-    return tf.cond(tf.shape(outer_products[0])[0] <= limit,
+    return tf.cond(tf.shape(factors[0])[0] <= limit,
                    through_cases, through_gradient)
   return through_cases() if num_cases <= limit else through_gradient()
 
@@ -88,7 +92,7 @@ def find_outer_products(
     Tensors X [n, a] and Y [n, g], or None. With a bias there is one row more
     than there are cases.
   """
-  weights, bias = vector if isinstance(vector, tuple) else (vector, None)
+  weights, bias = _weights_and_bias(vector)
   factors = _factors(weights)
   if factors is None:
     return None
@@ -103,6 +107,10 @@ def find_outer_products(
   one = tf.one_hot([num_inputs], num_inputs + 1, dtype=x.dtype)
   return (tf.concat([tf.pad(x, [[0, 0], [0, 1]]), one], axis=0),
           tf.concat([y, tf.reshape(bias, [1, -1])], axis=0))
+
+
+def _weights_and_bias(vector):
+  return vector if isinstance(vector, tuple) else (vector, None)
 
 
 def _factors(matrix):
