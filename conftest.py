@@ -27,8 +27,8 @@ def pytest_configure():
   """
   mode = os.environ.get("KFAC_GRAPH_MODE", "eager")
   if mode not in GRAPH_MODES:
-    raise ValueError("KFAC_GRAPH_MODE must be one of {}, got {!r}.".format(
-        sorted(GRAPH_MODES), mode))
+    raise ValueError(
+        f"KFAC_GRAPH_MODE must be one of {sorted(GRAPH_MODES)}, got {mode!r}.")
   if mode == "eager":
     return  # TensorFlow as it starts; the import can wait.
   import tensorflow.compat.v1 as tf

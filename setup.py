@@ -56,6 +56,6 @@ setuptools.setup(
         "tests": ["mypy>=1.8", "pytest>=7", "pytest-xdist", "ruff>=0.14",
                   "setuptools>=70.1"],
     },
-    # Not "build": where names ignore case, the file BUILD has that name.
+    # Not "build": where names ignore example, the file BUILD has that name.
     options={"build": {"build_base": "dist/build"}},
 )

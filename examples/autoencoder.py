@@ -41,7 +41,7 @@ def build(images, seed=0):
   layers = []
   activations = images
   for number, size in enumerate(LAYER_SIZES[1:], start=1):
-    with tf.variable_scope("layer_{}".format(number)):
+    with tf.variable_scope(f"layer_{number}"):
       params, outputs = mlp.dense(activations, size, seed * num_layers + number)
       layers.append((params, activations, outputs))
       is_linear = number in (num_layers // 2, num_layers)
@@ -49,7 +49,7 @@ def build(images, seed=0):
   return activations, layers
 
 
-def case_losses(logits, images):
+def example_losses(logits, images):
   """Returns the cross entropy of each image, summed over pixels.
 
   Args:
@@ -64,8 +64,8 @@ def case_losses(logits, images):
 
 
 def mean_loss(logits, images):
-  """Returns the cross entropy of the average image, see case_losses."""
-  return tf.reduce_mean(case_losses(logits, images))
+  """Returns the cross entropy of the average image, see example_losses."""
+  return tf.reduce_mean(example_losses(logits, images))
 
 
 def register(layer_collection, logits, layers, seed=None):
@@ -94,7 +94,7 @@ def growing_batch_size(number, first, growth, most):
     first: Batch size of the first update.
     growth: Updates in which the batch grows by the factor e, or None if it does
       not grow.
-    most: Number of training cases.
+    most: Number of training examples.
 
   Returns:
     Int.
@@ -125,7 +125,7 @@ class Trainer:
       images = tf.cast(self._images, tf.float32) / 255.
       with tf.variable_scope("autoencoder") as self._scope:
         logits, layers = build(images, seed)
-      losses = case_losses(logits, images)
+      losses = example_losses(logits, images)
       self._loss = tf.reduce_mean(losses)
       self._weights = {v.op.name: v for v in tf.trainable_variables()}
       self._updates = None
@@ -155,9 +155,9 @@ class Trainer:
 
   def _make_kfac(self, images, losses, learning_rate, seed):
     """Makes the train op and the updates of K-FAC as the recipe says."""
-    def register_pass(layer_collection, cases):
+    def register_pass(layer_collection, examples):
       register(layer_collection,
-               *self._build_again(tf.gather(images, cases)), seed)
+               *self._build_again(tf.gather(images, examples)), seed)
 
     optimizer = recipe.make_optimizer(
         register_pass, losses, images, self._build_loss, learning_rate)

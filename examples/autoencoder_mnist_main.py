@@ -65,7 +65,7 @@ def check_flags():
                "cov_update_every", "inv_update_every", "epochs"):
     if FLAGS[name].present:
       raise runner.SettingsError(
-          "--{} is for other programs, got {}.".format(name, FLAGS[name].value))
+          f"--{name} is for other programs, got {FLAGS[name].value}.")
   for name in ("batch_size", "updates", "evaluate_every"):
     runner.check_flag(name, "at least 1", lambda value: value >= 1)
   for name in ("learning_rate", "batch_growth", "target", "seconds"):
@@ -74,10 +74,10 @@ def check_flags():
   runner.check_comparison()
   if FLAGS["grid"].present and not FLAGS.compare:
     raise runner.SettingsError(
-        "--grid is for --compare, got {}.".format(FLAGS.grid))
+        f"--grid is for --compare, got {FLAGS.grid}.")
   if FLAGS["data_dir"].present and FLAGS.data != "mnist":
     raise runner.SettingsError(
-        "--data_dir is for --data=mnist, got --data={}.".format(FLAGS.data))
+        f"--data_dir is for --data=mnist, got --data={FLAGS.data}.")
   runner.check_output_dir(plot_path())
 
 
@@ -99,8 +99,8 @@ def load_images():
     images = mnist.load(FLAGS.data_dir).train_images
   if batch_size() > len(images):
     raise runner.SettingsError(
-        "--batch_size must be at most the {} training images, got {}.".format(
-            len(images), batch_size()))
+        f"--batch_size must be at most the {len(images)} training images, got "
+        f"{batch_size()}.")
   return images
 
 
@@ -203,8 +203,8 @@ def make_grid_table(histories):
   rows = [["optimizer", "learning rate", "updates", "seconds", "lowest loss"]]
   for history in histories:
     rows.append([
-        history.optimizer, "{:g}".format(history.learning_rate),
-        str(history.updates[-1]), "{:.1f}".format(history.seconds[-1]),
+        history.optimizer, f"{history.learning_rate:g}",
+        str(history.updates[-1]), f"{history.seconds[-1]:.1f}",
         _describe_lowest(history)])
   return runner.align(rows)
 
@@ -231,8 +231,8 @@ def make_comparison(kfac, others):
   for history in others:
     goal = history.lowest_loss()
     index, kfac_index = history.first_at(goal), kfac.first_at(goal)
-    rows.append([history.optimizer, "{:g}".format(history.learning_rate),
-                 "{:.2f}".format(goal)])
+    rows.append([history.optimizer, f"{history.learning_rate:g}",
+                 f"{goal:.2f}"])
     for column, text in (("updates", "{:d}"), ("seconds", "{:.1f}")):
       taken = getattr(history, column)[index]
       rows[-1].append(text.format(taken))
@@ -243,7 +243,7 @@ def make_comparison(kfac, others):
 
 def _against(taken, by_kfac, text):
   """Returns the cells of what K-FAC took, and how much less that is."""
-  ratio = "{:.1f}".format(taken / by_kfac) if by_kfac else "-"
+  ratio = f"{taken / by_kfac:.1f}" if by_kfac else "-"
   return [text.format(by_kfac), ratio]
 
 

@@ -186,8 +186,8 @@ class TrainerTest(SmallTestCase):
   def testEvaluationEqualsNumpyForAnyNumberOfImages(self):
     trainer = self._trainer("momentum", 0.1)
     weights = trainer.get_weights()
-    params = [(weights["autoencoder/layer_{}/weights".format(number)],
-               weights["autoencoder/layer_{}/bias".format(number)])
+    params = [(weights[f"autoencoder/layer_{number}/weights"],
+               weights[f"autoencoder/layer_{number}/bias"])
               for number in (1, 2, 3, 4)]
     images = self._images()
     expected = mean_loss(predict(params, images / 255.), images / 255.)
@@ -202,8 +202,8 @@ class TrainerTest(SmallTestCase):
     velocity = 0.
     for _ in range(2):
       weights = trainer.get_weights()
-      params = [(weights["autoencoder/layer_{}/weights".format(number)],
-                 weights["autoencoder/layer_{}/bias".format(number)])
+      params = [(weights[f"autoencoder/layer_{number}/weights"],
+                 weights[f"autoencoder/layer_{number}/bias"])
                 for number in (1, 2, 3, 4)]
       logits = predict(params, images / 255.)
       gradient = np.mean(1. / (1. + np.exp(-logits)) - images / 255., axis=0)
@@ -251,15 +251,15 @@ class TrainerTest(SmallTestCase):
               for name in ("layer_collection", "qmodel_losses")]
     images = self._images()
     for size, part in ((16, 4), (17, 5), (1, 1)):
-      found, number, case_weights = trainer._session.run(
-          [logits, settings["batch_size"], settings["qmodel_case_weights"]],
+      found, number, example_weights = trainer._session.run(
+          [logits, settings["batch_size"], settings["qmodel_example_weights"]],
           {trainer._images: images[:size]})
       self.assertEqual(number, size)
-      self.assertAllClose(size, np.sum(case_weights))
-      self.assertLen(case_weights, len(found[1]))
+      self.assertAllClose(size, np.sum(example_weights))
+      self.assertLen(example_weights, len(found[1]))
       weights = trainer.get_weights()
-      params = [(weights["autoencoder/layer_{}/weights".format(number)],
-                 weights["autoencoder/layer_{}/bias".format(number)])
+      params = [(weights[f"autoencoder/layer_{number}/weights"],
+                 weights[f"autoencoder/layer_{number}/bias"])
                 for number in (1, 2, 3, 4)]
       logits_of_all = predict(params, images[:size] / 255.)
       self.assertAllClose(found[0], logits_of_all[:part], atol=1e-5)
@@ -295,14 +295,14 @@ class FlagsTest(SmallTestCase):
   def testValuesOutOfRange(self):
     for name in ("batch_size", "updates", "evaluate_every"):
       with self.subTest(name=name), flagsaver.flagsaver():
-        self.assertEqual(self._error("--{}=0".format(name)),
-                         "--{} must be at least 1, got 0.".format(name))
+        self.assertEqual(self._error(f"--{name}=0"),
+                         f"--{name} must be at least 1, got 0.")
     for name in ("learning_rate", "batch_growth", "target", "seconds"):
       for value in (0., -1., math.inf, math.nan):
         with self.subTest(name=name, value=value), flagsaver.flagsaver():
           self.assertEqual(
-              self._error("--{}={}".format(name, value)),
-              "--{} must be positive and finite, got {}.".format(name, value))
+              self._error(f"--{name}={value}"),
+              f"--{name} must be positive and finite, got {value}.")
     with flagsaver.flagsaver():
       self.assertEqual(self._error("--seed=-1"),
                        "--seed must be in [0, 2**31), got -1.")
@@ -318,8 +318,8 @@ class FlagsTest(SmallTestCase):
         ("inv_update_every", 2), ("epochs", 3)):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
-            self._error("--{}={}".format(flag, value)),
-            "--{} is for other programs, got {}.".format(flag, value))
+            self._error(f"--{flag}={value}"),
+            f"--{flag} is for other programs, got {value}.")
 
   def testFlagsForOneOptimizerInAComparison(self):
     for flag in ("--optimizer=adam", "--learning_rate=0.1"):
@@ -345,13 +345,13 @@ class FlagsTest(SmallTestCase):
   def testMissingData(self):
     path = os.path.join(self._dir, "no")
     self.assertEqual(self._error("--data_dir=" + path),
-                     "{!r}: no such directory.".format(path))
+                     f"{path!r}: no such directory.")
 
   def testOutputDirIsAFile(self):
     path = os.path.join(self._dir, "train-images-idx3-ubyte.gz")
     self.assertEqual(
         self._error("--output_dir=" + path),
-        "--output_dir={} cannot be made, File exists.".format(path))
+        f"--output_dir={path} cannot be made, File exists.")
 
 
 class ProgramTestCase(SmallTestCase):
@@ -396,8 +396,9 @@ class ProgramTest(ProgramTestCase):
         self.assertEqual(history.optimizer, optimizer)
         self.assertEqual(history.updates, [0, 3, 6, 7])
         self.assertLess(history.losses[-1], history.losses[0])
-        self.assertIn("{} 7/7: loss {:.3g}, {:.1f} s".format(
-            optimizer, history.losses[-1], history.seconds[-1]), printed)
+        self.assertIn(
+            f"{optimizer} 7/7: loss {history.losses[-1]:.3g}, "
+            f"{history.seconds[-1]:.1f} s", printed)
         self.assertIn("lowest loss", printed)
         self.assertIn("No plot: matplotlib is not installed", printed)
 
@@ -405,7 +406,7 @@ class ProgramTest(ProgramTestCase):
     for optimizer, every in autoencoder_mnist_main.EVALUATE_EVERY.items():
       self._fake([9., 8., 7.])
       histories, _ = self._run("--optimizer=" + optimizer,
-                               "--updates={}".format(2 * every))
+                               f"--updates={2 * every}")
       self.assertEqual(histories[0].updates, [0, every, 2 * every])
       self.assertEqual(histories[0].seconds, [0., 2. * every, 4. * every])
     self.assertEqual(histories[0].losses, [9., 8., 7.])
@@ -508,8 +509,8 @@ class CompareTest(ProgramTestCase):
                      [["adam", "0.001"], ["adam", "0.02"]])
     for row, history in zip(rows[8:10], histories[1:], strict=True):
       self.assertEqual(row[:3], [
-          history.optimizer, "{:g}".format(history.learning_rate),
-          "{:.2f}".format(history.lowest_loss())])
+          history.optimizer, f"{history.learning_rate:g}",
+          f"{history.lowest_loss():.2f}"])
 
   def testTableTellsUpdatesSecondsAndRatios(self):
     kfac_history = runner.History(

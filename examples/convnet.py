@@ -36,7 +36,7 @@ def build(images, residual=False):
   layers = []
   activations = tf.reshape(images, [-1, size, size, 1])
   for number, padding in enumerate(PADDINGS):
-    with tf.variable_scope("conv_{}".format(number + 1)):
+    with tf.variable_scope(f"conv_{number + 1}"):
       layers.append(_convolve(activations, FILTER_SIZES[number], padding))
     outputs = tf.nn.relu(layers[-1].outputs)
     # The first convolution changes the shape.
@@ -110,7 +110,7 @@ def build_towers(images, devices, residual=False):
   towers = []
   for number, device in enumerate(devices):
     start, end = (size * k // len(devices) for k in (number, number + 1))
-    with tf.device(device), tf.name_scope("tower_{}".format(number)):
+    with tf.device(device), tf.name_scope(f"tower_{number}"):
       with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):
         towers.append(Tower(*build(images[start:end], residual)))
   return tf.concat([tower.logits for tower in towers], axis=0), towers

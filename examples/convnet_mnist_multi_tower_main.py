@@ -43,8 +43,8 @@ def build(images):
   batch_size = images.shape.as_list()[0]
   if batch_size is not None and batch_size % len(devices):
     raise runner.SettingsError(
-        "--batch_size must be a multiple of the {} towers, got {}.".format(
-            len(devices), batch_size))
+        f"--batch_size must be a multiple of the {len(devices)} towers, got "
+        f"{batch_size}.")
   return convnet.build_towers(images, devices, residual=FLAGS.residual)
 
 
@@ -56,11 +56,12 @@ def read_devices():
   """
   if FLAGS.num_towers < 1:
     raise runner.SettingsError(
-        "--num_towers must be at least 1, got {}.".format(FLAGS.num_towers))
+        f"--num_towers must be at least 1, got {FLAGS.num_towers}.")
   if len(FLAGS.devices) not in (1, FLAGS.num_towers):
     raise runner.SettingsError(
-        "--devices must be one, or one for each of the {} towers, got {}."
-        .format(FLAGS.num_towers, len(FLAGS.devices)))
+        f"--devices must be one, or one for each of the {FLAGS.num_towers} "
+        f"towers, got {len(FLAGS.devices)}."
+        )
   for device in FLAGS.devices:
     if not _exists(device):
       raise runner.SettingsError(

@@ -38,7 +38,7 @@ def make_images(num_images=NUM_IMAGES, seed=0):
   """
   if num_images < 1:
     raise ValueError(
-        "num_images must be at least 1, got {}.".format(num_images))
+        f"num_images must be at least 1, got {num_images}.")
   control_points = np.random.RandomState(seed).uniform(
       _MARGIN, IMAGE_SIZE - _MARGIN, size=(num_images, _DEGREE + 1, 2))
   images = [

@@ -47,7 +47,7 @@ def write_dataset(data_dir, num_train=60, num_test=20, suffix=".gz"):
     labels = random.permutation(np.arange(size) % 10)
     images = prototypes[labels] + random.randint(0, 56, size=(size, 28, 28))
     for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-      name = "{}-{}-ubyte{}".format(split, kind, suffix)
+      name = f"{split}-{kind}-ubyte{suffix}"
       write_idx(os.path.join(data_dir, name), array)
       arrays.append(array.astype(np.uint8))
   return arrays

@@ -19,7 +19,7 @@ def build(images):
   layers = []
   activations = images
   for number, size in enumerate(LAYER_SIZES[1:], start=1):
-    with tf.variable_scope("layer_{}".format(number)):
+    with tf.variable_scope(f"layer_{number}"):
       if layers:
         activations = tf.tanh(activations)
       params, outputs = dense(activations, size)

@@ -44,7 +44,7 @@ def load(data_dir=DEFAULT_DIR):
       name or header promises.
   """
   if not os.path.isdir(data_dir):
-    raise DataError("{!r}: no such directory.".format(data_dir))
+    raise DataError(f"{data_dir!r}: no such directory.")
   return Dataset(*(_load_split(data_dir, "train")
                    + _load_split(data_dir, "t10k")))
 
@@ -59,11 +59,14 @@ def _load_split(data_dir, split):
     raise DataError("{}: images must be {} x {}, got {} x {}.".format(
         image_path, IMAGE_SIZE, IMAGE_SIZE, *images.shape[1:]))
   if labels.max() >= NUM_CLASSES:
-    raise DataError("{}: labels must be 0 to {}, got {}.".format(
-        label_path, NUM_CLASSES - 1, labels.max()))
+    raise DataError(
+        f"{label_path}: labels must be 0 to {NUM_CLASSES - 1}, got "
+        f"{labels.max()}.")
   if len(labels) != len(images):
-    raise DataError("{}: one label per image is needed, got {} for {} in {}."
-                    .format(label_path, len(labels), len(images), image_path))
+    raise DataError(
+        f"{label_path}: one label per image is needed, got {len(labels)} for "
+        f"{len(images)} in {image_path}."
+                    )
   return images.reshape(len(images), -1), labels.astype(np.int32)
 
 
@@ -73,7 +76,7 @@ def _find(data_dir, name):
   for path in (plain, plain + ".gz"):
     if os.path.isfile(path):
       return path
-  raise DataError("{}: no such file, with or without .gz.".format(plain))
+  raise DataError(f"{plain}: no such file, with or without .gz.")
 
 
 def read_idx(path, rank):
@@ -103,12 +106,12 @@ def read_idx(path, rank):
       with gzip.GzipFile(fileobj=raw) as unpacked:
         return _read_array(unpacked, path, rank, file_size * _MAX_GZIP_RATIO)
   except EOFError:
-    raise DataError("{}: the gzip stream is cut off.".format(path)) from None
+    raise DataError(f"{path}: the gzip stream is cut off.") from None
   except (gzip.BadGzipFile, zlib.error) as error:
-    raise DataError("{}: broken gzip stream, {}.".format(path, error)) from None
+    raise DataError(f"{path}: broken gzip stream, {error}.") from None
   except OSError as error:
-    raise DataError("{}: cannot be read, {}.".format(
-        path, error.strerror or error)) from None
+    raise DataError(
+        f"{path}: cannot be read, {error.strerror or error}.") from None
 
 
 def _read_array(stream, path, rank, most_bytes):
@@ -116,19 +119,22 @@ def _read_array(stream, path, rank, most_bytes):
   shape = _read_shape(stream, path, rank)
   size = math.prod(shape)
   if size == 0:
-    raise DataError("{}: no data, the header's shape is {}.".format(
-        path, _describe(shape)))
+    raise DataError(
+        f"{path}: no data, the header's shape is {_describe(shape)}.")
   if size > MAX_BYTES:
     raise DataError(
-        "{}: at most {} bytes are read, the header promises {} ({}).".format(
-            path, MAX_BYTES, size, _describe(shape)))
+        f"{path}: at most {MAX_BYTES} bytes are read, the header promises "
+        f"{size} ({_describe(shape)}).")
   data = b"" if size > most_bytes else _read_bytes(stream, size + 1)
   if len(data) < size:
-    raise DataError("{}: truncated, the header promises {} bytes ({}).".format(
-        path, size, _describe(shape)))
+    raise DataError(
+        f"{path}: truncated, the header promises {size} bytes "
+        f"({_describe(shape)}).")
   if len(data) > size:
-    raise DataError("{}: more bytes than the {} that the header promises ({})."
-                    .format(path, size, _describe(shape)))
+    raise DataError(
+        f"{path}: more bytes than the {size} that the header promises "
+        f"({_describe(shape)})."
+                    )
   return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
@@ -141,7 +147,7 @@ def _read_shape(stream, path, rank):
         path, expected.hex(), "0x" + magic.hex() if magic else "an empty file"))
   header = _read_bytes(stream, 4 * rank)
   if len(header) < 4 * rank:
-    raise DataError("{}: truncated in the header.".format(path))
+    raise DataError(f"{path}: truncated in the header.")
   return tuple(np.frombuffer(header, dtype=">u4").tolist())
 
 

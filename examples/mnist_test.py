@@ -86,14 +86,14 @@ class LoadTest(TempDirTestCase):
     fake_mnist.write_idx(path, np.zeros([60, 32, 30]))
     self.assertEqual(
         self._error(mnist.load, self._dir),
-        "{}: images must be 28 x 28, got 32 x 30.".format(path))
+        f"{path}: images must be 28 x 28, got 32 x 30.")
 
   def testLabelOutOfRange(self):
     fake_mnist.write_dataset(self._dir)
     path = self._path("t10k-labels-idx1-ubyte.gz")
     fake_mnist.write_idx(path, [3] * 19 + [10])
     self.assertEqual(self._error(mnist.load, self._dir),
-                     "{}: labels must be 0 to 9, got 10.".format(path))
+                     f"{path}: labels must be 0 to 9, got 10.")
 
   def testCountsDiffer(self):
     fake_mnist.write_dataset(self._dir)
@@ -114,7 +114,7 @@ class ReadIdxTest(TempDirTestCase):
 
   def _check(self, path, message, rank=1):
     self.assertEqual(self._error(mnist.read_idx, path, rank),
-                     "{}: {}".format(path, message))
+                     f"{path}: {message}")
 
   def testCompressionIsToldFromContents(self):
     path = self._write([1, 2, 3], "file.gz")
@@ -157,8 +157,8 @@ class ReadIdxTest(TempDirTestCase):
     size = 2**32 - 1
     self._check(
         self._write([1], shape=[size] * 3),
-        "at most 1073741824 bytes are read, the header promises {} "
-        "({} x {} x {}).".format(size**3, size, size, size), rank=3)
+        f"at most 1073741824 bytes are read, the header promises {size**3} "
+        f"({size} x {size} x {size}).", rank=3)
 
   def testLyingHeadersTakeNoMemory(self):
     huge = 2**30 - 1
@@ -178,9 +178,9 @@ class ReadIdxTest(TempDirTestCase):
   def testUnreadable(self):
     os.mkdir(self._path("folder"))
     self._check(self._path("folder"),
-                "cannot be read, {}.".format(os.strerror(errno.EISDIR)))
+                f"cannot be read, {os.strerror(errno.EISDIR)}.")
     self._check(self._path("no"),
-                "cannot be read, {}.".format(os.strerror(errno.ENOENT)))
+                f"cannot be read, {os.strerror(errno.ENOENT)}.")
 
   def testCutGzip(self):
     with open(self._write(np.arange(50), "whole.gz"), "rb") as stream:

@@ -33,9 +33,9 @@ RECIPE = {
     # than the quadratic model, which shortens the step where that is too bold.
     "precon_damping_mult": 0.1,
 }
-# The statistics are those of the batch's first cases, one in so many.
+# The statistics are those of the batch's first examples, one in so many.
 STATISTICS_ONE_IN = 4
-# The quadratic model is that of the cases with the largest losses, one in so
+# The quadratic model is that of the examples with the largest losses, one in so
 # many of the batch, and of as many that stand for the others.
 QUADRATIC_MODEL_ONE_IN = 8
 # Covariances are updated at every update; the inverses at those of the
@@ -43,15 +43,16 @@ QUADRATIC_MODEL_ONE_IN = 8
 SCHEDULE = schedules.Schedule(cov_every=1, inv_every=5, burn_in=20)
 
 
-def make_optimizer(register_pass, case_losses, train_batch, loss_fn,
+def make_optimizer(register_pass, example_losses, train_batch, loss_fn,
                    learning_rate=RECIPE["learning_rate"]):
   """Makes the optimizer.
 
   Args:
-    register_pass: Function of (layer_collection, cases) that builds a pass
-      through the model for these cases of the batch, int tensor [n], and
+    register_pass: Function of (layer_collection, examples) that builds a pass
+      through the model for these examples of the batch, int tensor [n], and
       registers its layers and loss.
-    case_losses: Tensor [B], the loss of each case of the pass that is trained.
+    example_losses: Tensor [B], the loss of each example of the pass that is
+      trained.
     train_batch: The whole batch as `loss_fn` takes it, tensors [B, ...].
     loss_fn: Function of it that builds the mean loss, with the variables that
       there are.
@@ -63,13 +64,13 @@ def make_optimizer(register_pass, case_losses, train_batch, loss_fn,
   # Not that of the losses: no other pass may depend on the one that is trained.
   batch_size = tf.shape(tf.nest.flatten(train_batch)[0])[0]
   first = tf.range((batch_size - 1) // STATISTICS_ONE_IN + 1)
-  sampled, weights = kfac.optimizer.sample_cases(
-      case_losses, QUADRATIC_MODEL_ONE_IN)
+  sampled, weights = kfac.optimizer.sample_examples(
+      example_losses, QUADRATIC_MODEL_ONE_IN)
   statistics, quadratic_model = kfac.LayerCollection(), kfac.LayerCollection()
   register_pass(statistics, first)
   register_pass(quadratic_model, sampled)
   return kfac.KfacOptimizer(
       **dict(RECIPE, learning_rate=learning_rate),
       layer_collection=statistics, qmodel_losses=quadratic_model,
-      qmodel_case_weights=weights, batch_size=batch_size,
+      qmodel_example_weights=weights, batch_size=batch_size,
       train_batch=train_batch, loss_fn=loss_fn)

@@ -135,10 +135,9 @@ class History:
 
   def describe_last(self):
     """Returns the last evaluation as text."""
-    accuracy = ("accuracy {:.2%}, ".format(self.accuracies[-1])
+    accuracy = (f"accuracy {self.accuracies[-1]:.2%}, "
                 if self.accuracies else "")
-    return "loss {:.3g}, {}{:.1f} s".format(
-        self.losses[-1], accuracy, self.seconds[-1])
+    return f"loss {self.losses[-1]:.3g}, {accuracy}{self.seconds[-1]:.1f} s"
 
   def lowest_loss(self):
     """Returns the lowest loss, where NaN counts as infinite."""
@@ -165,8 +164,9 @@ def check_flags(experiment):
   check_flag("momentum", "in [0, 1)", lambda value: 0. <= value < 1.)
   check_flag("seed", "in [0, 2**31)", lambda value: 0 <= value < 2**31)
   if FLAGS.epochs is not None and FLAGS.updates is not None:
-    raise SettingsError("--epochs and --updates exclude each other, got {} and "
-                        "{}.".format(FLAGS.epochs, FLAGS.updates))
+    raise SettingsError(
+        f"--epochs and --updates exclude each other, got {FLAGS.epochs} and "
+                        f"{FLAGS.updates}.")
   check_comparison()
   for name, users in (
       ("momentum", ("kfac", "momentum")), ("damping", ("kfac",)),
@@ -185,8 +185,8 @@ def _check_recipe():
   for name in ("learning_rate", "damping", "norm_constraint", "momentum_type",
                "cov_update_every", "inv_update_every"):
     if FLAGS.recipe and FLAGS[name].present:
-      raise SettingsError("--{} is set by --recipe, got {}.".format(
-          name, FLAGS[name].value))
+      raise SettingsError(
+          f"--{name} is set by --recipe, got {FLAGS[name].value}.")
 
 
 def _check_momentum_type(experiment):
@@ -212,15 +212,16 @@ def check_comparison():
   """Raises SettingsError for a flag that a comparison has no use for."""
   for name in ("optimizer", "learning_rate"):
     if FLAGS.compare and FLAGS[name].present:
-      raise SettingsError("--{} is for one optimizer, but --compare trains "
-                          "all three.".format(name))
+      raise SettingsError(
+          f"--{name} is for one optimizer, but --compare trains "
+                          "all three.")
 
 
 def check_flag(name, rule, holds):
   """Raises SettingsError if the flag is set and the rule does not hold."""
   value = FLAGS[name].value
   if value is not None and not holds(value):
-    raise SettingsError("--{} must be {}, got {}.".format(name, rule, value))
+    raise SettingsError(f"--{name} must be {rule}, got {value}.")
 
 
 def check_output_dir(path):
@@ -235,11 +236,12 @@ def check_output_dir(path):
   try:
     os.makedirs(FLAGS.output_dir, exist_ok=True)
   except OSError as error:
-    raise SettingsError("--output_dir={} cannot be made, {}.".format(
-        FLAGS.output_dir, error.strerror)) from None
+    raise SettingsError(
+        f"--output_dir={FLAGS.output_dir} cannot be made, "
+        f"{error.strerror}.") from None
   if not os.access(path if os.path.exists(path) else FLAGS.output_dir, os.W_OK):
-    raise SettingsError("--output_dir={} cannot be written to.".format(
-        FLAGS.output_dir))
+    raise SettingsError(
+        f"--output_dir={FLAGS.output_dir} cannot be written to.")
 
 
 def chosen_optimizers():
@@ -302,7 +304,7 @@ class Trainer:
   def _make_kfac(self, logits, layers, learning_rate, batch_size):
     """Registers the model and makes the ops of K-FAC."""
     if FLAGS.recipe:
-      self._make_recipe(case_losses(logits, self._labels))
+      self._make_recipe(example_losses(logits, self._labels))
       return
     layer_collection = kfac.LayerCollection()
     self._experiment.register(layer_collection, logits, layers, FLAGS.seed)
@@ -317,9 +319,9 @@ class Trainer:
 
   def _make_recipe(self, losses):
     """Makes the train op and the updates of K-FAC as the recipe says."""
-    def register_pass(layer_collection, cases):
+    def register_pass(layer_collection, examples):
       self._experiment.register(
-          layer_collection, *self._build(tf.gather(self._images, cases)),
+          layer_collection, *self._build(tf.gather(self._images, examples)),
           FLAGS.seed)
 
     optimizer = recipe.make_optimizer(
@@ -404,7 +406,7 @@ def make_placeholders(batch_size):
   return images, tf.placeholder(tf.int32, [batch_size])
 
 
-def case_losses(logits, labels):
+def example_losses(logits, labels):
   """Returns the cross entropies [B] of labels [B] under logits [B, 10]."""
   return tf.nn.sparse_softmax_cross_entropy_with_logits(
       labels=labels, logits=logits)
@@ -412,12 +414,12 @@ def case_losses(logits, labels):
 
 def mean_loss(logits, labels):
   """Returns the mean of the cross entropies."""
-  return tf.reduce_mean(case_losses(logits, labels))
+  return tf.reduce_mean(example_losses(logits, labels))
 
 
 def score(logits, labels):
   """Returns the summed cross entropy, and how many labels are told right."""
-  loss = case_losses(logits, labels)
+  loss = example_losses(logits, labels)
   right = tf.equal(tf.argmax(logits, 1, output_type=tf.int32), labels)
   return tf.reduce_sum(loss), tf.reduce_sum(tf.cast(right, tf.float32))
 
@@ -485,8 +487,9 @@ def train(experiment, optimizer, data):
 def count_updates(experiment, num_examples, batch_size):
   """Returns the number of updates to train for."""
   if batch_size > num_examples:
-    raise SettingsError("--batch_size must be at most the {} training digits, "
-                        "got {}.".format(num_examples, batch_size))
+    raise SettingsError(
+        f"--batch_size must be at most the {num_examples} training digits, "
+                        f"got {batch_size}.")
   if FLAGS.epochs is not None:
     return FLAGS.epochs * (num_examples // batch_size)
   return FLAGS.updates or experiment.updates
@@ -517,8 +520,8 @@ class Progress:
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update(update - self._bar.n)
     else:
-      print("{} {}/{}: {}".format(
-          self._optimizer, update, self._num_updates, text), flush=True)
+      print(
+          f"{self._optimizer} {update}/{self._num_updates}: {text}", flush=True)
 
   def close(self):
     """Ends the bar."""
@@ -545,15 +548,15 @@ def make_table(histories):
            "test accuracy", "seconds"]]
   for history in histories:
     rows.append([
-        history.optimizer, "{:g}".format(history.learning_rate),
-        "{:.3g}".format(history.lowest_loss()),
-        "{:.3g}".format(history.losses[-1]),
-        "{:.2%}".format(history.accuracies[-1]),
-        "{:.1f}".format(history.seconds[-1])])
+        history.optimizer, f"{history.learning_rate:g}",
+        f"{history.lowest_loss():.3g}",
+        f"{history.losses[-1]:.3g}",
+        f"{history.accuracies[-1]:.2%}",
+        f"{history.seconds[-1]:.1f}"])
   goal = next((history.lowest_loss() for history in histories
                if history.optimizer == BASELINE), None)
   if goal is not None and len(histories) > 1:
-    rows[0] += ["updates to {:.3g}".format(goal), "seconds to it"]
+    rows[0] += [f"updates to {goal:.3g}", "seconds to it"]
     for row, history in zip(rows[1:], histories, strict=True):
       row += _cells_at(history, goal)
   return align(rows)
@@ -571,7 +574,7 @@ def _cells_at(history, goal):
   index = history.first_at(goal)
   if index is None:
     return ["-", "-"]
-  return [str(history.updates[index]), "{:.1f}".format(history.seconds[index])]
+  return [str(history.updates[index]), f"{history.seconds[index]:.1f}"]
 
 
 def report_plot(histories, path, log_axes="y"):
@@ -584,10 +587,10 @@ def report_plot(histories, path, log_axes="y"):
   """
   try:
     drawn = write_plot(histories, path, log_axes)
-    print("Plot: {}".format(path) if drawn else
+    print(f"Plot: {path}" if drawn else
           "No plot: matplotlib is not installed (pip install matplotlib).")
   except OSError as error:
-    print("No plot: {}.".format(error))
+    print(f"No plot: {error}.")
 
 
 def write_plot(histories, path, log_axes="y"):
@@ -607,7 +610,7 @@ def write_plot(histories, path, log_axes="y"):
       figsize=(10, 4), layout="constrained")
   left, right = figure.subplots(1, 2, sharey=True)
   for history in histories:
-    label = "{}, {:g}".format(history.optimizer, history.learning_rate)
+    label = f"{history.optimizer}, {history.learning_rate:g}"
     left.semilogy(history.updates, history.losses, label=label)
     right.semilogy(history.seconds, history.losses, label=label)
   if "x" in log_axes:
@@ -645,8 +648,9 @@ def run(experiment):
   print("\n".join(make_table(histories)))
   for history in histories:
     if not math.isfinite(history.losses[-1]):
-      print("{} diverged: the loss was {} after {} updates.".format(
-          history.optimizer, history.losses[-1], history.updates[-1]))
+      print(
+          f"{history.optimizer} diverged: the loss was {history.losses[-1]} "
+          f"after {history.updates[-1]} updates.")
   report_plot(histories, plot_path(experiment))
   return histories
 
@@ -666,11 +670,10 @@ def run_program(name, function):
   def start(argv):
     try:
       if len(argv) > 1:
-        raise SettingsError("no argument without -- is known, got {}.".format(
-            argv[1]))
+        raise SettingsError(f"no argument without -- is known, got {argv[1]}.")
       function()
     except (SettingsError, mnist.DataError) as error:
-      sys.exit("{}: {}".format(name, error))
+      sys.exit(f"{name}: {error}")
 
   def parse(argv):
     try:

@@ -36,7 +36,7 @@ def predict(weights, images):
   """Computes the perceptron's logits, from the weights that Trainer gives."""
   activations = images / 255.
   for number in (1, 2, 3):
-    layer = "model/layer_{}/".format(number)
+    layer = f"model/layer_{number}/"
     outputs = activations @ weights[layer + "weights"] + weights[layer + "bias"]
     activations = np.tanh(outputs)
   return outputs
@@ -98,22 +98,22 @@ class FlagsTest(RunnerTestCase):
     for name in ("batch_size", "updates", "epochs", "evaluate_every",
                  "cov_update_every", "inv_update_every"):
       with self.subTest(name=name), flagsaver.flagsaver():
-        self.assertEqual(self._error("--{}=0".format(name)),
-                         "--{} must be at least 1, got 0.".format(name))
+        self.assertEqual(self._error(f"--{name}=0"),
+                         f"--{name} must be at least 1, got 0.")
     for name in ("learning_rate", "damping", "norm_constraint"):
       for value in (0., -1., math.inf, math.nan):
         with self.subTest(name=name, value=value), flagsaver.flagsaver():
           self.assertEqual(
-              self._error("--{}={}".format(name, value)),
-              "--{} must be positive and finite, got {}.".format(name, value))
+              self._error(f"--{name}={value}"),
+              f"--{name} must be positive and finite, got {value}.")
     for value in (-0.1, 1., math.nan):
       with self.subTest(momentum=value), flagsaver.flagsaver():
-        self.assertEqual(self._error("--momentum={}".format(value)),
-                         "--momentum must be in [0, 1), got {}.".format(value))
+        self.assertEqual(self._error(f"--momentum={value}"),
+                         f"--momentum must be in [0, 1), got {value}.")
     for value in (-1, 2**31):
       with self.subTest(seed=value), flagsaver.flagsaver():
-        self.assertEqual(self._error("--seed={}".format(value)),
-                         "--seed must be in [0, 2**31), got {}.".format(value))
+        self.assertEqual(self._error(f"--seed={value}"),
+                         f"--seed must be in [0, 2**31), got {value}.")
 
   def testUnknownFlagsAndValues(self):
     self.assertIn("Unknown command line flag 'optimiser'",
@@ -170,20 +170,20 @@ class FlagsTest(RunnerTestCase):
   def testMissingData(self):
     path = os.path.join(self._dir, "no")
     self.assertEqual(self._error("--data_dir=" + path),
-                     "{!r}: no such directory.".format(path))
+                     f"{path!r}: no such directory.")
 
   def testOutputDirIsAFile(self):
     path = os.path.join(self._dir, "train-images-idx3-ubyte.gz")
     self.assertEqual(
         self._error("--output_dir=" + path),
-        "--output_dir={} cannot be made, File exists.".format(path))
+        f"--output_dir={path} cannot be made, File exists.")
 
   def testOutputDirIsReadOnly(self):
     # The superuser may write anywhere, so the answer is made up.
     with unittest.mock.patch.object(os, "access", return_value=False):
       self.assertEqual(
           self._error(),
-          "--output_dir={} cannot be written to.".format(self._dir))
+          f"--output_dir={self._dir} cannot be written to.")
 
 
 class ScoresTest(RunnerTestCase):
@@ -394,8 +394,9 @@ class TrainTest(RunnerTestCase):
     self.assertLess(histories[0].updates[-1], 9)
     self.assertFalse(math.isfinite(histories[0].losses[-1]))
     self.assertLess(histories[0].lowest_loss(), 3.)
-    self.assertIn("momentum diverged: the loss was {} after {} updates.".format(
-        histories[0].losses[-1], histories[0].updates[-1]), printed)
+    self.assertIn(
+        f"momentum diverged: the loss was {histories[0].losses[-1]} after "
+        f"{histories[0].updates[-1]} updates.", printed)
 
 
 class CompareTest(RunnerTestCase):

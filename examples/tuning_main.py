@@ -28,7 +28,7 @@ UPDATES = 200
 EVALUATE_EVERY = 5
 
 # One run: how the picture calls it, and what it changes. Keys are those of
-# BASE, "recipe" and "cov_cases_fraction".
+# BASE, "recipe" and "cov_examples_fraction".
 Choice = collections.namedtuple("Choice", ["label", "changes"])
 # One part of a picture.
 Panel = collections.namedtuple("Panel", ["title", "choices"])
@@ -47,7 +47,7 @@ VERDICTS = ("too small", "good", "too large")
 def _vary(name, values, verdicts=VERDICTS, **fixed):
   """Returns a Choice for each value of a setting; `fixed` is for all."""
   return tuple(
-      Choice("{:g}: {}".format(value, verdict), dict(fixed, **{name: value}))
+      Choice(f"{value:g}: {verdict}", dict(fixed, **{name: value}))
       for value, verdict in zip(values, verdicts, strict=True))
 
 
@@ -72,7 +72,7 @@ KNOBS = {
         Panel("batch size", _vary(
             "batch_size", (20, 100, 500), ("too small", "small", "good"))),
         Panel("share of the batch in covariances", _vary(
-            "cov_cases_fraction", (0.01, 0.1, 1.),
+            "cov_examples_fraction", (0.01, 0.1, 1.),
             ("too small", "small", "all of it")))),
     "schedule": (
         Panel("updates between inverses, fixed learning rate",
@@ -103,7 +103,7 @@ def knobs():
 
 def plot_path(knob):
   """Returns the path of a setting's picture."""
-  return os.path.join(FLAGS.output_dir, "{}_{}.png".format(NAME, knob))
+  return os.path.join(FLAGS.output_dir, f"{NAME}_{knob}.png")
 
 
 @contextlib.contextmanager
@@ -149,7 +149,7 @@ def train(changes, data):
       **{name: settings[name] for name in (
           "momentum_type", "damping", "norm_constraint", "batch_size")})
   constants = {name: value for name, value in changes.items()
-               if name == "cov_cases_fraction"}
+               if name == "cov_examples_fraction"}
   with changed_constants(**constants), changed_flags(
       cov_update_every=settings["cov_every"],
       inv_update_every=settings["inv_every"],
@@ -167,21 +167,21 @@ def make_table(panel, histories):
   """
   most = max(history.updates[-1] for history in histories)
   marks = [most // 10, most // 4, most]
-  rows = [[panel.title] + ["loss after {}".format(mark) for mark in marks]
+  rows = [[panel.title] + [f"loss after {mark}" for mark in marks]
           + ["lowest", "highest", "test accuracy"]]
   for choice, history in zip(panel.choices, histories, strict=True):
     finite = [loss for loss in history.losses if math.isfinite(loss)]
     rows.append(
         [choice.label] + [_loss_at(history, mark) for mark in marks]
-        + ["{:.2g}".format(min(finite)), "{:.2g}".format(max(finite)),
-           "{:.2%}".format(history.accuracies[-1])])
+        + [f"{min(finite):.2g}", f"{max(finite):.2g}",
+           f"{history.accuracies[-1]:.2%}"])
   return runner.align(rows)
 
 
 def _loss_at(history, update):
   """Returns as text the loss at the last evaluation up to an update."""
   index = sum(found <= update for found in history.updates) - 1
-  return "{:.2g}".format(history.losses[index])
+  return f"{history.losses[index]:.2g}"
 
 
 def write_plot(panels, histories, path):
@@ -220,7 +220,7 @@ def run():
     for panel, histories in zip(KNOBS[knob], found[knob], strict=True):
       print("\n".join(make_table(panel, histories)), flush=True)
     write_plot(KNOBS[knob], found[knob], plot_path(knob))
-    print("Plot: {}".format(plot_path(knob)), flush=True)
+    print(f"Plot: {plot_path(knob)}", flush=True)
   return found
 
 

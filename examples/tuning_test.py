@@ -13,7 +13,7 @@ from examples import tuning_main
 from examples import tutorial_test
 
 # What can be changed, beside the keys of BASE.
-SPECIAL = ("recipe", "cov_cases_fraction")
+SPECIAL = ("recipe", "cov_examples_fraction")
 
 
 class KnobsTest(tf.test.TestCase):
@@ -69,17 +69,18 @@ class ProgramTest(tutorial_test.PicturesTestCase):
     def spy(*_):
       seen.append((runner.FLAGS.inv_update_every, runner.FLAGS.recipe,
                    runner.FLAGS.evaluate_every,
-                   kfac.fisher_factors.COV_CASES_FRACTION))
+                   kfac.fisher_factors.COV_EXAMPLES_FRACTION))
 
     with unittest.mock.patch.object(runner, "train", spy):
       tuning_main.train({"inv_every": 7, "recipe": True,
-                         "cov_cases_fraction": 0.5}, None)
+                         "cov_examples_fraction": 0.5}, None)
       tuning_main.train({}, None)
     self.assertEqual(seen, [(7, True, tuning_main.EVALUATE_EVERY, 0.5),
                             (1, False, tuning_main.EVALUATE_EVERY, 1.)])
     self.assertEqual(
         (runner.FLAGS.inv_update_every, runner.FLAGS.recipe,
-         runner.FLAGS.evaluate_every, kfac.fisher_factors.COV_CASES_FRACTION),
+         runner.FLAGS.evaluate_every,
+         kfac.fisher_factors.COV_EXAMPLES_FRACTION),
         (1, False, None, 1.))
 
   def testDrawsThePictureOfOneKnob(self):
@@ -105,7 +106,7 @@ class ProgramTest(tutorial_test.PicturesTestCase):
       found, _ = self._run()
     self.assertEqual(list(found), ["momentum", "schedule"])
     for knob in found:
-      self._assert_png("tuning_{}.png".format(knob))
+      self._assert_png(f"tuning_{knob}.png")
 
   def testUnknownKnobAndFlagsOfOtherPrograms(self):
     self.assertIn("--knob=luck", self._error("--knob=luck"))
@@ -118,7 +119,7 @@ class ProgramTest(tutorial_test.PicturesTestCase):
     path = os.path.join(self._dir, "train-images-idx3-ubyte.gz")
     self.assertEqual(
         self._error("--output_dir=" + path),
-        "--output_dir={} cannot be made, File exists.".format(path))
+        f"--output_dir={path} cannot be made, File exists.")
 
 
 class TableTest(tf.test.TestCase):

@@ -44,8 +44,8 @@ def check_flags(paths):
                "momentum_type", "damping", "norm_constraint", "epochs",
                "cov_update_every", "inv_update_every", "recipe", "batch_size"):
     if FLAGS[name].present:
-      raise runner.SettingsError("--{} is for other programs, got {}.".format(
-          name, FLAGS[name].value))
+      raise runner.SettingsError(
+          f"--{name} is for other programs, got {FLAGS[name].value}.")
   for name in ("updates", "evaluate_every"):
     runner.check_flag(name, "at least 1", lambda value: value >= 1)
   runner.check_flag("seed", "in [0, 2**31)", lambda v: 0 <= v < 2**31)
@@ -55,7 +55,7 @@ def check_flags(paths):
 
 def plot_path(picture):
   """Returns the path of a picture."""
-  return os.path.join(FLAGS.output_dir, "{}_{}.png".format(NAME, picture))
+  return os.path.join(FLAGS.output_dir, f"{NAME}_{picture}.png")
 
 
 def compute_factors(images):
@@ -76,7 +76,7 @@ def compute_factors(images):
         tf.trainable_variables(), cov_ema_decay=0., damping=0.,
         layer_collection=layer_collection)
     cov_op = estimator.cov_update_op
-    factors = {"{}{}".format(side, number // 2 + 1): factor.get_cov()
+    factors = {f"{side}{number // 2 + 1}": factor.get_cov()
                for number, (side, factor) in enumerate(zip(
                    "AG" * len(layers), estimator.factors, strict=True))}
     with tf.Session() as sess:
@@ -120,7 +120,7 @@ def write_factors(factors, path):
     values = eigenvalues(cov)
     right.loglog(np.arange(len(values)) + 1, values, label=name,
                  linestyle="-" if name.startswith("A") else "--",
-                 color="C{}".format(name[1:]))
+                 color=f"C{name[1:]}")
   right.set_title("eigenvalues, the largest first")
   right.set_xlabel("number of the eigenvalue")
   right.grid(alpha=0.3)
@@ -174,7 +174,7 @@ def run():
   print("\n".join(runner.make_table(histories)))
   write_losses(
       [("optimizer, learning rate", [
-          ("{}, {:g}".format(history.optimizer, history.learning_rate), history)
+          (f"{history.optimizer}, {history.learning_rate:g}", history)
           for history in histories])], plot_path("loss"))
   print("Plot: {}".format(plot_path("loss")))
   return histories

@@ -83,8 +83,8 @@ class FlagsTest(PicturesTestCase):
   def testValuesOutOfRange(self):
     for name in ("updates", "evaluate_every"):
       with self.subTest(name=name), flagsaver.flagsaver():
-        self.assertEqual(self._error("--{}=0".format(name)),
-                         "--{} must be at least 1, got 0.".format(name))
+        self.assertEqual(self._error(f"--{name}=0"),
+                         f"--{name} must be at least 1, got 0.")
     self.assertEqual(self._error("--seed=-1"),
                      "--seed must be in [0, 2**31), got -1.")
 
@@ -97,7 +97,7 @@ class FlagsTest(PicturesTestCase):
   def testMissingData(self):
     path = os.path.join(self._dir, "no")
     self.assertEqual(self._error("--data_dir=" + path),
-                     "{!r}: no such directory.".format(path))
+                     f"{path!r}: no such directory.")
 
 
 class FactorsTest(PicturesTestCase):

@@ -41,7 +41,7 @@ class _Contrib(types.ModuleType):
     self.kfac = kfac
 
   def __getattr__(self, name):
-    raise AttributeError(_GONE.format("{}.{}".format(_NAME, name)))
+    raise AttributeError(_GONE.format(f"{_NAME}.{name}"))
 
 
 class _NoFolder:
@@ -57,7 +57,7 @@ def _install():
   contrib.kfac = kfac
   for name, module in list(sys.modules.items()):
     if name == "kfac" or name.startswith("kfac.python"):
-      sys.modules["{}.{}".format(_NAME, name)] = module
+      sys.modules[f"{_NAME}.{name}"] = module
     elif name == "tensorflow" or (
         name.startswith("tensorflow.") and name.endswith("compat.v1")):
       module.contrib = contrib

@@ -16,11 +16,11 @@ from examples import mnist
 
 WIDTH = 4096
 
-# num_inputs: size of a case. build: function of inputs [B, num_inputs] that
+# num_inputs: size of an example. build: function of inputs [B, num_inputs] that
 #   returns outputs and layers. register: function of (layer_collection,
 #   outputs, layers). loss: function of (outputs, inputs) that returns the mean
 #   loss, of targets that do not matter for the time.
-# batch_size: cases per update.
+# batch_size: examples per update.
 Model = collections.namedtuple(
     "Model", ["num_inputs", "build", "register", "loss", "batch_size"])
 
@@ -43,7 +43,7 @@ def build_convnet(images):
   layers = []
   activations = tf.reshape(images, [-1, mnist.IMAGE_SIZE, mnist.IMAGE_SIZE, 1])
   for number, channels in enumerate((32, 64)):
-    with tf.variable_scope("conv_{}".format(number)):
+    with tf.variable_scope(f"conv_{number}"):
       params = convnet.make_params(
           [5, 5, activations.shape.as_list()[-1], channels])
       outputs = tf.nn.conv2d(
@@ -106,7 +106,7 @@ MODELS = {
 
 
 def make_inputs(model, batch_size, seed=0):
-  """Makes a variable [batch_size, num_inputs] of random cases in [0, 1)."""
+  """Makes a variable [batch_size, num_inputs] of random examples in [0, 1)."""
   return tf.get_variable(
       "inputs", [batch_size, model.num_inputs], trainable=False,
       initializer=tf.random_uniform_initializer(seed=seed), use_resource=True)

@@ -30,8 +30,8 @@ from kfac.python.ops.curvature_matrix_vector_products import (
 )
 from kfac.python.ops.kfac_utils import schedules
 
-# From which part of the batch, one in so many cases, the recommended schedule
-# takes statistics.
+# The recommended schedule takes its statistics from the first of this many
+# parts of the batch.
 FRACTION = 8
 # What to expect of a step, in momentum steps: schedule, whether statistics are
 # of the whole batch, and the kind of step.
@@ -121,13 +121,13 @@ class Benchmark:
     for updates in self.updates.values():
       updates.run(self.session, 0, self.momentum)
 
-  def _make_kfac(self, outputs, layers, num_cases, inputs, whole, kind):
+  def _make_kfac(self, outputs, layers, num_examples, inputs, whole, kind):
     """Makes a KfacOptimizer and its train op."""
     settings = {"momentum_type": kind, "name": "KFAC_{}_{}".format(
         "whole" if whole else "part", kind)}
     if kind == "qmodel":
       settings.update(
-          batch_size=num_cases, momentum=0., adapt_damping=True,
+          batch_size=num_examples, momentum=0., adapt_damping=True,
           train_batch=inputs,
           loss_fn=lambda batch: models.make_pass(self._model, batch)[2])
     optimizer = models.make_optimizer(
@@ -235,27 +235,28 @@ class Benchmark:
 def report(name, benchmark):
   """Prints the table of one model."""
   model = models.MODELS[name]
-  print("\n{}, batch {}: {} nodes, K-FAC built in {:.2f} s".format(
-      name, model.batch_size, benchmark.num_nodes, benchmark.build_seconds))
+  print(
+      f"\n{name}, batch {model.batch_size}: {benchmark.num_nodes} nodes, K-FAC "
+      f"built in {benchmark.build_seconds:.2f} s")
   phases = benchmark.time_phases(FLAGS.rounds)
   momentum = benchmark._medians(
       {"momentum": benchmark.momentum}, FLAGS.rounds)["momentum"]
   rows = [("phase, statistics of the whole batch", "ms", "momentum steps")]
-  rows += [(phase, "{:.1f}".format(1e3 * seconds),
-            "{:.2f}".format(seconds / momentum))
+  rows += [(phase, f"{1e3 * seconds:.1f}",
+            f"{seconds / momentum:.2f}")
            for phase, seconds in phases.items()]
-  rows.append(("a momentum step", "{:.1f}".format(1e3 * momentum), "1.00"))
+  rows.append(("a momentum step", f"{1e3 * momentum:.1f}", "1.00"))
   print("\n".join(runner.align(rows)))
   rows = [("schedule", "ms a step", "momentum steps", "goal")]
   for schedule, (seconds, ratio) in benchmark.compare_steps(
       FLAGS.rounds).items():
-    rows.append((schedule, "{:.1f}".format(1e3 * seconds),
-                 "{:.2f}".format(ratio),
+    rows.append((schedule, f"{1e3 * seconds:.1f}",
+                 f"{ratio:.2f}",
                  _verdict(ratio, GOALS.get((name, schedule)))))
   if FLAGS.steps:
     slowest = benchmark.slowest_step("recommended", FLAGS.steps)
-    rows.append(("slowest of {} recommended, in medians".format(FLAGS.steps),
-                 "", "{:.2f}".format(slowest), _verdict(slowest, SLOWEST_GOAL)))
+    rows.append((f"slowest of {FLAGS.steps} recommended, in medians",
+                 "", f"{slowest:.2f}", _verdict(slowest, SLOWEST_GOAL)))
   print("\n".join(runner.align(rows)), flush=True)
 
 
@@ -263,7 +264,7 @@ def _verdict(value, goal):
   if goal is None:
     return ""
   return "{:.2f} {}".format(
-      goal, "met" if value <= goal else "missed by {:.2f}".format(value - goal))
+      goal, "met" if value <= goal else f"missed by {value - goal:.2f}")
 
 
 def measure_memory(model, name):
@@ -334,21 +335,19 @@ def report_memory(name):
   none, momentum, whole, part = (
       peak(process) for process in ("none", "momentum", "whole", "recommended"))
   count = count_memory(model)
-  print("\n{}, batch {}, peak memory of a process, MB".format(
-      name, model.batch_size))
+  print(f"\n{name}, batch {model.batch_size}, peak memory of a process, MB")
   rows = [("process", "MB", "over momentum's", "goal"),
-          ("without a step", "{:.0f}".format(none), "", ""),
-          ("momentum", "{:.0f}".format(momentum), "1.00", "")]
+          ("without a step", f"{none:.0f}", "", ""),
+          ("momentum", f"{momentum:.0f}", "1.00", "")]
   for label, value in (("K-FAC, cov 1, inv 5", whole),
                        ("K-FAC, recommended", part)):
-    rows.append((label, "{:.0f}".format(value),
-                 "{:.2f}".format(value / momentum),
+    rows.append((label, f"{value:.0f}",
+                 f"{value / momentum:.2f}",
                  _verdict(value / momentum, MEMORY_GOAL)))
-  rows.append(("by count, K-FAC needs", "{:.0f}".format(count), "", ""))
+  rows.append(("by count, K-FAC needs", f"{count:.0f}", "", ""))
   for label, value in (("cov 1, inv 5", whole), ("recommended", part)):
-    rows.append(("{}: steps' part over the count".format(label),
-                 "{:.0f}".format(value - none), "{:.2f}".format(
-                     (value - none) / count),
+    rows.append((f"{label}: steps' part over the count",
+                 f"{value - none:.0f}", f"{(value - none) / count:.2f}",
                  _verdict((value - none) / count, 1.25)))
   print("\n".join(runner.align(rows)), flush=True)
 
@@ -357,8 +356,8 @@ def main(_):
   """Runs the benchmark."""
   unknown = set(FLAGS.models) - set(models.MODELS)
   if unknown:
-    sys.exit("--models must be of {}, got {}.".format(
-        sorted(models.MODELS), sorted(unknown)))
+    sys.exit(
+        f"--models must be of {sorted(models.MODELS)}, got {sorted(unknown)}.")
   kinds = {(whole, kind) for _, whole, kind in SCHEDULES.values()}
   for name in FLAGS.models:
     model = models.MODELS[name]

@@ -142,14 +142,14 @@ def floor_of(name):
 def check_floors(root):
   """Lists modules on no floor, and imports that point up."""
   modules = read_modules(root)
-  complaints = ["{}: is on no floor".format(module.path)
+  complaints = [f"{module.path}: is on no floor"
                 for module in modules.values() if floor_of(module.name) is None]
   for name, edges in import_graph(modules).items():
     for target, line in edges.items():
       floors = floor_of(name), floor_of(target)
       if None not in floors and floors[0] < floors[1]:
-        complaints.append("{}:{}: imports {}, which is above it".format(
-            modules[name].path, line, target))
+        complaints.append(
+            f"{modules[name].path}:{line}: imports {target}, which is above it")
   return complaints
 
 
@@ -186,8 +186,7 @@ def check_sizes(root):
         sizes.append((node.lineno, "class", node.name,
                       node.end_lineno - node.lineno + 1, MAX_CLASS_LINES))
     complaints += [
-        "{}:{}: {} {} has {} lines, at most {}".format(
-            module.path, line, kind, name, size, limit)
+        f"{module.path}:{line}: {kind} {name} has {size} lines, at most {limit}"
         for line, kind, name, size, limit in sizes if size > limit]
   return complaints
 
@@ -215,8 +214,7 @@ def check_imports(root):
       text = ast.unparse(node)
       rule = _broken_rule(module, names, text)
       if rule:
-        complaints.append("{}:{}: {}: {}".format(
-            module.path, node.lineno, text, rule))
+        complaints.append(f"{module.path}:{node.lineno}: {text}: {rule}")
   return complaints
 
 
@@ -226,7 +224,7 @@ def _broken_rule(module, names, text):
   if tops & set(BANNED):
     return "is not among the dependencies"
   if "tensorflow" in tops and text != TENSORFLOW:
-    return "only `{}`".format(TENSORFLOW)
+    return f"only `{TENSORFLOW}`"
   if module.path.startswith("kfac/"):
     known = set(sys.stdlib_module_names) | set(DEPENDENCIES) | {"kfac"}
     if tops - known:
@@ -243,9 +241,9 @@ def check_lib_sources(root):
     owner = module.name[:-len("_lib")]
     code = [ast.unparse(node) for node in module.tree.body[1:]]
     if (ast.get_docstring(module.tree) is None
-        or code != ["from {} import *".format(owner)]):
-      complaints.append("{}: must be a docstring and `from {} import *`".format(
-          module.path, owner))
+        or code != [f"from {owner} import *"]):
+      complaints.append(
+          f"{module.path}: must be a docstring and `from {owner} import *`")
   return complaints
 
 
@@ -261,13 +259,12 @@ def check_lib_names(lib, owner):
   """
   public = {name for name in vars(lib) if not name.startswith("_")}
   listed = set(owner.__all__)
-  complaints = ["{} lacks {}".format(lib.__name__, name)
+  complaints = [f"{lib.__name__} lacks {name}"
                 for name in sorted(listed - public)]
-  complaints += ["{} has {}, which {}.__all__ has not".format(
-      lib.__name__, name, owner.__name__) for name in sorted(public - listed)]
+  complaints += [f"{lib.__name__} has {name}, which {owner.__name__}.__all__ "
+                 "has not" for name in sorted(public - listed)]
   return complaints + [
-      "{}.{} is another object than {}'s".format(
-          lib.__name__, name, owner.__name__)
+      f"{lib.__name__}.{name} is another object than {owner.__name__}'s"
       for name in sorted(listed & public)
       if getattr(lib, name) is not getattr(owner, name)]
 

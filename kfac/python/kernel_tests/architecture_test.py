@@ -196,8 +196,7 @@ class ImportsTest(_TreeTest):
                  "import tf_keras", "import tensorflow_probability as tfp"):
       self._assertComplains(
           self._imports(line),
-          "{}op_queue.py:1: {}: is not among the dependencies".format(
-              _OPS, line))
+          f"{_OPS}op_queue.py:1: {line}: is not among the dependencies")
 
   def testTensorFlowOtherThanItsPublicGraphMode(self):
     for line in ("import tensorflow as tf", "import tensorflow.compat.v1",
@@ -206,8 +205,8 @@ class ImportsTest(_TreeTest):
                  "from tensorflow.python.ops import math_ops"):
       self._assertComplains(
           self._imports(line, "examples/mlp.py"),
-          "examples/mlp.py:1: {}: only `import tensorflow.compat.v1 as "
-          "tf`".format(line))
+          f"examples/mlp.py:1: {line}: only `import tensorflow.compat.v1 as "
+          "tf`")
 
   def testExamplesMayImportMore(self):
     path = "examples/runner.py"

@@ -24,12 +24,12 @@ def check_files(root):
     path = folder / "BUILD"
     where = path.relative_to(root).as_posix()
     if not path.exists():
-      complaints.append("{}: is missing".format(where))
+      complaints.append(f"{where}: is missing")
       continue
     rules = read(path, RULES)
     listed = [src for rule in rules for src in rule.get("srcs", [])]
     present = {file.name for file in folder.glob("*.py")}
-    complaints += ["{}: add {}".format(where, new_rule(folder.name, name))
+    complaints += [f"{where}: add {new_rule(folder.name, name)}"
                    for name in sorted(present - set(listed))]
     complaints += ["{}: {} is in {} rules".format(where, name, listed.count(
         name)) for name in sorted(set(listed)) if listed.count(name) > 1]
@@ -56,7 +56,7 @@ def new_rule(folder, file):
     kind = "py_binary"
   elif file == "__init__.py":
     name = folder
-  return '{}(name = "{}", {}srcs = ["{}"])'.format(kind, name, size, file)
+  return f'{kind}(name = "{name}", {size}srcs = ["{file}"])'
 
 
 def check_deps(root):
@@ -67,17 +67,17 @@ def check_deps(root):
   complaints = []
   for _, folder, rule in _rules(root):
     sources = [module for module in modules.values() if module.path in
-               ["{}/{}".format(folder, src) for src in rule.get("srcs", [])]]
+               [f"{folder}/{src}" for src in rule.get("srcs", [])]]
     if not sources:
       continue
     needed = {label(modules[target]) for source in sources
               for target in graph[source.name]}
     given = {_full_label(dep, folder) for dep in rule.get("deps", [])}
     where = "{}/BUILD: {}:".format(folder, rule["name"])
-    complaints += ["{} add \"{}\", to deps".format(
-        where, short_label(dep, folder)) for dep in sorted(needed - given)]
-    complaints += ["{} remove \"{}\", from deps".format(
-        where, short_label(dep, folder)) for dep in sorted(given - needed)]
+    complaints += [f'{where} add "{short_label(dep, folder)}", to deps'
+                   for dep in sorted(needed - given)]
+    complaints += [f'{where} remove "{short_label(dep, folder)}", from deps'
+                   for dep in sorted(given - needed)]
   return complaints
 
 
@@ -96,10 +96,9 @@ def check_attributes(root):
           where, list(SIZES), rule.get("size")))
     shards = rule.get("shard_count", 1)
     if not isinstance(shards, int) or not 1 <= shards <= 50:
-      complaints.append("{} shard_count must be in 1..50, got {!r}".format(
-          where, shards))
-    complaints += ["{} tags must be among {}, got {!r}".format(
-        where, list(TAGS), tag) for tag in rule.get("tags", [])
+      complaints.append(f"{where} shard_count must be in 1..50, got {shards!r}")
+    complaints += [f"{where} tags must be among {list(TAGS)}, got {tag!r}"
+                   for tag in rule.get("tags", [])
         if tag not in TAGS]
   return complaints
 
@@ -117,15 +116,15 @@ def check_data(root):
       held = set()
       for text, files in _expand(root, folder, rule.get("data_expr")):
         if not files:
-          complaints.append("{} remove {} from data: it holds no file".format(
-              where, text))
+          complaints.append(
+              f"{where} remove {text} from data: it holds no file")
         held |= files
       for src in rule.get("srcs", []):
         file = folder / src
         if not file.exists():
           continue
-        complaints += ["{} add {} to data: {} reads it".format(
-            where, wanted, src) for wanted in _unheld(root, file, held)]
+        complaints += [f"{where} add {wanted} to data: {src} reads it"
+                       for wanted in _unheld(root, file, held)]
   return complaints
 
 
@@ -139,12 +138,12 @@ def _unheld(root, file, held):
 
 def _data_label(root, folder, path):
   if path.is_dir() and (path / "BUILD").exists():
-    return '"//{}",'.format(path.relative_to(root).as_posix())
+    return f'"//{path.relative_to(root).as_posix()}",'
   package = _package(path.parent)
   inner = path.relative_to(package).as_posix()
   if package != folder:
     where = package.relative_to(root).as_posix().removeprefix(".")
-    return '"//{}:{}",'.format(where, inner)
+    return f'"//{where}:{inner}",'
   return ('glob(["{}/**"])' if path.is_dir() else '"{}",').format(inner)
 
 
@@ -217,10 +216,10 @@ def _expand(root, folder, node):
     yield from _expand(root, folder, node.right)
   elif isinstance(node, ast.List):
     for item in node.elts:
-      yield '"{}",'.format(item.value), _label_files(root, folder, item.value)
+      yield f'"{item.value}",', _label_files(root, folder, item.value)
   elif isinstance(node, ast.Call) and ast.unparse(node.func) == "glob":
     for item in node.args[0].elts:
-      yield 'glob("{}")'.format(item.value), {
+      yield f'glob("{item.value}")', {
           path for path in folder.glob(
               item.value + "/*" if item.value.endswith("**") else item.value)
           if path.is_file() and _package(path.parent) == folder}
@@ -255,7 +254,7 @@ def label(module):
   """Returns the Bazel label of a module: "//kfac/python/ops:op_queue"."""
   folder, _, file = module.path.rpartition("/")
   name = folder.rpartition("/")[2] if module.is_package else file[:-len(".py")]
-  return "//{}:{}".format(folder, name)
+  return f"//{folder}:{name}"
 
 
 def short_label(dep, folder):
@@ -268,7 +267,7 @@ def short_label(dep, folder):
 
 def _full_label(dep, folder):
   if dep.startswith(":"):
-    return "//{}{}".format(folder, dep)
+    return f"//{folder}{dep}"
   return dep if ":" in dep else dep + ":" + dep.rpartition("/")[2]
 
 

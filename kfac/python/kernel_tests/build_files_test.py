@@ -35,7 +35,7 @@ class ThisTreeTest(absltest.TestCase):
     text = (architecture.project_root() / "CONTRIBUTING.md").read_text(
         encoding="utf-8")
     for tag in build_files.TAGS:
-      self.assertIn("`{}`".format(tag), text)
+      self.assertIn(f"`{tag}`", text)
 
 
 class BrokenTreeTest(absltest.TestCase):
@@ -125,8 +125,8 @@ class BrokenTreeTest(absltest.TestCase):
         where + "b_test:" + sizes + "got None",
         where + "c_test: c_test.py must be in a py_test, got py_library",
         where + "d_test: shard_count must be in 1..50, got 0",
-        where + "d_test: tags must be among {}, got 'slow'".format(
-            list(build_files.TAGS)))
+        where + "d_test: tags must be among "
+        f"{list(build_files.TAGS)}, got 'slow'")
 
   def testFilesThatAreReadMustBeData(self):
     reads = """
@@ -151,10 +151,10 @@ class BrokenTreeTest(absltest.TestCase):
     }
     rule = 'py_test(name = "a_test", srcs = ["a_test.py"], data = {})'
     where = _TESTS + "BUILD: a_test: "
-    lacks = [where + "add {} to data: a_test.py reads it".format(wanted)
+    lacks = [where + f"add {wanted} to data: a_test.py reads it"
              for wanted in ('"//:README.md",', '"//:.ci/run",', '"//g3doc",',
                             'glob(["fixtures/golden/**"])',
-                            '"//{}digits",'.format(_TESTS))]
+                            f'"//{_TESTS}digits",')]
     self._assertComplains(
         build_files.check_data, files | {_TESTS + "BUILD": rule.format("[]")},
         *lacks)

@@ -97,10 +97,10 @@ class SpellingsTest(tf.test.TestCase):
         self.assertIs(module, _run_all(line.format(name))["x"])
     for name in sorted(renames.ROOT_NAMES):
       module = sys.modules["kfac.python.ops." + name]
-      names = _run_all("import tensorflow.contrib.kfac.python.ops.{0}_lib as x;"
-                       "from tensorflow.contrib.kfac import {0} as y".format(
-                           name))
-      self.assertIs(sys.modules["kfac.python.ops.{}_lib".format(name)],
+      names = _run_all(
+          f"import tensorflow.contrib.kfac.python.ops.{name}_lib as x;"
+                       f"from tensorflow.contrib.kfac import {name} as y")
+      self.assertIs(sys.modules[f"kfac.python.ops.{name}_lib"],
                     names["x"])
       self.assertIs(module, names["y"])
 

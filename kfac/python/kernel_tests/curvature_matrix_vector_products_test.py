@@ -278,9 +278,9 @@ class CurvatureMatrixVectorProductComputerTest(tf.test.TestCase):
     shapes = sess.run(getattr(computer, kind + "_factor_inner_shapes"))
     inner = [tf.placeholder(tf.float64, shape) for shape in shapes]
     outer = [tf.placeholder(tf.float64, v.shape) for v in variables]
-    product = getattr(computer, "multiply_{}_factor".format(kind))(inner)
+    product = getattr(computer, f"multiply_{kind}_factor")(inner)
     transpose = getattr(
-        computer, "multiply_{}_factor_transpose".format(kind))(outer)
+        computer, f"multiply_{kind}_factor_transpose")(outer)
     sizes = np.cumsum([np.prod(shape) for shape in shapes])
     columns, rows = [], []
     for unit in np.eye(sizes[-1]):

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 import kfac
 
 SIZES = (3, 4, 3)
-CASES = 7
+BATCH_SIZE = 7
 
 Model = collections.namedtuple(
     "Model", ["x", "y", "variables", "layers", "loss"])
@@ -28,10 +28,11 @@ def batches(count, seed=0):
     seed: Int.
 
   Returns:
-    List of (inputs [CASES, SIZES[0]], classes [CASES]).
+    List of (inputs [BATCH_SIZE, SIZES[0]], classes [BATCH_SIZE]).
   """
   rng = np.random.RandomState(seed)
-  return [(rng.randn(CASES, SIZES[0]), rng.randint(SIZES[2], size=CASES))
+  return [(rng.randn(BATCH_SIZE, SIZES[0]),
+           rng.randint(SIZES[2], size=BATCH_SIZE))
           for _ in range(count)]
 
 
@@ -54,11 +55,11 @@ def build(dtype=tf.float64, use_resource=True, register=True):
     Model: placeholders, list of variables W1, b1, W2, b2, LayerCollection and
     the loss, a mean over cases.
   """
-  x = tf.placeholder(dtype, [CASES, SIZES[0]])
-  y = tf.placeholder(tf.int32, [CASES])
+  x = tf.placeholder(dtype, [BATCH_SIZE, SIZES[0]])
+  y = tf.placeholder(tf.int32, [BATCH_SIZE])
   variables, layers, hidden = [], kfac.LayerCollection(), x
   for index, value in enumerate(initial_params()):
-    with tf.variable_scope("layer{}".format(index)):
+    with tf.variable_scope(f"layer{index}"):
       weights, bias = params = tuple(
           tf.get_variable(name, use_resource=use_resource, initializer=part
                           .astype(tf.as_dtype(dtype).as_numpy_dtype))
@@ -83,7 +84,7 @@ def logits_of(x, variables):
   """Builds the network again on other inputs.
 
   Args:
-    x: Tensor [CASES, SIZES[0]].
+    x: Tensor [BATCH_SIZE, SIZES[0]].
     variables: W1, b1, W2, b2.
 
   Returns:
@@ -139,8 +140,8 @@ class Net:
 
     Args:
       params: V1 and V2.
-      x: Inputs [CASES, SIZES[0]].
-      y: Classes [CASES].
+      x: Inputs [BATCH_SIZE, SIZES[0]].
+      y: Classes [BATCH_SIZE].
     """
     self._params = params
     hidden = np.tanh(_homogeneous(x) @ params[0])

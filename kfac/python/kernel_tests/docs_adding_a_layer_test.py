@@ -44,7 +44,7 @@ def apply(text, root):
     if new:
       path, result = new.group(1), block.text[new.end():]
       if (root / path).exists():
-        raise ValueError("{} must be a new file.".format(path))
+        raise ValueError(f"{path} must be a new file.")
     elif place:
       path, side, line = place.groups()
       result = _insert((root / path).read_text(encoding="utf-8"), block.text,
@@ -53,7 +53,7 @@ def apply(text, root):
       path = end.group(1)
       result = (root / path).read_text(encoding="utf-8") + block.text
     else:
-      raise ValueError("line {}: a block must have a place.".format(block.line))
+      raise ValueError(f"line {block.line}: a block must have a place.")
     (root / path).write_text(result, encoding="utf-8")
     touched.append(path)
   return list(dict.fromkeys(touched))
@@ -64,8 +64,7 @@ def _insert(text, new, side, line, path):
   lines = text.splitlines(keepends=True)
   found = [index for index, one in enumerate(lines) if one.strip() == line]
   if len(found) != 1:
-    raise ValueError("{} must have one line {!r}, got {}.".format(
-        path, line, len(found)))
+    raise ValueError(f"{path} must have one line {line!r}, got {len(found)}.")
   at = found[0] + (side == "after")
   return "".join(lines[:at]) + new + "".join(lines[at:])
 
@@ -109,7 +108,7 @@ class ApplyTest(_TreeCase):
     (self._root / "a.py").write_text("x\n  y\nz\nz\n", encoding="utf-8")
 
   def _apply(self, before, block):
-    return apply("{}\n\n```python\n{}\n```\n".format(before, block), self._root)
+    return apply(f"{before}\n\n```python\n{block}\n```\n", self._root)
 
   def _text(self, path="a.py"):
     return (self._root / path).read_text(encoding="utf-8")
@@ -129,9 +128,8 @@ class ApplyTest(_TreeCase):
   def testLineMustBeThereOnce(self):
     for line, count in (("z", 2), ("w", 0)):
       with self.assertRaisesRegex(
-          ValueError, "a.py must have one line '{}', got {}.".format(
-              line, count)):
-        self._apply("In `a.py`, before the line `{}`:".format(line), "1")
+          ValueError, f"a.py must have one line '{line}', got {count}."):
+        self._apply(f"In `a.py`, before the line `{line}`:", "1")
 
   def testBlockMustHaveAPlace(self):
     with self.assertRaisesRegex(ValueError, "line 3: a block must have a pl"):

@@ -64,13 +64,13 @@ class CommandTest(absltest.TestCase):
     return status, out.getvalue()
 
   def testTellsAndWrites(self):
-    stale = "{} is not current, say --write to make it so.\n".format(self._page)
+    stale = f"{self._page} is not current, say --write to make it so.\n"
     self.assertEqual((1, stale), self._main())
     self.assertFalse(self._page.exists())
-    self.assertEqual((0, "{} was written.\n".format(self._page)),
+    self.assertEqual((0, f"{self._page} was written.\n"),
                      self._main("--write"))
     self.assertEqual("text\n", pages.read(self._page))
-    self.assertEqual((0, "{} is current.\n".format(self._page)), self._main())
+    self.assertEqual((0, f"{self._page} is current.\n"), self._main())
     self._page.write_text("other\n", encoding="utf-8")
     self.assertEqual((1, stale), self._main())
 

@@ -52,7 +52,7 @@ class PapersTest(absltest.TestCase):
       self.assertTrue(path.exists(), file)
       body = ast.parse(path.read_text(encoding="utf-8")).body
       self.assertTrue(not name or defines(body, name),
-                      "{} has no {}".format(file, name))
+                      f"{file} has no {name}")
 
   def testEachCodeSpanWithAFileIsOne(self):
     spans = re.findall(r"`([^`]*\.py[^`]*)`", self._text.replace("\n", " "))

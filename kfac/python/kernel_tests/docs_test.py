@@ -65,7 +65,7 @@ def commands():
 def row_of(command):
   """Returns the key of FLAGS for a command, or None."""
   fits = [start for start in FLAGS
-          if (command + " ").startswith("python {} ".format(start))]
+          if (command + " ").startswith(f"python {start} ")]
   return max(fits, key=len, default=None)
 
 
@@ -109,11 +109,10 @@ class PagesTest(parameterized.TestCase):
   def testFencesHaveALanguage(self):
     for path in pages.all_pages():
       for block in pages.blocks(pages.read(path)):
-        self.assertIn(block.language, LANGUAGES, "{}:{}".format(
-            path.name, block.line))
+        self.assertIn(block.language, LANGUAGES, f"{path.name}:{block.line}")
       self.assertNotRegex(
           pages.prose(pages.read(path)), r"\n\n    \S",
-          "{} has an indented block, which has no language".format(path.name))
+          f"{path.name} has an indented block, which has no language")
 
   def testTablesHaveNoStaleRows(self):
     found = commands()
@@ -133,7 +132,7 @@ class PagesTest(parameterized.TestCase):
                  root / "CHANGELOG.md", *pages.all_pages()]:
       for target, anchor in pages.links(pages.read(path)):
         file = path.parent / target if target else path
-        self.assertTrue(file.exists(), "{} links to {}".format(path, target))
+        self.assertTrue(file.exists(), f"{path} links to {target}")
         if anchor:
           self.assertIn(anchor, pages.anchors(pages.read(file)), path)
 
@@ -172,9 +171,9 @@ class HelpersTest(absltest.TestCase):
 
   def testLongestBeginningIsTaken(self):
     start = "examples/autoencoder_mnist_main.py"
-    self.assertEqual(start, row_of("python {}".format(start)))
+    self.assertEqual(start, row_of(f"python {start}"))
     longer = start + " --data=curves --compare"
-    self.assertEqual(longer, row_of("python {} --seed=1".format(longer)))
+    self.assertEqual(longer, row_of(f"python {longer} --seed=1"))
     self.assertIsNone(row_of("python examples/other.py"))
 
 

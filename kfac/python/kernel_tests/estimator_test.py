@@ -148,7 +148,7 @@ class ProductsTest(tf.test.TestCase):
       for exp in (2, -0.5):
         with self.assertRaisesRegex(
             ValueError, re.escape("exp must be 1 or one of exps (-1, 0.5), "
-                                  "got {!r}".format(exp))):
+                                  f"got {exp!r}")):
           est.multiply_matpower(exp, pairs)
       for multiply, argument in (
           (est.multiply_cholesky, "compute_cholesky"),
@@ -185,8 +185,9 @@ class ProductsTest(tf.test.TestCase):
         names = [variable.name for _, variable in bad]
         for multiply in (est.multiply_inverse, est.multiply):
           with self.assertRaisesRegex(ValueError, re.escape(
-              "vecs_and_vars must have each registered variable once, got {}, "
-              "registered are ['b:0', 'v:0', 'w:0'].".format(names))):
+              "vecs_and_vars must have each registered variable once, got "
+              f"{names}, "
+              "registered are ['b:0', 'v:0', 'w:0'].")):
             multiply(bad)
 
   def testTransformationOfOnesOwn(self):
@@ -301,7 +302,7 @@ class ArgumentsTest(tf.test.TestCase):
       net = _Net()
       for damping in (-0.1, np.inf, np.nan, np.float64(-1)):
         text = re.escape("damping must be finite and at least 0.0, got "
-                         "{!r}".format(damping))
+                         f"{damping!r}")
         with self.assertRaisesRegex(ValueError, text):
           net.estimator(damping)
         with self.assertRaisesRegex(ValueError, text):
@@ -313,13 +314,13 @@ class ArgumentsTest(tf.test.TestCase):
       for decay in (-0.1, 1., 1, 1.5, np.nan, np.inf):
         with self.assertRaisesRegex(ValueError, re.escape(
             "cov_ema_decay must be finite and at least 0.0 and less than 1.0, "
-            "got {!r}".format(decay))):
+            f"got {decay!r}")):
           estimator.FisherEstimator(net.variables, decay, 0.1, net.layers)
       net.estimator(0.)  # is allowed
       for mode in ("curvature_propagation", "Gradients", None):
         with self.assertRaisesRegex(ValueError, re.escape(
             "estimation_mode must be one of ['curvature_prop', 'empirical', "
-            "'exact', 'gradients'], got {!r}".format(mode))):
+            f"'exact', 'gradients'], got {mode!r}")):
           net.estimator(estimation_mode=mode)
 
   def testDecayIsThatOfTheMovingAverage(self):
@@ -365,7 +366,7 @@ class ArgumentsTest(tf.test.TestCase):
       for strategy in ("replica_round_robin", "", 1):
         with self.assertRaisesRegex(
             ValueError, "placement_strategy must be None or 'round_robin', "
-            "got {!r}".format(strategy)):
+            f"got {strategy!r}"):
           estimator.make_fisher_estimator(strategy, **kwargs)
 
   def testPositionalOrder(self):
@@ -531,7 +532,7 @@ class BuildTest(tf.test.TestCase):
           for exp in ("-1", "-0.5"):
             self.assertLen(
                 [end for end in ends
-                 if end.startswith("matpower_exp{}_damp".format(exp))], 3)
+                 if end.startswith(f"matpower_exp{exp}_damp")], 3)
           self.assertEmpty(set(tf.trainable_variables()) - before)
 
   def testVariablesAreIndependentOfTheScopeAround(self):

@@ -172,7 +172,7 @@ class Model:
     self._inputs = self.layer.inputs(self._rng)
     self._targets = self._rng.normal(size=[NUM_CASES, 5])
     params = tuple(
-        tf.get_variable("p{}".format(i), initializer=self.random(shape),
+        tf.get_variable(f"p{i}", initializer=self.random(shape),
                         use_resource=True)
         for i, shape in enumerate(self.layer.shapes))
     self.params = params if len(params) > 1 else params[0]
@@ -407,7 +407,7 @@ class ApproximationsTest(parameterized.TestCase, tf.test.TestCase):
     with unittest.mock.patch.object(
         fisher_factors, "TOWER_STRATEGY", strategy or "concat"):
       fisher = make_estimator(collection, model, mode="empirical",
-                              name="{}_{}".format(strategy, reuse))
+                              name=f"{strategy}_{reuse}")
       updates = [fisher.cov_update_op, fisher.inv_update_op]
     return updates, block, [factor.get_cov() for factor in fisher.factors]
 

@@ -138,7 +138,7 @@ class NumConvLocationsTest(tf.test.TestCase):
     """Returns a block, and a feed, of 2 images [5, 6, 2] and strides 2, 3."""
     inputs = tf.placeholder(tf.float64, shape)
     filters = tf.get_variable(
-        "f{}".format(len(tf.global_variables())), [2, 2, 2, 3], tf.float64)
+        f"f{len(tf.global_variables())}", [2, 2, 2, 3], tf.float64)
     # On a CPU strides have to be equal, hence the slices.
     outputs = tf.nn.conv2d(inputs, filters, [1, 1, 1, 1], padding)
     outputs = outputs[:, ::2, ::3]

@@ -94,7 +94,7 @@ class FullyConnectedKFACBasicFBTest(ExactCase):
     with tf.Graph().as_default():
       collection = layer_collection.LayerCollection()
       W1_var, b1_var, W2_var = [
-          self._variable(value, "p{}".format(i))
+          self._variable(value, f"p{i}")
           for i, value in enumerate((W1, b1, W2))]
       hidden = tf.matmul(tf.constant(x), W1_var) + b1_var
       outputs = tf.matmul(hidden, W2_var)

@@ -42,7 +42,7 @@ class GraphCase(tf.test.TestCase):
 
   def _variable(self, *shape):
     return tf.get_variable(
-        "v{}".format(len(tf.global_variables())), use_resource=True,
+        f"v{len(tf.global_variables())}", use_resource=True,
         initializer=tf.constant(self._normal(*shape)))
 
 

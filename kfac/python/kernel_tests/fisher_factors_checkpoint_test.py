@@ -137,7 +137,7 @@ class CheckpointTest(tf.test.TestCase):
       present = self._restore(sess, path, values)
       sess.run(invert)
       # The inverses are those of the restored covariances, damped by pi.
-      A, G = (values["KFAC/FisherEstimator/ff_fckron_{}/cov".format(name)]
+      A, G = (values[f"KFAC/FisherEstimator/ff_fckron_{name}/cov"]
               for name in ("features_True",
                            "gradients_hidden_grad_TanhGrad_False"))
       pi = np.sqrt(np.trace(A) / 8. / (np.trace(G) / 5.))

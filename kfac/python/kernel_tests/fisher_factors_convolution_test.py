@@ -41,7 +41,7 @@ class ConvInputKroneckerFactorTest(tf.test.TestCase):
           for i, (s, r) in enumerate([
               (strides, rates), ([1] + strides + [1], [1] + rates + [1])]):
             factor = ff.ConvInputKroneckerFactor(
-                (tf.constant(images, name="images{}".format(i)),),
+                (tf.constant(images, name=f"images{i}"),),
                 size + [2, 5], padding, s, r, has_bias=has_bias)
             self.assertAllClose(
                 expected, oracles.new_cov(sess, factor), 1e-12, 1e-12)
@@ -81,7 +81,7 @@ class ConvInputKroneckerFactorTest(tf.test.TestCase):
                          "extract_image_patches",
                          "extract_pointwise_conv2d_patches"):
           factor = ff.ConvInputKroneckerFactor(
-              tf.constant(images, name="i{}".format(function)), [1, 1, 2, 4],
+              tf.constant(images, name=f"i{function}"), [1, 1, 2, 4],
               "SAME", strides, extract_patches_fn=function)
           self.assertAllClose(oracles.second_moment(rows),
                               oracles.new_cov(sess, factor), 1e-12, 1e-12)
@@ -228,10 +228,10 @@ class MaxPatchElementsTest(tf.test.TestCase):
     cases = list(_cases())
     return [cases[0], cases[3], cases[5]]
 
-  def _limits(self, elements_per_case):
+  def _limits(self, elements_per_example):
     """Returns limits, of one and two of five cases, and static batch sizes."""
-    return [(1, None), (2.5 * elements_per_case, 5),
-            (2.5 * elements_per_case, None)]
+    return [(1, None), (2.5 * elements_per_example, 5),
+            (2.5 * elements_per_example, None)]
 
   def testInputFactorInChunks(self):
     for images, size, strides, rates, padding, _ in self._cases():
@@ -510,8 +510,8 @@ class ConvDiagonalFactorTest(tf.test.TestCase):
             images[tower, case], grads[tower, case], [[0, 1], [0, 1]])) / 4.
     with tf.Graph().as_default(), self.session() as sess:
       factor = ff.ConvDiagonalFactor(
-          [tf.constant(images[i], name="x{}".format(i)) for i in range(2)],
-          [[tf.constant(grads[i], name="g{}".format(i)) for i in range(2)]],
+          [tf.constant(images[i], name=f"x{i}") for i in range(2)],
+          [[tf.constant(grads[i], name=f"g{i}") for i in range(2)]],
           [1, 1, 1, 2], [1, 1, 1, 1], "SAME")
       self.assertEqual("ff_convdiag_x0__x1_g0__g1", factor.name)
       self.assertAllClose(

@@ -80,14 +80,14 @@ class FirstCasesTest(tf.test.TestCase):
     with tf.Graph().as_default(), self.session() as sess:
       for fraction, count in ((1., 7), (0.5, 4), (1e-6, 1)):
         with mock.patch.object(
-            fisher_factors, "COV_CASES_FRACTION", fraction):
+            fisher_factors, "COV_EXAMPLES_FRACTION", fraction):
           self.assertAllEqual(rows[:count], sess.run(
-              covariance.first_cases(tf.constant(rows))))
+              covariance.first_examples(tf.constant(rows))))
 
   def testBothFactorsOfALayerUseIt(self):
     a, g = oracles.data(8, 3), oracles.data(8, 2, seed=1)
     with tf.Graph().as_default(), self.session() as sess, \
-        mock.patch.object(fisher_factors, "COV_CASES_FRACTION", 0.25):
+        mock.patch.object(fisher_factors, "COV_EXAMPLES_FRACTION", 0.25):
       covs = [
           fisher_factors.FullyConnectedKroneckerFactor(
               ((tf.constant(data),),), has_bias)._compute_new_cov(0, 0)
@@ -100,9 +100,9 @@ class FirstCasesTest(tf.test.TestCase):
   def testFractionIsChecked(self):
     for fraction in (0., 1.5):
       with self.assertRaisesRegex(
-          ValueError, "^cov_cases_fraction must be finite and more than 0.0 "
-          "and at most 1.0, got {}.$".format(fraction)):
-        fisher_factors.set_global_constants(cov_cases_fraction=fraction)
+          ValueError, "^cov_examples_fraction must be finite and more than 0.0 "
+          f"and at most 1.0, got {fraction}.$"):
+        fisher_factors.set_global_constants(cov_examples_fraction=fraction)
 
 
 class AppendHomogTest(tf.test.TestCase):

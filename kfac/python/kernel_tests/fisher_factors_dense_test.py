@@ -44,7 +44,7 @@ class CovarianceTest(tf.test.TestCase):
         with tf.Graph().as_default(), self.session() as sess:
           factor = ff.FullyConnectedKroneckerFactor(
               ((tf.constant(rows, name="a"),),), has_bias=has_bias)
-          self.assertEqual("ff_fckron_a_{}".format(has_bias), factor.name)
+          self.assertEqual(f"ff_fckron_a_{has_bias}", factor.name)
           cov = oracles.new_cov(sess, factor)
         seen = oracles.with_ones(rows) if has_bias else rows
         self.assertEqual(dtype, cov.dtype)
@@ -62,8 +62,8 @@ class CovarianceTest(tf.test.TestCase):
         if batch_size == "tensor":
           batch_size = tf.constant(5, name="batch_size")
         factor = ff.FullFactor(
-            [(tf.constant(W[s], name="W{}".format(s)),
-              tf.constant(b[s], name="b{}".format(s))) for s in range(2)],
+            [(tf.constant(W[s], name=f"W{s}"),
+              tf.constant(b[s], name=f"b{s}")) for s in range(2)],
             batch_size)
         self.assertStartsWith(factor.name, "ff_full_W0__b0__W1__b1_")
         self.assertAllClose(

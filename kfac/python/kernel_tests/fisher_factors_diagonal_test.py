@@ -18,8 +18,8 @@ class NaiveDiagonalFactorTest(tf.test.TestCase):
       expected[:, 0] += np.square(flat) / 5.
     with tf.Graph().as_default(), self.session() as sess:
       factor = ff.NaiveDiagonalFactor(
-          [(tf.constant(W[s], name="W{}".format(s)),
-            tf.constant(b[s], name="b{}".format(s))) for s in range(2)],
+          [(tf.constant(W[s], name=f"W{s}"),
+            tf.constant(b[s], name=f"b{s}")) for s in range(2)],
           tf.constant(5, name="batch_size"))
       self.assertEqual(
           "ff_naivediag_W0__b0__W1__b1_batch_size", factor.name)

@@ -105,9 +105,9 @@ class MovingAverageTest(tf.test.TestCase):
       variables, updates = [], []
       for i, decay in enumerate(decays):
         variables.append(moving_average.make_variable(
-            "v{}".format(i), [], tf.float64, tf.zeros_initializer()))
+            f"v{i}", [], tf.float64, tf.zeros_initializer()))
         updates.append(moving_average.MovingAverage(
-            variables[-1], "v{}".format(i)).update(value, decay))
+            variables[-1], f"v{i}").update(value, decay))
       sess.run(tf.global_variables_initializer())
       for number in (1., 5.):
         sess.run(updates, {value: number})

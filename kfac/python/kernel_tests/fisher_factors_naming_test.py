@@ -21,8 +21,8 @@ class ScopeStringTest(tf.test.TestCase):
           "net_layer_pair_1", fisher_factors.scope_string_from_name(b))
       for use_resource in (False, True):
         variable = tf.get_variable(
-            "v{}".format(use_resource), [], use_resource=use_resource)
-        self.assertEqual("v{}".format(use_resource),
+            f"v{use_resource}", [], use_resource=use_resource)
+        self.assertEqual(f"v{use_resource}",
                          fisher_factors.scope_string_from_name(variable))
       self.assertEqual(
           "net_layer_pair__net_layer_pair_1",

@@ -44,7 +44,7 @@ class CovarianceTest(tf.test.TestCase):
               ((tf.constant(_flat(uses), name="h"),),), _USES,
               has_bias=has_bias)
           self.assertEqual(
-              "ff_fc_multi_h_4_{}".format(has_bias), factor.name)
+              f"ff_fc_multi_h_4_{has_bias}", factor.name)
           factor.register_cov_dt1()
           cov = oracles.new_cov(sess, factor)
           self.assertEqual(
@@ -214,7 +214,7 @@ class SeriesTest(tf.test.TestCase):
       factor.instantiate_inv_variables()
       kept = tf.global_variables()[-6:]
       self.assertCountEqual(
-          ["ff_fc_multi_h_4_False/{}:0".format(name) for name in (
+          [f"ff_fc_multi_h_4_False/{name}:0" for name in (
               "matpower_exp-0.5_dampd_1", "Lmat_dampd_1", "psi_dampd_1",
               "Lmat_damp0.1", "Kmat_damp0.1", "mu_damp0.1")],
           [v.name for v in kept])

@@ -219,7 +219,7 @@ class FisherFactorTest(tf.test.TestCase):
         factor.instantiate_cov_variables()
         with self.assertRaisesRegex(
             ValueError, "^instantiate_cov_variables must be called once, "
-            "factor '{}' has its variables.$".format(factor.name)):
+            f"factor '{factor.name}' has its variables.$"):
           factor.instantiate_cov_variables()
 
   def testGetCovIsTheVariable(self):
@@ -268,7 +268,7 @@ class PlacementTest(tf.test.TestCase):
       data = []
       for i in range(2):
         with tf.device(data_device.format(i)):
-          data.append(tf.zeros([2, 3], name="tower{}".format(i)))
+          data.append(tf.zeros([2, 3], name=f"tower{i}"))
       with tf.device("/device:CPU:7"):
         factor = ff.FullyConnectedKroneckerFactor((data,), **factor_args)
         factor.instantiate_cov_variables()

@@ -156,7 +156,7 @@ def _train(model, thunks, config):
         fetches["cov"] = covs
       now = sess.run(fetches, feed)
       if step in schedule["record"]:
-        _record(out, "{:03d}/".format(step), model, now, probed, sess, feed)
+        _record(out, f"{step:03d}/", model, now, probed, sess, feed)
       sess.run(train_op, feed)
       after = sess.run(state)
       _follow(trail, model, now, before, after)
@@ -295,7 +295,7 @@ def _difference(spec, group, key, step, value, wanted, scale=None):
   if isinstance(limit, dict):
     limit = limit[str(step)]
   # Not a number is no small error.
-  return Difference("{} at step {}".format(key, step),
+  return Difference(f"{key} at step {step}",
                     error if np.isfinite(error) else np.inf, limit)
 
 

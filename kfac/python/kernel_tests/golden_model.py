@@ -173,7 +173,7 @@ class Model:
     for index, loss in enumerate(self.spec["losses"]):
       inputs = lookup(tensors, loss["inputs"])
       arguments = {"targets": tensors[loss["targets"]], "reuse": reuse,
-                           "name": "loss_{}".format(index)}
+                           "name": f"loss_{index}"}
       if loss["type"] == "normal_mean_variance":
         made = loss_functions.NormalMeanVarianceNegativeLogProbLoss(
             *inputs, targets=arguments.pop("targets"))
@@ -207,7 +207,7 @@ class Model:
       if index not in skip:
         block = self.layers.fisher_blocks[lookup(self.variables, key)]
         parts = listed(getattr(block, method)(lookup(table, key)))
-        products.update({"{}/{}".format(index, k): tf.convert_to_tensor(part)
+        products.update({f"{index}/{k}": tf.convert_to_tensor(part)
                          for k, part in enumerate(parts)})
     return products
 
@@ -218,7 +218,7 @@ class Model:
     lagged = [factor for factor in factors
               if getattr(factor, "_has_cov_dt1", False)]
     return {
-        **{"cov/{}".format(i): tf.convert_to_tensor(factor.get_cov())
+        **{f"cov/{i}": tf.convert_to_tensor(factor.get_cov())
            for i, factor in enumerate(factors)},
-        **{"cov_dt1/{}".format(i): tf.convert_to_tensor(factor.get_cov_dt1())
+        **{f"cov_dt1/{i}": tf.convert_to_tensor(factor.get_cov_dt1())
            for i, factor in enumerate(lagged)}}

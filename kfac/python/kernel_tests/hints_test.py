@@ -59,12 +59,12 @@ def missing_hints(name, function):
   wanted = list(inspect.signature(function).parameters)
   if "." in name and wanted:
     wanted = wanted[1:]  # self or cls
-  complaints = ["{} has no hint for {}".format(name, argument)
+  complaints = [f"{name} has no hint for {argument}"
                 for argument in wanted + ["return"] if argument not in given]
   try:
     typing.get_type_hints(function)
   except (NameError, AttributeError, TypeError) as error:
-    complaints.append("{} has a hint without meaning: {}".format(name, error))
+    complaints.append(f"{name} has a hint without meaning: {error}")
   return complaints
 
 

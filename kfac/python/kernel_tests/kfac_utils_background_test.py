@@ -198,7 +198,7 @@ class BackgroundInversesTest(tf.test.TestCase):
       for make in (lambda age: background.BackgroundInverses(None, [], age),
                    lambda age: background.BackgroundInversesHook(None, age)):
         with self.assertRaisesRegex(
-            ValueError, "max_age must be an int >= 0, got {!r}.".format(value)):
+            ValueError, f"max_age must be an int >= 0, got {value!r}."):
           make(value)
 
 

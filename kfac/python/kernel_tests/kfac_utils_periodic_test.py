@@ -24,7 +24,7 @@ def settings(momentum_type="regular", mode="exact", **kwargs):
       damping=DAMPING, momentum_type=momentum_type, estimation_mode=mode,
       learning_rate=1. if momentum_type == "qmodel" else 0.1)
   if momentum_type == "qmodel":
-    kwargs.update(momentum=0., batch_size=dense_net.CASES)
+    kwargs.update(momentum=0., batch_size=dense_net.BATCH_SIZE)
   return kwargs
 
 
@@ -188,7 +188,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
     for number, kwargs in enumerate((
         settings(amortize=True), settings(num_burnin_steps=3))):
       expected = by_itself(data, 3, 2, **kwargs)[-1]
-      folder = "{}/{}".format(self.get_temp_dir(), number)
+      folder = f"{self.get_temp_dir()}/{number}"
       for part in (data[:2], data[2:]):
         with tf.Graph().as_default():
           model, _, train_op = build(3, 2, **kwargs)
@@ -285,8 +285,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
                             ("num_burnin_steps", 0)):
         for value in (minimum - 1, 2.5):
           with self.assertRaisesRegex(ValueError, re.escape(
-              "{} must be an int >= {}, got {!r}.".format(
-                  name, minimum, value))):
+              f"{name} must be an int >= {minimum}, got {value!r}.")):
             make(**{name: value})
       # Its square would be in range.
       with self.assertRaisesRegex(

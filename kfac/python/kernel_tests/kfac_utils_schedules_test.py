@@ -22,7 +22,7 @@ class CheckIntTest(tf.test.TestCase):
       self.assertIs(type(scalars.check_int("n", value, 2)), int)
     for value in (1, 2., True, None, "2"):
       with self.assertRaisesRegex(ValueError, re.escape(
-          "n must be an int >= 2, got {!r}.".format(value))):
+          f"n must be an int >= 2, got {value!r}.")):
         scalars.check_int("n", value, 2)
 
 
@@ -83,8 +83,7 @@ class ScheduleTest(tf.test.TestCase):
                           ("shares", 1)):
       for value in (minimum - 1, 1.5):
         with self.assertRaisesRegex(ValueError, re.escape(
-            "{} must be an int >= {}, got {!r}.".format(
-                name, minimum, value))):
+            f"{name} must be an int >= {minimum}, got {value!r}.")):
           schedules.Schedule(**{name: value})
     with self.assertRaisesRegex(
         ValueError, "shares must be at most inv_every = 3, got 4."):

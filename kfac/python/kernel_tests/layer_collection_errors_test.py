@@ -122,7 +122,7 @@ class DenseErrorsTest(_ErrorsTest):
                 ("outputs", 3., "must be a tensor or variable, got 3.0")]
       for name, value, text in cases:
         with self.assertRejected(
-            layers, ValueError, "^{} {}".format(name, text)):
+            layers, ValueError, f"^{name} {text}"):
           layers.register_fully_connected(**dict(good, **{name: value}))
 
   def testUnknownApproximation(self):
@@ -196,7 +196,7 @@ class DenseErrorsTest(_ErrorsTest):
       for batch_size in (0, -1, 2.5, "4", None, True):
         with self.assertRejected(
             layers, ValueError, "batch_size must be a positive int or a "
-            "scalar tensor, got {!r}".format(batch_size)):
+            f"scalar tensor, got {batch_size!r}"):
           layers.register_generic(self.w, batch_size)
       with self.assertRejected(
           layers, ValueError, r"batch_size must have rank 0, got shape \(1,\)"):
@@ -439,7 +439,7 @@ class LossErrorsTest(_ErrorsTest):
             (outer, _refusal_of_outer(outer)),
             (None, "must be a tensor or variable, got None")):
           with self.assertRejected(
-              layers, ValueError, "^{} {}".format(name, text)):
+              layers, ValueError, f"^{name} {text}"):
             register(bad)
         with self.assertRejected(
             layers, TypeError, "must be floating point, got int32"):

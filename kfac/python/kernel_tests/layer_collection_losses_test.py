@@ -69,11 +69,11 @@ class LossesTest(tf.test.TestCase):
       for kind in ("categorical", "normal", "multi_bernoulli"):
         layers = lc.LayerCollection()
         register = getattr(
-            layers, "register_{}_predictive_distribution".format(kind))
+            layers, f"register_{kind}_predictive_distribution")
         for name in ("a", None):
           with self.assertRaisesRegex(
               KeyError, "name must be that of a registered loss to reuse it, "
-              "got {!r}".format(name)):
+              f"got {name!r}"):
             register(logits, name=name, reuse=True)
         self.assertEqual(layers.losses, [])
         self.assertEqual(layers.loss_colocation_ops, {})

@@ -191,7 +191,7 @@ class RegistrationTest(tf.test.TestCase):
       for kind in _SETTABLE:
         blocks, _ = _KINDS[kind]
         layers = lc.LayerCollection()
-        name = "default_{}_approximation".format(kind)
+        name = f"default_{kind}_approximation"
         self.assertEqual(getattr(layers, name), next(iter(blocks)))
         last = list(blocks)[-1]
         getattr(layers, "set_" + name)(last)
@@ -199,8 +199,7 @@ class RegistrationTest(tf.test.TestCase):
         params = getattr(model, kind)(layers)
         self.assertIs(type(layers.fisher_blocks[params]), blocks[last])
         with self.assertRaisesRegex(
-            ValueError, r"approx of {} must be one of \[.*\], got 'no'".format(
-                kind)):
+            ValueError, rf"approx of {kind} must be one of \[.*\], got 'no'"):
           getattr(layers, "set_" + name)("no")
         self.assertEqual(getattr(layers, name), last)
       self.assertEqual(layers.default_conv2d_multi_approximation, "kron_indep")
@@ -322,7 +321,7 @@ class ReuseTest(tf.test.TestCase):
       for value in ("no", 3, "auto"):
         with self.assertRaisesRegex(
             ValueError, "reuse must be True, False, tf.AUTO_REUSE or "
-            "VARIABLE_SCOPE, got {!r}".format(value)):
+            f"VARIABLE_SCOPE, got {value!r}"):
           model.fully_connected(layers, reuse=value)
       self.assertEqual(layers.get_blocks(), ())
 

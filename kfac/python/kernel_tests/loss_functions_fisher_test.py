@@ -148,12 +148,12 @@ class LossFunctionFisherTest(tf.test.TestCase):
       params = [tf.constant(p, dtype) for p in case.params]
       loss = case.make(*params)
       multiply = getattr(loss, "multiply_" + kind)
-      factor = getattr(loss, "multiply_{}_factor".format(kind))
-      transpose = getattr(loss, "multiply_{}_factor_transpose".format(kind))
+      factor = getattr(loss, f"multiply_{kind}_factor")
+      transpose = getattr(loss, f"multiply_{kind}_factor_transpose")
       one_hot = getattr(
-          loss, "multiply_{}_factor_replicated_one_hot".format(kind))
-      shape = getattr(loss, "{}_factor_inner_shape".format(kind))
-      static_shape = getattr(loss, "{}_factor_inner_static_shape".format(kind))
+          loss, f"multiply_{kind}_factor_replicated_one_hot")
+      shape = getattr(loss, f"{kind}_factor_inner_shape")
+      static_shape = getattr(loss, f"{kind}_factor_inner_static_shape")
       size = sum(p.shape[1] for p in case.params)
       inner_size = static_shape.as_list()[1]
       structures = [structured(unit, len(params))

@@ -62,11 +62,11 @@ class InsertSliceInZerosTest(tf.test.TestCase):
         insert(tf.placeholder(tf.float32, [None, 2]), 0, 3, 0)
       for position in (3, -1):
         with self.assertRaisesRegex(
-            ValueError, "^position must lie within 3, got {}".format(position)):
+            ValueError, f"^position must lie within 3, got {position}"):
           insert(x, 0, 3, position)
       for dim in (2, -3):
         with self.assertRaisesRegex(
-            ValueError, "^dim must lie within rank 2, got {}".format(dim)):
+            ValueError, f"^dim must lie within rank 2, got {dim}"):
           insert(x, dim, 3, 0)
 
 
@@ -258,7 +258,7 @@ class NormalMeanNegativeLogProbLossTest(tf.test.TestCase):
         make(tf.constant(1.))
       for var in (0., -0.5, np.array([1., -0.5]), float("nan")):
         with self.assertRaisesRegex(
-            ValueError, "^var must be positive, got {}".format(np.min(var))):
+            ValueError, f"^var must be positive, got {np.min(var)}"):
           make(m, var)
       for var in ([1., 2., 3.], np.ones((5, 3, 2)), tf.ones([3])):
         with self.assertRaisesRegex(
@@ -591,8 +591,8 @@ class AllLossesTest(tf.test.TestCase):
     for make in self._makers():
       with tf.Graph().as_default():
         loss = make(tf.zeros([3, 4]))
-        message = "^targets must be given to evaluate {}, got None".format(
-            type(loss).__name__)
+        message = ("^targets must be given to evaluate "
+                   f"{type(loss).__name__}, got None")
         with self.assertRaisesRegex(ValueError, message):
           loss.evaluate()
 

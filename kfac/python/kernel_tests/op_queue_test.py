@@ -8,7 +8,7 @@ from kfac.python.ops import op_queue
 
 
 def _ops(count):
-  return [tf.no_op(name="op{}".format(i)) for i in range(count)]
+  return [tf.no_op(name=f"op{i}") for i in range(count)]
 
 
 class OpQueueTest(tf.test.TestCase):

@@ -12,7 +12,7 @@ _DAMPING, _DECAY = 0.05, 0.8
 def _optimizer(model, learning_rate=1., momentum_type="qmodel", **kwargs):
   """Makes an optimizer that judges each step on its own batch."""
   if momentum_type == "qmodel":
-    kwargs.update(batch_size=dense_net.CASES, momentum=None)
+    kwargs.update(batch_size=dense_net.BATCH_SIZE, momentum=None)
   kwargs.setdefault("train_batch", (model.x, model.y))
   kwargs.setdefault("loss_fn", lambda batch: dense_net.loss_on(
       dense_net.logits_of(batch[0], model.variables), batch[1]))
@@ -272,7 +272,7 @@ class CalibrateDampingTest(tf.test.TestCase):
           (model.loss, (0.,), r"one number > 0 or more, got \[0.0\]"),
           (model.loss * np.nan, (1.,), r"with a finite loss, got \[1.0\]")):
         with self.assertRaisesRegex(
-            ValueError, "^candidates must (be|have one) {}.$".format(message)):
+            ValueError, f"^candidates must (be|have one) {message}.$"):
           kfac.optimizer.calibrate_damping(
               sess, optimizer, train_op, loss, feed, candidates)
         for old, new in zip(before, sess.run(tf.global_variables()),

@@ -22,7 +22,7 @@ model = dense_net.build(use_resource=None)
 print(type(model.variables[0]).__name__)
 optimizer = kfac.KfacOptimizer(
     0.1, 0.8, 0.05, model.layers, momentum=0., momentum_type="qmodel",
-    batch_size=dense_net.CASES, estimation_mode="exact")
+    batch_size=dense_net.BATCH_SIZE, estimation_mode="exact")
 batch = tf.placeholder_with_default(dense_net.batches(1)[0][0], model.x.shape)
 optimizer.set_damping_adaptation_params(
     True, batch, lambda x: dense_net.loss_on(
@@ -88,7 +88,7 @@ class ConstructorTest(tf.test.TestCase):
   def testMissingArguments(self):
     for missing in ("damping", "layer_collection"):
       with self.assertRaisesRegex(
-          TypeError, r"^{} must be given\.$".format(missing)):
+          TypeError, rf"^{missing} must be given\.$"):
         self._make(**{missing: None})
     with self.assertRaisesRegex(TypeError, r"^damping must be given\.$"):
       kfac.KfacOptimizer(0.1, layer_collection=self._layers)
@@ -116,8 +116,8 @@ class ConstructorTest(tf.test.TestCase):
         with self.assertRaises(ValueError) as caught:
           self._make(**{name: value})
         self.assertEqual(
-            "{} must be finite and at least {}{}, got {!r}.".format(
-                name, least, below, value), str(caught.exception))
+            f"{name} must be finite and at least {least}{below}, got "
+            f"{value!r}.", str(caught.exception))
       self._make(**{name: 0.})
       self._make(**{name: 0.5})
 
@@ -131,7 +131,7 @@ class ConstructorTest(tf.test.TestCase):
     for wrong in ("nesterov", None, 3):
       with self.assertRaisesRegex(
           ValueError, r"^momentum_type must be one of \('adam', 'qmodel', "
-          r"'regular'\), got {!r}\.$".format(wrong)):
+          rf"'regular'\), got {wrong!r}\.$"):
         self._make(momentum_type=wrong)
     self._make(momentum_type="REGULAR")
 
@@ -140,14 +140,14 @@ class ConstructorTest(tf.test.TestCase):
         ("adam", {}), ("qmodel", {"momentum": 0., "batch_size": 3})):
       with self.assertRaisesRegex(
           ValueError, r"^norm_constraint must be None unless momentum_type is "
-          r"'regular', got 0\.5 with '{}'\.$".format(momentum_type)):
+          rf"'regular', got 0\.5 with '{momentum_type}'\.$"):
         self._make(norm_constraint=0.5, momentum_type=momentum_type, **kwargs)
 
   def testQmodelWantsNoMomentumAndABatchSize(self):
     for kwargs, value in (({}, r"0\.9"), ({"momentum": 0.1}, r"0\.1")):
       with self.assertRaisesRegex(
           ValueError, r"^momentum must be 0 with momentum_type 'qmodel', got "
-          r"{}\.$".format(value)):
+          rf"{value}\.$"):
         self._make(momentum_type="qmodel", batch_size=3, **kwargs)
     with self.assertRaisesRegex(
         ValueError, r"^batch_size must be given with momentum_type 'qmodel', "

@@ -32,7 +32,7 @@ class _DampingTest(tf.test.TestCase):
   def _optimizer(self, model, momentum_type="qmodel", learning_rate=1.):
     kwargs = {"momentum_type": momentum_type, "momentum": 0.5}
     if momentum_type == "qmodel":
-      kwargs.update(batch_size=dense_net.CASES, momentum=0.)
+      kwargs.update(batch_size=dense_net.BATCH_SIZE, momentum=0.)
     return kfac.KfacOptimizer(learning_rate, _DECAY, _DAMPING, model.layers,
                               estimation_mode="exact", **kwargs)
 
@@ -255,7 +255,7 @@ class KfacOptimizerTest(_DampingTest):
           ("damping_adaptation_interval", 2.5, "a positive int")):
         with self.assertRaises(ValueError) as caught:
           self._adaptive(model, **{name: value})
-        self.assertEqual("{} must be {}, got {!r}.".format(name, rule, value),
+        self.assertEqual(f"{name} must be {rule}, got {value!r}.",
                          str(caught.exception))
 
 

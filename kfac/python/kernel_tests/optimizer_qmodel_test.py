@@ -10,7 +10,7 @@ from kfac.python.ops.optimizer import quadratic_model
 
 def _optimizer(model, cls=kfac.KfacOptimizer, learning_rate=1., **kwargs):
   return cls(learning_rate, 0.8, 0.05, model.layers, momentum=0.,
-             momentum_type="qmodel", batch_size=dense_net.CASES,
+             momentum_type="qmodel", batch_size=dense_net.BATCH_SIZE,
              estimation_mode="exact", **kwargs)
 
 
@@ -156,7 +156,7 @@ class QuadraticModelTest(tf.test.TestCase):
       for damping in (0.3, tf.constant(0.3, tf.float64)):
         got = quadratic_model.curvature(
             model.layers.losses, model.variables, flat, damping,
-            dense_net.CASES)
+            dense_net.BATCH_SIZE)
         sess.run(tf.global_variables_initializer())
         self.assertAllClose(
             sess.run(got, {model.x: x, model.y: y}), expected, rtol=1e-9)

@@ -72,7 +72,7 @@ class KfacOptimizerTest(tf.test.TestCase):
       for number, rate in enumerate((
           np.float32(0.1), tf.constant(_RATE, tf.float64), lambda: _RATE,
           lambda: tf.constant(_RATE, tf.float64))):
-        with tf.variable_scope("model{}".format(number)):
+        with tf.variable_scope(f"model{number}"):
           model = dense_net.build()
         optimizer = _optimizer(model, learning_rate=rate, norm_constraint=1e-3,
                                var_list=model.variables)
@@ -492,7 +492,7 @@ class OverriddenMembersTest(tf.test.TestCase):
     data = dense_net.batches(1)
     for momentum_type, kwargs in (
         ("regular", {}), ("adam", {}),
-        ("qmodel", {"momentum": 0., "batch_size": dense_net.CASES})):
+        ("qmodel", {"momentum": 0., "batch_size": dense_net.BATCH_SIZE})):
       kwargs["momentum_type"] = momentum_type
       got, full = (self._params(cls, data, **kwargs)
                    for cls in (Halved, kfac.KfacOptimizer))
@@ -529,7 +529,7 @@ class OverriddenMembersTest(tf.test.TestCase):
 
     data = dense_net.batches(3)
     got = self._params(Fixed, data, momentum_type="qmodel", momentum=0.,
-                       batch_size=dense_net.CASES)
+                       batch_size=dense_net.BATCH_SIZE)
     expected = _numpy_params(data, momentum=0.5)
     for one, other in zip(got, expected, strict=True):
       self.assertAllClose(one, other, rtol=1e-9, atol=1e-9)

@@ -67,7 +67,7 @@ class SetupTest(tf.test.TestCase):
                      sorted(extras))
     minimum = "{}.{}".format(*requirements.MINIMUM_TENSORFLOW)
     for name in ("tensorflow", "tensorflow-cpu"):
-      self.assertEqual(["{}>={}".format(name, minimum)], extras[name])
+      self.assertEqual([f"{name}>={minimum}"], extras[name])
 
 
 class BuiltTest(tf.test.TestCase):
@@ -185,7 +185,7 @@ class VersionsTest(tf.test.TestCase):
 
   def _default(self, name):
     return re.search(
-        '^{}="(.*)"$'.format(name), self._script, re.MULTILINE).group(1).split()
+        f'^{name}="(.*)"$', self._script, re.MULTILINE).group(1).split()
 
   def testScriptBeginsWithTheOldestVersion(self):
     self.assertEqual("{}.{}".format(*requirements.MINIMUM_TENSORFLOW),
@@ -281,7 +281,7 @@ class TensorFlowTest(tf.test.TestCase):
     for version in ("2.15.0-rc1", "2.15.1", "2.21.0", "3.0.0"):
       requirements.check_version(version)
     for version in ("1.15.5", "2.9.0", "2.14.1"):
-      with self.assertRaisesRegex(ImportError, "got {}".format(version)):
+      with self.assertRaisesRegex(ImportError, f"got {version}"):
         requirements.check_version(version)
 
 

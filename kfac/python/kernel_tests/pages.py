@@ -56,8 +56,7 @@ def blocks(text, language=None):
         before = []
       before.append(line)
   if start is not None:
-    raise ValueError("a block must end, got none for line {}.".format(
-        start + 1))
+    raise ValueError(f"a block must end, got none for line {start + 1}.")
   return [block for block in found if language in (None, block.language)]
 
 
@@ -71,7 +70,7 @@ def anchors(text):
   found, counts = set(), collections.Counter()
   for heading in re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE):
     anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-    found.add("{}-{}".format(anchor, counts[anchor])
+    found.add(f"{anchor}-{counts[anchor]}"
               if counts[anchor] else anchor)
     counts[anchor] += 1
   return found

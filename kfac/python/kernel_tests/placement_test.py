@@ -11,7 +11,7 @@ from kfac.python.ops import fisher_factors as ff
 from kfac.python.ops import layer_collection as lc
 from kfac.python.ops import placement
 
-CPUS = ["/device:CPU:{}".format(i) for i in range(6)]
+CPUS = [f"/device:CPU:{i}" for i in range(6)]
 DAMPING = 0.1
 
 
@@ -28,7 +28,7 @@ class _Net:
     self.ws = [rng.randn(3, 2) for _ in range(3)]
     self.targets = [rng.randn(5, 2) for _ in range(3)]
     self.layers = lc.LayerCollection()
-    self.variables = [tf.get_variable("w{}".format(i), initializer=w)
+    self.variables = [tf.get_variable(f"w{i}", initializer=w)
                       for i, w in enumerate(self.ws)]
     for variable, targets in zip(self.variables, self.targets, strict=True):
       x = tf.constant(self.x)  # so that layers do not share factors
@@ -196,8 +196,9 @@ class RoundRobinPlacementTest(tf.test.TestCase):
         for name in ("cov_devices", "inv_devices"):
           for bad in ([], (), "/cpu:0"):
             with self.assertRaisesRegex(
-                ValueError, "{} must be a list of device names or None, got "
-                ".*{!r}".format(name, bad).replace("(", r"\(")
+                ValueError,
+                f"{name} must be a list of device names or None, got "
+                f".*{bad!r}".replace("(", r"\(")
                 .replace(")", r"\)").replace("[]", r"\[\]")):
               make(**net.arguments(**{name: bad}))
 

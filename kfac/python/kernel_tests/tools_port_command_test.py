@@ -51,10 +51,10 @@ class CommandTest(absltest.TestCase):
     self.assertEqual(0, status)
     self.assertEqual(_OLD, path.read_bytes())
     self.assertEqual([
-        "--- a/{}".format(path), "+++ b/{}".format(path), "@@ -1 +1 @@",
+        f"--- a/{path}", f"+++ b/{path}", "@@ -1 +1 @@",
         "-from tensorflow.contrib import kfac", "+import kfac",
-        "{}:1: changed: from tensorflow.contrib import kfac -> import kfac"
-        .format(path),
+        f"{path}:1: changed: from tensorflow.contrib import kfac -> import kfac"
+        ,
         _WRITTEN.format("not written, say --write to do it")], lines)
 
   def testWrites(self):
@@ -74,8 +74,8 @@ class CommandTest(absltest.TestCase):
       status, lines = self._main(path, *more)
       self.assertEqual(1, status)
       self.assertEqual(
-          "{}:2: left: a string names contrib.kfac: 'contrib.kfac'".format(
-              path), lines[0])
+          f"{path}:2: left: a string names contrib.kfac: "
+          "'contrib.kfac'", lines[0])
 
   def testFolders(self):
     inside = [self._file(name, _OLD) for name in ("b/c/a.py", "b/d.py")]
@@ -108,7 +108,7 @@ class CommandTest(absltest.TestCase):
       status, lines = self._main(folder)
     self.assertEqual(1, status)
     self.assertEqual(
-        "{}:1: left: Is a directory".format(folder), lines[0])
+        f"{folder}:1: left: Is a directory", lines[0])
 
   def testWrongCommandLine(self):
     for arguments, message in (
@@ -171,7 +171,7 @@ class TablesTest(absltest.TestCase):
       for release in renames.RELEASES:
         for argument in renames.order(name, release):
           self.assertTrue(argument in parameters or spread,
-                          "{} {} {}".format(name, release, argument))
+                          f"{name} {release} {argument}")
 
   def testReleasesOfTheTablesExist(self):
     named = [releases for _, theirs in renames._ORDERS.values()

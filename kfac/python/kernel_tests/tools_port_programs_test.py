@@ -206,12 +206,12 @@ class UpgradeScriptTest(_TrainTest):
   def testBeforeAndAfter(self):
     programs = {}
     for name, (release, _) in _DIFFS.items():
-      programs["before_{}.py".format(name)] = _read(name)
-      programs["after_{}.py".format(name)] = _port(_read(name), release)
+      programs[f"before_{name}.py"] = _read(name)
+      programs[f"after_{name}.py"] = _port(_read(name), release)
     upgraded = self._upgrade(programs)
     for name, (release, _) in _DIFFS.items():
-      before = upgraded["before_{}.py".format(name)]
-      after = upgraded["after_{}.py".format(name)]
+      before = upgraded[f"before_{name}.py"]
+      after = upgraded[f"after_{name}.py"]
       self.assertEqual(_port(before, release).decode(), after.decode())
       result = rewriting.port("prog.py", after, release)
       self.assertEqual(([], None), (result.left, result.data))

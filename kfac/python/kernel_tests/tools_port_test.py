@@ -41,7 +41,7 @@ class _PortTest(parameterized.TestCase):
       self.assertIsNone(again.data, again.diff())
     if result.data is not None:
       self.assertNotEmpty(result.diff())
-    left = ["{}: {}".format(note.line, note.text)
+    left = [f"{note.line}: {note.text}"
             for note in sorted(set(result.left))]
     return new.decode(encoding), left
 
@@ -107,7 +107,7 @@ class ImportsTest(_PortTest):
   )
   def testSplitsAnImportOfMore(self, names, new):
     self._assertPorts(
-        "from tensorflow.contrib import {}\n".format(names), new + "\n",
+        f"from tensorflow.contrib import {names}\n", new + "\n",
         ["1: tensorflow.contrib.layers is gone with TensorFlow 2, and this tool"
          " helps with contrib.kfac only"])
 
@@ -177,8 +177,9 @@ class ImportsTest(_PortTest):
           "contrib.kfac only".format(*where) for where in (
               (2, "tensorflow.contrib.layers"),
               (3, "tensorflow.contrib.slim"))],
-        *["{}: tensorflow.layers needs the legacy package tf_keras; make the "
-          "variables with tf.get_variable and register them".format(line)
+        *[f"{line}: tensorflow.layers needs the legacy package tf_keras; make "
+          "the "
+          "variables with tf.get_variable and register them"
           for line in (4, 5)],
         "6: tensorflow.nn.rnn_cell needs the legacy package tf_keras; write the"
         " cell with tf.matmul and register_fully_connected_multi",

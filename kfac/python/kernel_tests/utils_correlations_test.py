@@ -103,7 +103,7 @@ class PatchMomentsTest(tf.test.TestCase):
                                  ([5, 3], 4, r"\[0, 4\]")):
       with self.assertRaisesRegex(
           ValueError, "^tile_width must divide the width of outputs of size "
-          "{}, got {}.$".format(outputs, width)):
+          f"{outputs}, got {width}.$"):
         correlations.patch_moments(images, size, "VALID", width)
 
 
@@ -133,36 +133,37 @@ class ChooseTileWidthTest(tf.test.TestCase):
   # (image height = width, channels, filter height = width).
   _LAYERS = [(28, 1, 5), (14, 32, 5), (32, 3, 3), (16, 64, 3)]
 
-  def _graph(self, side, channels, size, num_cases):
+  def _graph(self, side, channels, size, num_examples):
     """Returns a graph of patch_moments with the width that is chosen."""
     with tf.Graph().as_default() as graph:
       width = correlations.choose_tile_width(
-          [side, side, channels], [size, size], "SAME", num_cases)
+          [side, side, channels], [size, size], "SAME", num_examples)
       correlations.patch_moments(
-          tf.zeros([num_cases, side, side, channels]), [size, size], "SAME",
+          tf.zeros([num_examples, side, side, channels]), [size, size], "SAME",
           width)
     return graph
 
   def testHasFewerMultiplicationsThanPatches(self):
-    num_cases = 500
+    num_examples = 500
     for side, channels, size in self._LAYERS:
       count = 0
-      for op in self._graph(side, channels, size, num_cases).get_operations():
+      graph = self._graph(side, channels, size, num_examples)
+      for op in graph.get_operations():
         if op.type == "MatMul":
           num_rows, n = op.inputs[0].shape.as_list()
           count += num_rows * n * op.inputs[1].shape.as_list()[1]
       self.assertGreater(count, 0)
       self.assertLess(
-          count, 0.5 * num_cases * side ** 2 * (size ** 2 * channels) ** 2)
+          count, 0.5 * num_examples * side ** 2 * (size ** 2 * channels) ** 2)
 
   def testNothingIsAsLargeAsPatches(self):
-    num_cases = 500
+    num_examples = 500
     for side, channels, size in self._LAYERS:
       largest = max(
           out.shape.num_elements() for op in self._graph(
-              side, channels, size, num_cases).get_operations()
+              side, channels, size, num_examples).get_operations()
           for out in op.outputs)
-      images = num_cases * side ** 2 * channels
+      images = num_examples * side ** 2 * channels
       self.assertLess(largest, 3 * images)
       self.assertLess(largest, size ** 2 * images)
 
@@ -182,9 +183,9 @@ class ChooseTileWidthTest(tf.test.TestCase):
     self.assertIsNone(
         correlations.choose_tile_width([8, 8, 16], [1, 1], "SAME"))
     # The products of one image's rows are more than its few patches.
-    for num_cases, chosen in ((1, False), (1000, True), (None, True)):
+    for num_examples, chosen in ((1, False), (1000, True), (None, True)):
       self.assertEqual(chosen, correlations.choose_tile_width(
-          [7, 7, 256], [3, 3], "SAME", num_cases) is not None)
+          [7, 7, 256], [3, 3], "SAME", num_examples) is not None)
 
   def testNoneWithoutOutputs(self):
     self.assertIsNone(

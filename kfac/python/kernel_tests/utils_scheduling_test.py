@@ -114,8 +114,7 @@ class BatchExecuteTest(tf.test.TestCase):
     with _new_graph():
       for batch_size in (0, -1, 1.5, None, True):
         with self.assertRaisesRegex(
-            ValueError, "batch_size must be an int >= 1, got {}".format(
-                batch_size)):
+            ValueError, f"batch_size must be an int >= 1, got {batch_size}"):
           scheduling.batch_execute(0, [tf.no_op], batch_size)
 
 

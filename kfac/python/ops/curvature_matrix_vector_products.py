@@ -2,7 +2,7 @@
 
 Nothing is estimated, damped or averaged: with J the Jacobian of the losses'
 inputs with respect to some tensors, the Fisher matrix is J^T F J, F being that
-of the losses with respect to their inputs, summed over cases and losses. J v
+of the losses with respect to their inputs, summed over examples and losses. J v
 and J^T u take one forward and one backward pass for all losses together
 (Schraudolph 2002, "Fast curvature matrix-vector products for second-order
 gradient descent", section 4; Martens 2014, "New insights and perspectives on
@@ -66,8 +66,8 @@ class CurvatureMatrixVectorProductComputer:
     if losses is None:
       losses = layer_collection
     if not isinstance(wrt_tensors, (list, tuple)):
-      raise TypeError("wrt_tensors must be a list of tensors, got {!r}.".format(
-          wrt_tensors))
+      raise TypeError(
+          f"wrt_tensors must be a list of tensors, got {wrt_tensors!r}.")
     self._losses = list(getattr(losses, "losses", losses))
     if not self._losses:
       raise ValueError("losses must hold a loss or more, got none.")
@@ -116,8 +116,9 @@ class CurvatureMatrixVectorProductComputer:
   def _multiply_factor(self, multiply, loss_inner_vecs):
     """Returns J^T B u, with multiply(loss, vector) the product with B."""
     if len(loss_inner_vecs) != len(self._losses):
-      raise ValueError("loss_inner_vecs must have length {}, got {}.".format(
-          len(self._losses), len(loss_inner_vecs)))
+      raise ValueError(
+          f"loss_inner_vecs must have length {len(self._losses)}, got "
+          f"{len(loss_inner_vecs)}.")
     return self._multiply_jacobian_transpose(
         self._for_each_loss(multiply, loss_inner_vecs))
 
@@ -270,12 +271,11 @@ class CurvatureMatrixVectorProductComputer:
 def _checked_vectors(name, vecs, like):
   """Returns the vectors as dense tensors, in number and shape as `like`."""
   if len(vecs) != len(like):
-    raise ValueError("{} must have length {}, got {}.".format(
-        name, len(like), len(vecs)))
+    raise ValueError(f"{name} must have length {len(like)}, got {len(vecs)}.")
   vecs = [tf.convert_to_tensor(vec, x.dtype.base_dtype)
           for vec, x in zip(vecs, like, strict=True)]
   for vec, x in zip(vecs, like, strict=True):
     if not vec.shape.is_compatible_with(x.shape):
-      raise ValueError("{} must be shaped like {} {}, got {}.".format(
-          name, x.name, x.shape, vec.shape))
+      raise ValueError(
+          f"{name} must be shaped like {x.name} {x.shape}, got {vec.shape}.")
   return vecs

@@ -58,7 +58,7 @@ def _exact(layer_collection, tensors, colocate):
     if len(inner_shape) != 1 or None in inner_shape:
       raise ValueError(
           "the inner size of a loss must be static with estimation_mode "
-          "'exact', got {}.".format(inner_shape))
+          f"'exact', got {inner_shape}.")
     for index in range(inner_shape[0]):
       column = loss.multiply_fisher_factor_replicated_one_hot([index])
       sources.append(_gradients(

@@ -36,8 +36,8 @@ def make_fisher_estimator(placement_strategy: str | None = None,
   """
   if placement_strategy not in (None, "round_robin"):
     raise ValueError(
-        "placement_strategy must be None or 'round_robin', got {!r}.".format(
-            placement_strategy))
+        "placement_strategy must be None or 'round_robin', got "
+        f"{placement_strategy!r}.")
   if placement_strategy is None:
     return FisherEstimator(**kwargs)
   return FisherEstimatorRoundRobin(**kwargs)
@@ -93,8 +93,9 @@ class FisherEstimator(update_ops.UpdateOps):
     if (damping is None) == (damping_fn is None):
       raise TypeError("damping must be given, and once.")
     if estimation_mode not in estimation_modes.MODES:
-      raise ValueError("estimation_mode must be one of {}, got {!r}.".format(
-          sorted(estimation_modes.MODES), estimation_mode))
+      raise ValueError(
+          f"estimation_mode must be one of {sorted(estimation_modes.MODES)}, "
+          f"got {estimation_mode!r}.")
     self._damping = damping_fn if damping is None else damping
     scalars.check_number("damping", self._damping, minimum=0.)
     scalars.check_number("cov_ema_decay", cov_ema_decay, minimum=0., below=1.)
@@ -267,8 +268,8 @@ class FisherEstimator(update_ops.UpdateOps):
       ValueError: If `exp` was not prepared for.
     """
     if exp != 1 and exp not in self._exps:
-      raise ValueError("exp must be 1 or one of exps {}, got {!r}.".format(
-          self._exps, exp))
+      raise ValueError(
+          f"exp must be 1 or one of exps {self._exps}, got {exp!r}.")
     return self._apply_transformation(
         vecs_and_vars, lambda block, vec: block.multiply_matpower(vec, exp))
 
@@ -328,10 +329,9 @@ class FisherEstimator(update_ops.UpdateOps):
     registered = set(self._layers.registered_variables)
     if set(vecs) != registered or len(vecs) != len(vecs_and_vars):
       raise ValueError(
-          "vecs_and_vars must have each registered variable once, got {}, "
-          "registered are {}.".format(
-              [v.name for _, v in vecs_and_vars],
-              sorted(v.name for v in registered)))
+          "vecs_and_vars must have each registered variable once, got "
+          f"{[v.name for _, v in vecs_and_vars]}, "
+          f"registered are {sorted(v.name for v in registered)}.")
     results = {}
     for params, block in self._layers.fisher_blocks.items():
       if isinstance(params, tuple):
@@ -365,4 +365,4 @@ def _group_inverse_updates(factor):
 
 def _check_prepared(argument, value):
   if not value:
-    raise ValueError("{} must be True, got {!r}.".format(argument, value))
+    raise ValueError(f"{argument} must be True, got {value!r}.")

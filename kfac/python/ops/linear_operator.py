@@ -80,14 +80,16 @@ class LinearOperatorExtras:
   def _matmul_slices(self, x):
     """Returns M x of IndexedSlices x, if it is as sparse as x."""
     raise NotImplementedError(
-        "matmul takes IndexedSlices only for a diagonal operator, got {}."
-        .format(type(self).__name__))
+        "matmul takes IndexedSlices only for a diagonal operator, got "
+        f"{type(self).__name__}."
+        )
 
   def _matmul_right_slices(self, x):
     """Returns x M of IndexedSlices x, if it is as sparse as x."""
     raise NotImplementedError(
-        "matmul_right takes IndexedSlices only for a dense operator, got {}."
-        .format(type(self).__name__))
+        "matmul_right takes IndexedSlices only for a dense operator, got "
+        f"{type(self).__name__}."
+        )
 
 
 class LinearOperatorFullMatrix(
@@ -113,5 +115,6 @@ def _check_no_adjoint(adjoint, adjoint_arg):
   """Raises NotImplementedError if one of them is true."""
   if adjoint or adjoint_arg:
     raise NotImplementedError(
-        "adjoint and adjoint_arg must be False for IndexedSlices, got {!r} "
-        "and {!r}.".format(adjoint, adjoint_arg))
+        "adjoint and adjoint_arg must be False for IndexedSlices, got "
+        f"{adjoint!r} "
+        f"and {adjoint_arg!r}.")

@@ -33,7 +33,7 @@ class OpQueue:
     for op in ops:
       if self._ops_by_name.setdefault(op.name, op) is not op:
         raise ValueError(
-            "ops must have different names, got {!r} twice.".format(op.name))
+            f"ops must have different names, got {op.name!r} twice.")
     if not self._ops_by_name:
       raise ValueError("ops must hold at least one op, got none.")
     with self.ops[0].graph.as_default(), tf.name_scope("op_queue"):

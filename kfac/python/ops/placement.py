@@ -24,8 +24,7 @@ def check_devices(name: str, devices: hints.Devices) -> Any:
   """
   if devices is not None and (isinstance(devices, str) or not list(devices)):
     raise ValueError(
-        "{} must be a list of device names or None, got {!r}.".format(
-            name, devices))
+        f"{name} must be a list of device names or None, got {devices!r}.")
   return devices
 
 

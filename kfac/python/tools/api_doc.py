@@ -27,7 +27,7 @@ MODULES = (
     "fisher_factors", "loss_functions", "curvature_matrix_vector_products",
     "op_queue", "kfac_utils", "utils")
 _OPS = "kfac.python.ops."
-_OLD = ".old_names"
+_OLD = ".contrib_aliases"
 _HEAD = """\
 # The public API
 
@@ -56,14 +56,14 @@ def main(argv: list[str] | None = None) -> int:
   arguments = parser.parse_args(argv)
   wanted = make_page()
   if PAGE.exists() and PAGE.read_text(encoding="utf-8") == wanted:
-    sys.stdout.write("{} is current.\n".format(PAGE))
+    sys.stdout.write(f"{PAGE} is current.\n")
     return 0
   if arguments.write:
     PAGE.write_text(wanted, encoding="utf-8")
-    sys.stdout.write("{} was written.\n".format(PAGE))
+    sys.stdout.write(f"{PAGE} was written.\n")
     return 0
   sys.stdout.write(
-      "{} is not current, say --write to make it so.\n".format(PAGE))
+      f"{PAGE} is not current, say --write to make it so.\n")
   return 1
 
 
@@ -72,7 +72,7 @@ def make_page() -> str:
   modules = public_modules()
   known = sections_of(modules)
   lines = _HEAD.split("\n")
-  lines += ["- [{0}](#{1})".format(title, anchor(title))
+  lines += [f"- [{title}](#{anchor(title)})"
             for title in ["kfac"] + [title for title, _ in modules]] + [""]
   lines += _root(known)
   for title, module in modules:
@@ -99,8 +99,8 @@ def public_modules() -> list:
     result.append((name, module))
     if hasattr(module, "__path__") and not public_names(module):
       result += [
-          ("{}.{}".format(name, found.name),
-           importlib.import_module("{}{}.{}".format(_OPS, name, found.name)))
+          (f"{name}.{found.name}",
+           importlib.import_module(f"{_OPS}{name}.{found.name}"))
           for found in sorted(pkgutil.iter_modules(module.__path__),
                               key=lambda found: found.name)
           if not found.name.startswith("_")]
@@ -142,7 +142,7 @@ def sections_of(modules: list) -> dict:
   known = {}
   for title, module in modules:
     for name, member in public_names(module):
-      known.setdefault(member, "{}.{}".format(title, name))
+      known.setdefault(member, f"{title}.{name}")
   return known
 
 
@@ -154,7 +154,7 @@ def _root(known):
     member = getattr(kfac, name)
     if member in known:
       target = known[member]
-      lines.append("- `{}`: [{}](#{})".format(name, target, anchor(target)))
+      lines.append(f"- `{name}`: [{target}](#{anchor(target)})")
     elif inspect.isfunction(member):
       functions.append((name, member))
   lines.append("")
@@ -165,14 +165,14 @@ def _root(known):
 
 def _module(title, module, known):
   """Returns the section of a module."""
-  lines = ["## " + title, "", "`{}`".format(module.__name__), ""]
+  lines = ["## " + title, "", f"`{module.__name__}`", ""]
   lines += docstrings.to_markdown(module.__doc__, leave_out=("Constants",))
   lines += _constants(module)
   for name, member in public_names(module):
-    heading = "{}.{}".format(title, name)
+    heading = f"{title}.{name}"
     if known[member] != heading:
-      lines += ["### " + heading, "", "Same as [{}](#{}).".format(
-          known[member], anchor(known[member])), ""]
+      lines += ["### " + heading, "", "Same as "
+                f"[{known[member]}](#{anchor(known[member])}).", ""]
     elif inspect.isclass(member):
       lines += _class(heading, name, member, known)
     else:
@@ -188,7 +188,7 @@ def _constants(module):
   for name, value in vars(module).items():
     code = docstrings.literal(value)
     if name.isupper() and not name.startswith("_") and code is not None:
-      text = "`{} = {}`".format(name, code)
+      text = f"`{name} = {code}`"
       if name in words:
         text += ": " + docstrings.escape(words[name])
       lines += docstrings.wrap(text, "- ")
@@ -206,7 +206,7 @@ def _function(heading, name, function, bound, level="###", described=None):
     level: The marks before the heading.
     described: What has the docstring; the function if None.
   """
-  return ["{} {}".format(level, heading), "", "```text",
+  return [f"{level} {heading}", "", "```text",
           *docstrings.signature(name, function, bound), "```", "",
           *docstrings.to_markdown(inspect.getdoc(described or function))]
 
@@ -226,7 +226,7 @@ def _class(heading, name, cls, known):
     lines += ["A subclass of {}.".format(" and ".join(filter(None, bases))), ""]
   lines += docstrings.to_markdown(cls.__doc__)
   if issubclass(cls, enum.Enum):
-    return lines + ["- `{}`".format(member.name) for member in cls] + [""]
+    return lines + [f"- `{member.name}`" for member in cls] + [""]
   if any("__init__" in vars(owner) for owner in owners):
     lines += docstrings.to_markdown(constructor.__doc__)
   lines += _members(name, cls, owners, known)
@@ -241,9 +241,9 @@ def _is_ours(cls):
 def _base(cls, known):
   """Returns how a base class is named; None if it says nothing."""
   if cls in known:
-    return "[{}](#{})".format(known[cls], anchor(known[cls]))
+    return f"[{known[cls]}](#{anchor(known[cls])})"
   if cls.__module__.startswith("tensorflow"):
-    return "TensorFlow's `{}`".format(cls.__name__)
+    return f"TensorFlow's `{cls.__name__}`"
   return None
 
 
@@ -281,11 +281,11 @@ def _members(name, cls, owners, known):
         bound = True
       if attribute in inherited and not member.__doc__:
         continue
-      heading = "{}.{}".format(name, attribute)
+      heading = f"{name}.{attribute}"
       if isinstance(member, property):
         text = " ".join((inspect.getdoc(getattr(cls, attribute)) or "").split())
-        properties += docstrings.wrap("`{}`: {}".format(
-            attribute, docstrings.escape(text)), "- ")
+        properties += docstrings.wrap(
+            f"`{attribute}`: {docstrings.escape(text)}", "- ")
       elif inspect.isfunction(member):
         methods += _method(heading, attribute, cls, member, bound)
   return (["Properties:", ""] + properties + [""] if properties else []) + (
@@ -296,7 +296,7 @@ def _method(heading, attribute, cls, member, bound):
   """Returns the section of a method; of another name for one, a line."""
   other = member.__name__
   if other != attribute and inspect.getattr_static(cls, other, None) is member:
-    return ["#### " + heading, "", "Same as `{}`.".format(other), ""]
+    return ["#### " + heading, "", f"Same as `{other}`.", ""]
   # Of the class: a base class that has no section may say what it is.
   return _function(heading, attribute, member, bound, "####",
                    getattr(cls, attribute))
@@ -310,7 +310,7 @@ def _old_names(cls):
       for name, member in vars(base).items():
         if not name.startswith("_"):
           text = " ".join(inspect.cleandoc(member.__doc__).split())
-          rows.append("| `{}` | {} |".format(name, docstrings.escape(text)))
+          rows.append(f"| `{name}` | {docstrings.escape(text)} |")
   return ["| old name | what it does |", "|---|---|"] + rows + [""] if (
       rows) else []
 

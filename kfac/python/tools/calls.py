@@ -50,15 +50,16 @@ def positional_edits(source: sources.Source, name: str, node: ast.Call,
   order, now = renames.order(name, release), renames.order(name)
   place = _moved(order, now, len(node.args))
   if order != now and any(isinstance(arg, ast.Starred) for arg in node.args):
-    return [], "", ("{} has * among its arguments, and their order changed "
-                    "after {}".format(_short(name), release))
+    return [], "", (f"{_short(name)} has * among its arguments, and their "
+                    "order changed "
+                    f"after {release}")
   if place is None:
     return [], "", ""
   if isinstance(node.args[0], ast.GeneratorExp):
-    return [], "", "{} has a generator as its argument".format(_short(name))
+    return [], "", f"{_short(name)} has a generator as its argument"
   if len(node.args) > len(order):
-    return [], "", "{} takes {} arguments by place in {}, not {}".format(
-        _short(name), len(order), release, len(node.args))
+    return [], "", (f"{_short(name)} takes {len(order)} arguments by place in "
+                    f"{release}, not {len(node.args)}")
   edits = []
   for argument, arg in zip(order[place:], node.args[place:], strict=False):
     start, _ = _with_parentheses(source, node, arg)
@@ -115,8 +116,9 @@ def default_edits(source: sources.Source, name: str, node: ast.Call,
     if argument in given or spread:
       continue
     edits.append(_append_argument(source, node, argument + "=" + value))
-    said.append("{} of {} is {}, as by default in {}, not {}".format(
-        argument, _short(name), value, release, now))
+    said.append(
+        f"{argument} of {_short(name)} is {value}, as by default in {release}, "
+        f"not {now}")
   return edits, "; ".join(said)
 
 

@@ -53,10 +53,10 @@ def to_markdown(text: str | None, leave_out: tuple = ()) -> list[str]:
     if name in leave_out or not any(lines):
       continue
     if name:
-      result += ["{}:".format(name), ""]
+      result += [f"{name}:", ""]
     if name in _LISTS:
       for item, words in items(lines):
-        result += wrap("`{}`: {}".format(item, escape(words)), "- ")
+        result += wrap(f"`{item}`: {escape(words)}", "- ")
       result.append("")
     else:
       result += _paragraphs(lines)
@@ -225,7 +225,7 @@ def literal(value: object) -> str | None:
       return None
     return "({}{})".format(", ".join(parts), "," if len(parts) == 1 else "")
   if type(value) is str:
-    return '"{}"'.format(value) if '"' not in value else repr(value)
+    return f'"{value}"' if '"' not in value else repr(value)
   if type(value) is float and not math.isfinite(value):
     return None
   if value is None or type(value) in (bool, int, float):

@@ -50,7 +50,7 @@ def port_import(source: sources.Source, scope: scopes.Scope, node: ast.AST,
   if module.startswith(scopes.CONTRIB + "."):
     return Ported(left=[_NOT_OURS.format(node.module)])
   if module in renames.GONE:
-    return Ported(left=["{} {}".format(node.module, renames.GONE[module])])
+    return Ported(left=[f"{node.module} {renames.GONE[module]}"])
   return _port_names(source, scope, node, module, program)
 
 
@@ -79,7 +79,7 @@ def _port_module(source, node, module):
   """Ports `from tensorflow.contrib.kfac... import ...`: only the module."""
   names = [alias.name for alias in node.names if alias.name != "*"]
   unknown = [name for name in [unknown_module(module)] + (
-      [unknown_module("{}.{}".format(module, name)) for name in names]
+      [unknown_module(f"{module}.{name}") for name in names]
       if module in ("kfac", "kfac.python", "kfac.python.ops") else []) if name]
   if unknown:
     return Ported(left=[_NO_MODULE.format(name) for name in unknown])
@@ -87,7 +87,7 @@ def _port_module(source, node, module):
   found = _FROM.match(source.text, start, end)
   return Ported(
       [(found.start(1), found.end(1), module)],
-      "from {} -> from {}".format(node.module, module))
+      f"from {node.module} -> from {module}")
 
 
 def _port_plain(source, scope, node, program):
@@ -109,15 +109,15 @@ def _port_plain(source, scope, node, program):
           new += ", tensorflow"
       found = _DOTTED.match(source.text, source.span(alias)[0])
       ported.edits.append((*found.span(), new))
-      said.append("import {} -> import {}".format(alias.name, new))
+      said.append(f"import {alias.name} -> import {new}")
     elif dotted == scopes.CONTRIB and alias.asname and _only_kfac(
         program, alias.asname):
       ported.edits.append((*source.span(alias), _import_of(program, scope)))
-      said.append("import {} -> import kfac".format(ast.unparse(alias)))
+      said.append(f"import {ast.unparse(alias)} -> import kfac")
     elif dotted.startswith(scopes.CONTRIB):
       ported.left.append(_NOT_OURS.format(alias.name))
     elif dotted in renames.GONE:
-      ported.left.append("{} {}".format(alias.name, renames.GONE[dotted]))
+      ported.left.append(f"{alias.name} {renames.GONE[dotted]}")
   ported.text = "; ".join(said)
   return ported
 
@@ -126,16 +126,15 @@ def _port_names(source, scope, node, module, program):
   """Ports `from tensorflow[.contrib] import kfac or contrib, others`."""
   ported, ours = Ported(), []
   for alias in node.names:
-    dotted = scopes.canonical("{}.{}".format(module, alias.name))
+    dotted = scopes.canonical(f"{module}.{alias.name}")
     if dotted == "kfac" or (dotted == scopes.CONTRIB and _only_kfac(
         program, alias.asname or alias.name)):
       ours.append(alias)
     elif dotted.startswith(scopes.CONTRIB):
       ported.left.append(_NOT_OURS.format(
-          "{}.{}".format(node.module, alias.name)))
+          f"{node.module}.{alias.name}"))
     elif dotted in renames.GONE:
-      ported.left.append("{}.{} {}".format(
-          node.module, alias.name, renames.GONE[dotted]))
+      ported.left.append(f"{node.module}.{alias.name} {renames.GONE[dotted]}")
   if not ours:
     return ported
   if "#" in source.segment(node):
@@ -146,7 +145,7 @@ def _port_names(source, scope, node, module, program):
     if alias.name == "contrib":
       statements.append("import " + _import_of(program, scope))
     elif alias.asname and alias.asname != "kfac":
-      statements.append("import kfac as {}".format(alias.asname))
+      statements.append(f"import kfac as {alias.asname}")
     else:
       statements.append("import kfac")
   ported.edits = _replace_names(source, node, ours, statements)
@@ -197,7 +196,7 @@ def _import_of(program, scope):
   """Returns "kfac", or "kfac as ..." if that name is taken; it is bound."""
   name = free_name(program)
   program.bind_import(scope, name, "kfac")
-  return "kfac" if name == "kfac" else "kfac as {}".format(name)
+  return "kfac" if name == "kfac" else f"kfac as {name}"
 
 
 def free_name(program: scopes.Program) -> str:

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   arguments = parser.parse_args(argv)
   missing = [path for path in arguments.paths if not os.path.exists(path)]
   if missing:
-    parser.error("FILE_OR_FOLDER must exist, got {!r}.".format(missing[0]))
+    parser.error(f"FILE_OR_FOLDER must exist, got {missing[0]!r}.")
   results = port_paths(arguments.paths, arguments.release, arguments.write)
   # Names of files and lines of programs may be in any script.
   if hasattr(sys.stdout, "reconfigure"):

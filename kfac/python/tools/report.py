@@ -59,7 +59,7 @@ class Result:
 
   def lines(self) -> list:
     """Returns the report, one line for each note."""
-    return ["{}:{}: {}: {}".format(self.path, note.line, note.kind, note.text)
+    return [f"{self.path}:{note.line}: {note.kind}: {note.text}"
             for note in sorted(set(self.notes))]
 
 
@@ -79,5 +79,5 @@ def summary(results: Sequence[Result], written: bool) -> str:
   left = sum(len(set(result.left)) for result in results)
   said = "written" if written or not changed else (
       "not written, say --write to do it")
-  return "{} of {} files changed in {} places ({}), {} left to you.".format(
-      len(changed), len(results), changes, said, left)
+  return (f"{len(changed)} of {len(results)} files changed in {changes} "
+          f"places ({said}), {left} left to you.")

@@ -89,8 +89,7 @@ class _Porting:
       if not self._source.is_at_its_span(node):
         self._leave(node, _NO_PLACE.format(ast.unparse(node)))
       elif "#" in self._source.segment(node):
-        self._leave(node, "there is a comment inside of {}".format(
-            ast.unparse(node)))
+        self._leave(node, f"there is a comment inside of {ast.unparse(node)}")
       else:
         kept.append((scope, node))
     if not kept:
@@ -99,11 +98,11 @@ class _Porting:
     if needs_import:
       at, before, after = import_edits.place_of_import(self._source)
       statement = "import kfac" + (
-          "" if name == "kfac" else " as {}".format(name))
+          "" if name == "kfac" else f" as {name}")
       self._edits.append((at, at, before + statement + after))
     for _, node in kept:
       self._change(node, [(*self._source.span(node), name)],
-                   "{} -> {}".format(ast.unparse(node), name))
+                   f"{ast.unparse(node)} -> {name}")
 
   def _name_of_kfac(self, where):
     """Picks the name by which chains call kfac.
@@ -179,23 +178,24 @@ class _Porting:
     base = scope.resolve(node.value)
     text = ast.unparse(node)
     if base == scopes.CONTRIB and node.attr != "kfac":
-      self._leave(node, "{} is gone with TensorFlow 2, and this tool helps "
-                  "with contrib.kfac only".format(text))
+      self._leave(node, f"{text} is gone with TensorFlow 2, and this tool "
+                  "helps "
+                  "with contrib.kfac only")
     elif dotted == scopes.CONTRIB and not isinstance(parent, ast.Attribute):
       self._leave(node, _CONTRIB_ITSELF.format(text))
     elif base == "kfac" and _is_contrib_kfac(node.value) and (
         import_edits.unknown_module(dotted)):
-      self._leave(node, "kfac has no {}".format(dotted))
+      self._leave(node, f"kfac has no {dotted}")
     elif dotted in renames.GONE:
-      self._leave(node, "{} {}".format(text, renames.GONE[dotted]))
+      self._leave(node, f"{text} {renames.GONE[dotted]}")
     elif _is_contrib_kfac(node) and dotted != "kfac":
-      self._leave(node, "it cannot be told what {} is".format(
-          ast.unparse(node.value.value)))
+      self._leave(
+          node, f"it cannot be told what {ast.unparse(node.value.value)} is")
     elif (isinstance(node.value, ast.Attribute) and node.attr == "append"
           and node.value.attr == "losses"
           and ast.unparse(node.value.value) in self._collections()):
-      self._leave(node, "{}: losses are registered, by "
-                  "register_loss_function".format(text))
+      self._leave(node, f"{text}: losses are registered, by "
+                  "register_loss_function")
 
   def _collections(self):
     """Returns what the file assigns LayerCollections to, as source text."""
@@ -210,8 +210,7 @@ class _Porting:
                   and isinstance(node.args[1], ast.Constant))
     if is_getattr and node.args[1].value == "contrib" and (
         scope.resolve(node.args[0]) == "tensorflow"):
-      self._leave(node, "{} asks for contrib by a string".format(
-          ast.unparse(node)))
+      self._leave(node, f"{ast.unparse(node)} asks for contrib by a string")
 
   def _note_tensorflow_2(self):
     """Tells if the program expects TensorFlow 1 by `import tensorflow`."""
@@ -221,9 +220,10 @@ class _Porting:
         name = node.value.id
         owner = scope.owner(name)
         if owner.imports.get(name) == ["tensorflow"]:
-          self._leave(node, "{} is TensorFlow 1: `import tensorflow.compat.v1 "
-                      "as {}` and {}.disable_v2_behavior(), or "
-                      "tf_upgrade_v2".format(ast.unparse(node), name, name))
+          self._leave(node, f"{ast.unparse(node)} is TensorFlow 1: `import "
+                      "tensorflow.compat.v1 "
+                      f"as {name}` and {name}.disable_v2_behavior(), or "
+                      "tf_upgrade_v2")
           return
 
   def _finish(self):
@@ -235,8 +235,9 @@ class _Porting:
     try:
       sources.Source(data)
     except sources.SourceError as error:
-      note = report.Note(1, "left", "it would not parse when ported ({}: {}); "
-                         "port it by hand".format(error.line, error.message))
+      note = report.Note(1, "left", "it would not parse when ported "
+                         f"({error.line}: {error.message}); "
+                         "port it by hand")
       return report.Result(self._path, source.text, source.text, [note])
     return report.Result(self._path, source.text, new, self._notes, data)
 

@@ -60,7 +60,7 @@ class Scope:
     """
     if isinstance(node, ast.Attribute):
       base = self.resolve(node.value, busy)
-      return base and canonical("{}.{}".format(base, node.attr))
+      return base and canonical(f"{base}.{node.attr}")
     if not isinstance(node, ast.Name):
       return None
     owner = self.owner(node.id)
@@ -173,7 +173,7 @@ class Program(ast.NodeVisitor):
           self._bind(alias.asname or alias.name)
         else:
           self.bind_import(self._scope, alias.asname or alias.name,
-                           "{}.{}".format(node.module, alias.name))
+                           f"{node.module}.{alias.name}")
     elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
       self._bind_name(node)
     elif isinstance(node, ast.ExceptHandler) and node.name:

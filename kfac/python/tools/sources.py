@@ -60,7 +60,7 @@ class Source:
       self.encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
       self.text = data.decode(self.encoding)
     except (SyntaxError, UnicodeDecodeError) as error:
-      raise SourceError(1, "cannot be decoded: {}".format(error)) from None
+      raise SourceError(1, f"cannot be decoded: {error}") from None
     self.lines = split_lines(self.text)
     self.tree = self._parse()
     self._starts = [0]
@@ -79,9 +79,9 @@ class Source:
       text = "".join(self.lines[line - 1:line])
       if _PYTHON_2.search(text) or "Missing parentheses" in message:
         raise SourceError(line, "is Python 2, make it Python 3 first (2to3 "
-                          "does most): {}".format(message)) from None
+                          f"does most): {message}") from None
       raise SourceError(
-          line, "does not parse as Python: {}".format(message)) from None
+          line, f"does not parse as Python: {message}") from None
 
   def encode(self, text: str) -> bytes:
     """Returns the bytes of a file with another text."""
@@ -114,7 +114,7 @@ class Source:
   def is_at_its_span(self, node: ast.AST) -> bool:
     """Whether an expression is where it says; in f-strings some are not."""
     try:
-      found = ast.parse("({}\n)".format(self.segment(node)), mode="eval")
+      found = ast.parse(f"({self.segment(node)}\n)", mode="eval")
     except (SyntaxError, ValueError, IndexError):
       return False
     return ast.dump(found.body) == ast.dump(node)

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Sequence
 from typing import Any
 
-from kfac.python.ops.fisher_blocks import old_names
+from kfac.python.ops.fisher_blocks import contrib_aliases
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
 
@@ -16,7 +16,7 @@ def _package_func(func, func_id):
   return naming.PackagedFunc(func, func_id)
 
 
-class FisherBlock(old_names.OldNames, abc.ABC):
+class FisherBlock(contrib_aliases.OldNames, abc.ABC):
   """The Fisher matrix F of the parameters of one layer, approximately.
 
   Towers are registered first; then the estimator passes gradients and a
@@ -34,7 +34,7 @@ class FisherBlock(old_names.OldNames, abc.ABC):
 
   @property
   def _num_replications(self):
-    """How often the parameters are applied per case.
+    """How often the parameters are applied per example.
 
     The scale of F, the normalisation of the damping and the renormalisation
     of products all follow from it.

@@ -82,7 +82,7 @@ class _ConvFB(towers.InputOutputMultiTower):
 
 
 class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
-  """F is the mean over cases of the squared gradient of a case."""
+  """F is the mean over examples of the squared gradient of an example."""
 
   def __init__(self, layer_collection: Any, params: hints.Vector,
                strides: Sequence[int], padding: str,
@@ -130,7 +130,7 @@ class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
 
 
 class _ConvKroneckerFB(_ConvFB, kronecker.KroneckerProductFB):
-  """F = c (A kron G), A and G over cases, locations and uses."""
+  """F = c (A kron G), A and G over examples, locations and uses."""
 
   def __init__(self, layer_collection, params, padding, strides=None,
                dilation_rate=None, data_format=None, extract_patches_fn=None,

@@ -16,7 +16,7 @@ def normalize_damping(damping: hints.Scalar,
                       num_replications: hints.Scalar) -> Any:
   """Divides the damping by the size of the block.
 
-  The Fisher matrix of parameters that are used n times per case is about n
+  The Fisher matrix of parameters that are used n times per example is about n
   times that of one use; with the factors averaged over the uses, it is the
   damping that has to be divided.
 

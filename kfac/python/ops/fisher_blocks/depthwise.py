@@ -77,10 +77,11 @@ class _DepthwiseFB:
     """
     if isinstance(params, (list, tuple)):
       raise NotImplementedError(
-          "params must be the filter alone, a bias is not supported, got {!r}."
-          .format(params))
+          "params must be the filter alone, a bias is not supported, got "
+          f"{params!r}."
+          )
     if rate is not None and len(rate) != 2:
-      raise ValueError("rate must have length 2, got {!r}.".format(rate))
+      raise ValueError(f"rate must have length 2, got {rate!r}.")
     dilations = None if rate is None else (1, rate[0], rate[1], 1)
     super().__init__(
         layer_collection, params, padding=padding, strides=strides,
@@ -104,7 +105,7 @@ class _DepthwiseFB:
 
 
 class DepthwiseConvDiagonalFB(_DepthwiseFB, convolution.ConvDiagonalFB):
-  """F is the mean over cases of the squared gradient of a case."""
+  """F is the mean over examples of the squared gradient of an example."""
 
   _rate_argument = "dilations"
 

@@ -15,7 +15,7 @@ from kfac.python.ops.utils import hints
 
 class FullyConnectedDiagonalFB(towers.InputOutputMultiTower,
                                single_factor.DiagonalFB):
-  """F is the mean over cases of the squared gradient of a case."""
+  """F is the mean over examples of the squared gradient of an example."""
 
   def __init__(self, layer_collection: Any, has_bias: bool = False,
                **first_tower: Any) -> None:

@@ -6,7 +6,7 @@ from kfac.python.ops.fisher_factors import generic
 
 
 class _GenericFB(single_factor.SingleFactorFB):
-  """Towers only count cases: the gradient by the parameters is of all."""
+  """Towers only count examples: the gradient by the parameters is of all."""
 
   _factor_type = None
 
@@ -16,7 +16,7 @@ class _GenericFB(single_factor.SingleFactorFB):
     Args:
       layer_collection: LayerCollection that keeps the factors.
       params: Variable, or tuple of variables.
-      batch_size: Number of cases of a first tower, int or scalar tensor.
+      batch_size: Number of examples of a first tower, int or scalar tensor.
     """
     super().__init__(layer_collection)
     self._params = params
@@ -25,10 +25,10 @@ class _GenericFB(single_factor.SingleFactorFB):
       self.register_additional_tower(batch_size)
 
   def register_additional_tower(self, batch_size):
-    """Adds the cases of another tower.
+    """Adds the examples of another tower.
 
     Args:
-      batch_size: Number of cases, int or scalar tensor.
+      batch_size: Number of examples, int or scalar tensor.
     """
     self._batch_sizes.append(batch_size)
 

@@ -8,8 +8,8 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import base
-from kfac.python.ops.fisher_blocks import cases
 from kfac.python.ops.fisher_blocks import damping as damping_lib
+from kfac.python.ops.fisher_blocks import outer_products
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
@@ -99,7 +99,7 @@ class KroneckerProductFB(base.FisherBlock):
 
   def _apply(self, vector, operators, exp, adjoints=(False, False)):
     """Returns c^exp M_A V M_G, with one or the other transposed."""
-    matrix = cases.multiply(
+    matrix = outer_products.multiply(
         operators, adjoints, self._to_matrix(vector), vector)
     if not scalars.is_number(self._renorm_coeff) or self._renorm_coeff != 1:
       matrix = _multiply_scalar(matrix, tf.pow(

@@ -59,7 +59,7 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
   def _check_exp(self, exp):
     if exp != -1:
       raise NotImplementedError(
-          "exp must be -1 in the series approximations, got {!r}.".format(exp))
+          f"exp must be -1 in the series approximations, got {exp!r}.")
 
   def register_matpower(self, exp: float) -> None:  # noqa: D102
     self._check_exp(exp)
@@ -81,7 +81,7 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
     return utils.mat2d_to_layer_params(vector, tf.transpose(Z))
 
   def _quants(self, option):
-    return [getattr(factor, "get_option{}quants".format(option))(damping_func)
+    return [getattr(factor, f"get_option{option}quants")(damping_func)
             for factor, damping_func in self._factors_and_dampings()]
 
   def _solve_option1(self, Z):

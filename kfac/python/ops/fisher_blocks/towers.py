@@ -117,15 +117,12 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
       given = len(data) if isinstance(data, (list, tuple)) else self._num_uses
       if given is None:
         raise ValueError(
-            "num_uses must be given where {} are one tensor, got None.".format(
-                name))
+            f"num_uses must be given where {name} are one tensor, got None.")
       if not isinstance(given, numbers.Integral) or given < 1:
-        raise ValueError("num_uses must be a positive int, got {!r}.".format(
-            given))
+        raise ValueError(f"num_uses must be a positive int, got {given!r}.")
       if self._num_uses not in (None, given):
         raise ValueError(
-            "{} must have num_uses = {} uses, got {}.".format(
-                name, self._num_uses, given))
+            f"{name} must have num_uses = {self._num_uses} uses, got {given}.")
       self._num_uses = given
     super().register_additional_tower(inputs, outputs)
 
@@ -139,7 +136,7 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
     uses = [self._split_uses(tower) for tower in towers]
     if constants.read("fisher_factors", "TOWER_STRATEGY") == "separate":
       return tuple(joined(tower) for tower in uses)
-    # Each use keeps its cases together: first all of use 0, ...
+    # Each use keeps its examples together: first all of use 0, ...
     return (joined([tower[use] for use in range(self._num_uses)
                     for tower in uses]),)
 

@@ -13,10 +13,10 @@ Constants:
     computed; "separate" computes them where each tower is and averages.
   COLOCATE_COV_OPS_WITH_INPUTS: Whether covariances are computed on the device
     of the data, if that has one.
-  COV_CASES_FRACTION: From which part of the cases, the first of each tower,
-    the covariances of dense layers are computed.
+  COV_EXAMPLES_FRACTION: Fraction of the examples, the first of each tower, from
+    which the covariances of dense layers are computed.
   MAX_PATCH_ELEMENTS: How many numbers the patches of a convolution may be that
-    are held at once. If there are more, cases are taken a few at a time,
+    are held at once. If there are more, examples are taken a few at a time,
     though at least one.
 """
 
@@ -69,7 +69,7 @@ EIGENVALUE_DECOMPOSITION_THRESHOLD = 2
 EIGENVALUE_CLIPPING_THRESHOLD = 0.0
 TOWER_STRATEGY = "concat"
 COLOCATE_COV_OPS_WITH_INPUTS = True
-COV_CASES_FRACTION = 1.0
+COV_EXAMPLES_FRACTION = 1.0
 MAX_PATCH_ELEMENTS = 2 ** 24
 
 # Sub-sampling of the data of ConvInputKroneckerFactor, see there.
@@ -91,7 +91,7 @@ def set_global_constants(
     inputs_to_extract_patches_factor: float | None = None,
     sub_sample_inputs: bool | None = None, tower_strategy: str | None = None, *,
     colocate_cov_ops_with_inputs: bool | None = None,
-    cov_cases_fraction: float | None = None,
+    cov_examples_fraction: float | None = None,
     max_patch_elements: int | None = None) -> None:
   """Sets the constants of this module whose argument is not None.
 
@@ -104,19 +104,19 @@ def set_global_constants(
     max_num_outer_products_per_cov_row: How many patches for each row of the A
       of a convolution, if they are sub-sampled.
     sub_sample_outer_products: Whether they are.
-    inputs_to_extract_patches_factor: From which part of the cases patches are
-      taken, if cases are sub-sampled.
+    inputs_to_extract_patches_factor: Fraction of the examples from which
+      patches are taken, if examples are sub-sampled.
     sub_sample_inputs: Whether they are.
     tower_strategy: See TOWER_STRATEGY.
     colocate_cov_ops_with_inputs: See COLOCATE_COV_OPS_WITH_INPUTS.
-    cov_cases_fraction: In (0, 1], see COV_CASES_FRACTION.
+    cov_examples_fraction: In (0, 1], see COV_EXAMPLES_FRACTION.
     max_patch_elements: Number >= 1, see MAX_PATCH_ELEMENTS.
 
   Raises:
     ValueError: If `tower_strategy` is not one of the two, or another one is out
       of range.
   """
-  scalars.check_number("cov_cases_fraction", cov_cases_fraction, above=0.,
+  scalars.check_number("cov_examples_fraction", cov_examples_fraction, above=0.,
                        maximum=1.)
   scalars.check_number("max_patch_elements", max_patch_elements, minimum=1)
   constants.write(
@@ -132,7 +132,7 @@ def set_global_constants(
       _SUB_SAMPLE_INPUTS=sub_sample_inputs,
       TOWER_STRATEGY=tower_strategy,
       COLOCATE_COV_OPS_WITH_INPUTS=colocate_cov_ops_with_inputs,
-      COV_CASES_FRACTION=cov_cases_fraction,
+      COV_EXAMPLES_FRACTION=cov_examples_fraction,
       MAX_PATCH_ELEMENTS=max_patch_elements)
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
+from kfac.python.ops.fisher_factors import contrib_aliases
 from kfac.python.ops.fisher_factors import covariance
 from kfac.python.ops.fisher_factors import moving_average
-from kfac.python.ops.fisher_factors import old_names
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 
@@ -41,7 +41,7 @@ def _holds_tensors(value):
   return tf.is_tensor(value) or isinstance(value, utils.PartitionedTensor)
 
 
-class FisherFactor(old_names.OldNames, abc.ABC):
+class FisherFactor(contrib_aliases.OldNames, abc.ABC):
   """A statistic of the data of a layer, e.g. A or G.
 
   A subclass sets `_data[source][tower]` in its constructor and says what its
@@ -116,8 +116,9 @@ class FisherFactor(old_names.OldNames, abc.ABC):
     """
     if self._cov is not None:
       raise ValueError(
-          "instantiate_cov_variables must be called once, factor {!r} has its "
-          "variables.".format(self.name))
+          "instantiate_cov_variables must be called once, factor "
+          f"{self.name!r} has its "
+          "variables.")
     with tf.variable_scope(self._var_scope):
       self._cov = moving_average.make_variable(
           "cov", self._cov_shape, self._dtype, self._cov_initializer)

@@ -2,7 +2,7 @@
 
 Channels come last everywhere. T is the number of locations of the outputs. The
 patches of a batch take up many times the room of its inputs, so they are either
-not made at all or, in chunks of cases, at most MAX_PATCH_ELEMENTS at once.
+not made at all or, in chunks of examples, at most MAX_PATCH_ELEMENTS at once.
 """
 
 from __future__ import annotations
@@ -46,15 +46,16 @@ def spatial(sizes: Sequence[int] | None,
 def check_channels_last(data_format: str | None) -> None:
   """Raises ValueError unless a data format has the channels last."""
   if not utils.is_data_format_channel_last(data_format):
-    raise ValueError("data_format must have the channels last, got {!r}."
-                     .format(data_format))
+    raise ValueError(
+        f"data_format must have the channels last, got {data_format!r}."
+                     )
 
 
 def check_length_4(**values: Any) -> None:
   """Raises ValueError unless each value is None or has length 4."""
   for name, value in values.items():
     if value is not None and len(value) != 4:
-      raise ValueError("{} must have length 4, got {!r}.".format(name, value))
+      raise ValueError(f"{name} must have length 4, got {value!r}.")
 
 
 def _extract_patches(inputs, filter_shape, padding, strides, dilation_rate,
@@ -98,18 +99,18 @@ def _num_locations(inputs, filter_shape, padding, strides, dilation_rate):
   return functools.reduce(operator.mul, outputs, 1)
 
 
-def _cases_per_chunk(elements_per_case):
-  """Returns how many cases fit into MAX_PATCH_ELEMENTS, but at least one."""
+def _examples_per_chunk(elements_per_example):
+  """Returns how many examples fit into MAX_PATCH_ELEMENTS, but at least one."""
   limit = int(constants.read("fisher_factors", "MAX_PATCH_ELEMENTS"))
-  if isinstance(elements_per_case, int):
-    return max(limit // max(elements_per_case, 1), 1)
-  return tf.maximum(limit // tf.maximum(elements_per_case, 1), 1)
+  if isinstance(elements_per_example, int):
+    return max(limit // max(elements_per_example, 1), 1)
+  return tf.maximum(limit // tf.maximum(elements_per_example, 1), 1)
 
 
 class ConvDiagonalFactor(diagonal.DiagonalFactor):
-  """Mean over cases of the squared gradient of a case.
+  """Mean over examples of the squared gradient of an example.
 
-  The gradient of a case is a sum over locations, which is taken before the
+  The gradient of an example is a sum over locations, which is taken before the
   square. Stored as [filter size * in_channels (+ 1), out_channels].
   """
 
@@ -154,15 +155,17 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
     for source in self._outputs_grads:
       if len(source) != len(self._inputs):
         raise ValueError(
-            "outputs_grads must have as many towers as inputs, got {} and {}."
-            .format(len(source), len(self._inputs)))
+            "outputs_grads must have as many towers as inputs, got "
+            f"{len(source)} and {len(self._inputs)}."
+            )
     for name, tensor, channels in [
         ("inputs", x, self._filter_shape[2]) for x in self._inputs] + [
             ("outputs_grads", g, self._filter_shape[3])
             for source in self._outputs_grads for g in source]:
       if len(tensor.shape) != 4 or tensor.shape.as_list()[3] != channels:
-        raise ValueError("{} must have shape [batch, h, w, {}], got {}.".format(
-            name, channels, tensor.shape))
+        raise ValueError(
+            f"{name} must have shape [batch, h, w, {channels}], got "
+            f"{tensor.shape}.")
 
   @property
   def _var_scope(self):
@@ -184,7 +187,7 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
     size = self._cov_shape[0] - int(self._has_bias)
     total = chunks.sum_over_chunks(
         functools.partial(self._sum_of_squares, num_locations), [inputs, grads],
-        _cases_per_chunk((num_locations + out_channels) * size))
+        _examples_per_chunk((num_locations + out_channels) * size))
     return total / scalars.cast_scalar(tf.shape(grads)[0], grads.dtype)
 
   def _sum_of_squares(self, num_locations, inputs, grads):
@@ -196,8 +199,8 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
     patches = tf.reshape(
         patches, [batch_size, num_locations, size - int(self._has_bias)])
     grads = tf.reshape(grads, [batch_size, num_locations, out_channels])
-    case_grads = tf.matmul(patches, grads, transpose_a=True)
-    squares = tf.reduce_sum(tf.square(case_grads), axis=0)
+    example_grads = tf.matmul(patches, grads, transpose_a=True)
+    squares = tf.reduce_sum(tf.square(example_grads), axis=0)
     if not self._has_bias:
       return squares
     bias_grads = tf.reduce_sum(grads, axis=1)
@@ -207,7 +210,7 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
 
 
 class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
-  """A over cases and locations (Grosse & Martens 2016, section 3).
+  """A over examples and locations (Grosse & Martens 2016, section 3).
 
   Its rows are the patches that the filter sees, [filter size * in_channels
   (+ 1)].
@@ -236,7 +239,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
         no patches at all where utils/correlations.py is cheaper.
       has_bias: Whether the layer has a bias.
       sub_sample_inputs: Whether only the part _INPUTS_TO_EXTRACT_PATCHES_FACTOR
-        of the cases is used, at random; None means _SUB_SAMPLE_INPUTS.
+        of the examples is used, at random; None means _SUB_SAMPLE_INPUTS.
       sub_sample_patches: Whether only _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW
         patches for each row of A are used; None means
         _SUB_SAMPLE_OUTER_PRODUCTS.
@@ -249,8 +252,9 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
     super().__init__(colocate_cov_ops_with_inputs)
     if extract_patches_fn not in _EXTRACT_PATCHES:
       raise NotImplementedError(
-          "extract_patches_fn must be one of {}, got {!r}.".format(
-              sorted(filter(None, _EXTRACT_PATCHES)), extract_patches_fn))
+          "extract_patches_fn must be one of "
+          f"{sorted(filter(None, _EXTRACT_PATCHES))}, got "
+          f"{extract_patches_fn!r}.")
     check_channels_last(data_format)
     self._inputs = base.as_towers(inputs)
     self._filter_shape = filter_shape
@@ -281,7 +285,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
   def _compute_new_cov(self, source, tower):
     inputs = tf.convert_to_tensor(self._inputs[tower])
     if self._sub_sample_inputs:
-      inputs = self._some_cases(inputs)
+      inputs = self._some_examples(inputs)
     tile_width = self._choose_tile_width(inputs)
     if tile_width is None:
       return self._cov_of_patches(inputs)
@@ -305,23 +309,23 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
         shape[1:], self._filter_shape[:2], self._padding, shape[0])
 
   def _cov_of_patches(self, inputs):
-    num_cases = tf.shape(inputs)[0]
+    num_examples = tf.shape(inputs)[0]
     num_locations = _num_locations(
         inputs, self._filter_shape, self._padding, self._strides,
         self._dilation_rate)
     size = self._cov_shape[0] - int(self._has_bias)
-    num_patches = num_cases * num_locations
+    num_patches = num_examples * num_locations
     data = [inputs]
     if self._sub_sample_patches:
       wanted = tf.minimum(num_patches, covariance.max_num_rows(size))
       # As many ranks as are wanted are below that, wherever they are.
       chosen = tf.random.shuffle(tf.range(num_patches)) < wanted
-      data.append(tf.reshape(chosen, [num_cases, num_locations]))
+      data.append(tf.reshape(chosen, [num_examples, num_locations]))
       num_patches = wanted
 
-    def cov_of_chunk(cases, chosen=None):
+    def cov_of_chunk(examples, chosen=None):
       patches = _EXTRACT_PATCHES[self._extract_patches_fn](
-          cases, self._filter_shape, self._padding, self._strides,
+          examples, self._filter_shape, self._padding, self._strides,
           self._dilation_rate, self._data_format)
       patches = tf.reshape(patches, [-1, size])
       if chosen is not None:
@@ -330,18 +334,18 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
           patches, normalizer=num_patches, has_bias=self._has_bias)
 
     return chunks.sum_over_chunks(
-        cov_of_chunk, data, _cases_per_chunk(num_locations * size))
+        cov_of_chunk, data, _examples_per_chunk(num_locations * size))
 
-  def _some_cases(self, inputs):
+  def _some_examples(self, inputs):
     fraction = constants.read(
         "fisher_factors", "_INPUTS_TO_EXTRACT_PATCHES_FACTOR")
-    num_cases = tf.cast(tf.shape(inputs)[0], tf.float32) * fraction
+    num_examples = tf.cast(tf.shape(inputs)[0], tf.float32) * fraction
     return covariance.random_rows(
-        inputs, tf.maximum(tf.cast(num_cases, tf.int32), 1))
+        inputs, tf.maximum(tf.cast(num_examples, tf.int32), 1))
 
 
 class ConvOutputKroneckerFactor(dense.DenseSquareMatrixFactor):
-  """G over cases and locations (Grosse & Martens 2016, section 3)."""
+  """G over examples and locations (Grosse & Martens 2016, section 3)."""
 
   def __init__(self, outputs_grads: hints.Sources,
                data_format: str | None = None, *,

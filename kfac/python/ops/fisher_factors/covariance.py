@@ -83,17 +83,17 @@ def _mirror(upper):
   return tf.concat([tf.concat(row, axis=1) for row in rows], axis=0)
 
 
-def first_cases(tensor: hints.TensorLike) -> tf.Tensor:
-  """Returns the first COV_CASES_FRACTION of the rows of a matrix, at least one.
+def first_examples(tensor: hints.TensorLike) -> tf.Tensor:
+  """Returns the first COV_EXAMPLES_FRACTION of the rows, at least one.
 
   Args:
-    tensor: Matrix [rows, n], a row for each case. Batches are shuffled, so the
-      first are as good as any, and A and G are of the same cases.
+    tensor: Matrix [rows, n], one row per example. Batches are shuffled, so the
+      first rows are as good as any; A and G use the same examples.
 
   Returns:
     Matrix [at most rows, n].
   """
-  fraction = constants.read("fisher_factors", "COV_CASES_FRACTION")
+  fraction = constants.read("fisher_factors", "COV_EXAMPLES_FRACTION")
   if fraction == 1:
     return tensor
   rows = tf.cast(tf.shape(tensor)[0], tf.float64)

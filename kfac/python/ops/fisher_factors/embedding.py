@@ -11,7 +11,7 @@ from kfac.python.ops.utils import hints
 
 
 class EmbeddingInputKroneckerFactor(diagonal.DiagonalFactor):
-  """How often each id occurs per case, [vocab_size]."""
+  """How often each id occurs per example, [vocab_size]."""
 
   def __init__(self, input_ids: hints.Towers, vocab_size: int,
                dtype: hints.DType | None = None, *,
@@ -20,7 +20,7 @@ class EmbeddingInputKroneckerFactor(diagonal.DiagonalFactor):
 
     Args:
       input_ids: For each tower the ids, an integer tensor [batch] or
-        [batch, ids of a case]; or one tensor.
+        [batch, ids of an example]; or one tensor.
       vocab_size: Number of different ids.
       dtype: Dtype of the covariance; float32 if None.
       colocate_cov_ops_with_inputs: See FisherFactor.
@@ -36,7 +36,7 @@ class EmbeddingInputKroneckerFactor(diagonal.DiagonalFactor):
     for ids in self._input_ids:
       if len(ids.shape) > 2:
         raise ValueError(
-            "input_ids must have rank 1 or 2, got shape {}.".format(ids.shape))
+            f"input_ids must have rank 1 or 2, got shape {ids.shape}.")
 
   @property
   def _var_scope(self):

@@ -42,13 +42,13 @@ class FullyConnectedKroneckerFactor(dense.DenseSquareMatrixFactor):
   def _compute_new_cov(self, source, tower):
     rows = tf.convert_to_tensor(self._tensors[source][tower])
     return covariance.compute_cov(
-        covariance.first_cases(rows), has_bias=self._has_bias)
+        covariance.first_examples(rows), has_bias=self._has_bias)
 
 
 class FullyConnectedDiagonalFactor(diagonal.DiagonalFactor):
-  """Mean over cases of the squared gradient of a case, [in (+ 1), out].
+  """Mean over examples of the squared gradient of an example, [in (+ 1), out].
 
-  The gradient of a case is a g^T, so its square is the product of squares.
+  The gradient of an example is a g^T, so its square is the product of squares.
   """
 
   def __init__(self, inputs: hints.Towers, outputs_grads: hints.Sources,

@@ -2,7 +2,7 @@
 
 The gradient is that of the whole batch, so its outer product over the batch
 size is an estimate of the Fisher matrix only as far as the gradients of the
-cases are independent with mean zero, as those on sampled targets are.
+examples are independent with mean zero, as those on sampled targets are.
 """
 
 import tensorflow.compat.v1 as tf
@@ -26,7 +26,7 @@ class _GradientOfParameters:
     Args:
       params_grads: For each source, the gradient of the summed loss by a
         parameter, or a list of those by several.
-      batch_size: Number of cases, int or scalar tensor.
+      batch_size: Number of examples, int or scalar tensor.
       colocate_cov_ops_with_inputs: See FisherFactor.
     """
     super().__init__(colocate_cov_ops_with_inputs)

@@ -62,7 +62,7 @@ def as_damping_func(damping: hints.Damping) -> hints.Thunk:
     return PackagedFunc(lambda: damping, (scalar_or_tensor_to_string(damping),))
   if not hasattr(damping, "func_id"):
     raise ValueError(
-        "damping_func must carry a func_id, got {!r}.".format(damping))
+        f"damping_func must carry a func_id, got {damping!r}.")
   return damping
 
 
@@ -93,7 +93,7 @@ def _part_to_string(part):
       part, "name"):
     raise ValueError(
         "params must hold tensors, numbers, strings or lists of them, got "
-        "{!r}.".format(part))
+        f"{part!r}.")
   return scope_string_from_name(part)
 
 

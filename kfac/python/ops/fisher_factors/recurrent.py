@@ -1,6 +1,6 @@
 """FullyConnectedMultiKF: A or G of a layer that is used several times.
 
-Besides the covariance over cases and uses it keeps, for the series
+Besides the covariance over examples and uses it keeps, for the series
 approximations, the covariance C1 of neighbouring uses (lag one) and what
 follows from both (Martens, Ba & Johnson 2018, section 3.5).
 """
@@ -30,7 +30,7 @@ _OPTIONS = {
 
 
 class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
-  """Covariance over cases and uses, and optionally that of lag one."""
+  """Covariance over examples and uses, and optionally that of lag one."""
 
   def __init__(self, tensors: hints.Sources | None = None,
                num_uses: int | None = None, has_bias: bool = False, *,

@@ -205,4 +205,4 @@ def _check_assignable(variables):
         and variable.op.type in ("Variable", "VariableV2")):
       raise ValueError(
           "num_burnin_steps must be 0 where control flow v2 meets reference "
-          "variables, got {!r}.".format(variable.name))
+          f"variables, got {variable.name!r}.")

@@ -51,8 +51,9 @@ class Schedule:
     self._burn_in = scalars.check_int("burn_in", burn_in, 0)
     self.shares = scalars.check_int("shares", shares, 1)
     if self.shares > self.inv_every:
-      raise ValueError("shares must be at most inv_every = {}, got {}.".format(
-          self.inv_every, self.shares))
+      raise ValueError(
+          f"shares must be at most inv_every = {self.inv_every}, got "
+          f"{self.shares}.")
 
   def cov_due(self, t: int | hints.TensorLike) -> Any:
     """Whether covariances are due.

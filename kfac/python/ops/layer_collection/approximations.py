@@ -66,5 +66,6 @@ def check_approximation(kind: str, approx: str) -> None:
     approx: Name of an approximation.
   """
   if approx not in APPROXIMATIONS[kind]:
-    raise ValueError("approx of {} must be one of {}, got {!r}.".format(
-        kind, sorted(APPROXIMATIONS[kind]), approx))
+    raise ValueError(
+        f"approx of {kind} must be one of {sorted(APPROXIMATIONS[kind])}, got "
+        f"{approx!r}.")

@@ -47,15 +47,16 @@ def set_default_layer_collection(
   global _default_layer_collection
   if None not in (_default_layer_collection, layer_collection):
     raise ValueError(
-        "layer_collection must be None while there is a default, got {!r}."
-        .format(layer_collection))
+        "layer_collection must be None while there is a default, got "
+        f"{layer_collection!r}."
+        )
   _default_layer_collection = layer_collection
 
 
 def _default_of(kind) -> Any:
   def get(self) -> str:
     return self._defaults[kind]
-  get.__doc__ = "Name of the approximation of {} by default.".format(kind)
+  get.__doc__ = f"Name of the approximation of {kind} by default."
   return property(get)
 
 
@@ -64,7 +65,7 @@ def _set_default_of(kind) -> Any:
     approximations.check_approximation(kind, value)
     self._defaults[kind] = value
   set_default.__doc__ = (
-      "Sets the approximation of {} by default, a name.".format(kind))
+      f"Sets the approximation of {kind} by default, a name.")
   return set_default
 
 
@@ -167,13 +168,14 @@ class LayerCollection(losses.LossRegistrations,
     taken = set(self.registered_variables).union(*self._linked_parameters)
     for variable in group & taken:
       raise ValueError(
-          "params must not be linked or registered already, got {}.".format(
-              variable.name))
+          "params must not be linked or registered already, got "
+          f"{variable.name}.")
     names = {name for table in approximations.APPROXIMATIONS.values()
              for name in table}
     if approximation is not None and approximation not in names:
-      raise ValueError("approximation must be one of {}, got {!r}.".format(
-          sorted(names), approximation))
+      raise ValueError(
+          f"approximation must be one of {sorted(names)}, got "
+          f"{approximation!r}.")
     self._linked_parameters[group] = approximation
 
   def _get_linked_approx(self, params):
@@ -202,14 +204,16 @@ class LayerCollection(losses.LossRegistrations,
     wrong = []
     for variable in variables:
       if variable not in uses:
-        wrong.append("{} is not registered".format(variable.name))
+        wrong.append(f"{variable.name} is not registered")
       elif not math.isinf(uses[variable]):
         found = self._subgraph.variable_uses(variable)
         if found != uses[variable]:
-          wrong.append("{} is registered for {} uses, the losses use it {} "
-                       "times".format(variable.name, uses[variable], found))
+          wrong.append(
+              f"{variable.name} is registered for {uses[variable]} uses, the "
+              f"losses use it {found} "
+                       "times")
     passed = set(variables)
-    wrong += ["{} is registered but not passed".format(variable.name)
+    wrong += [f"{variable.name} is registered but not passed"
               for variable in self.registered_variables
               if variable not in passed]
     if wrong:
@@ -254,8 +258,7 @@ class LayerCollection(losses.LossRegistrations,
     try:
       hash(key)
     except TypeError as error:
-      raise TypeError("args must be hashable, got {!r}.".format(
-          args)) from error
+      raise TypeError(f"args must be hashable, got {args!r}.") from error
     if key not in self.fisher_factors:
       with tf.variable_scope(self._var_scope):
         self.fisher_factors[key] = cls(*args)

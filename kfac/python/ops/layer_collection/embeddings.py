@@ -21,7 +21,7 @@ class EmbeddingRegistrations(layers.LayerRegistrations):
     Args:
       params: W [vocab_size, dim]; or a partitioned variable, or the list of
         its parts.
-      inputs: Integer tensor [batch], or [batch, ids of a case].
+      inputs: Integer tensor [batch], or [batch, ids of an example].
       outputs: Tensor [batch, dim].
       approx: "kron" (default).
       reuse: See layers.py.
@@ -49,7 +49,7 @@ class EmbeddingRegistrations(layers.LayerRegistrations):
     Args:
       params: As in register_embedding.
       inputs: List over uses of integer tensors [batch] or [batch, ids of a
-        case]; or one tensor [uses * batch, ..], all of the first use before
+        example]; or one tensor [uses * batch, ..], all of the first use before
         all of the second.
       outputs: The same, [.., dim].
       num_uses: Number of uses, needed with one tensor.
@@ -82,11 +82,12 @@ class EmbeddingRegistrations(layers.LayerRegistrations):
     parts = _parts(params)
     if partition_strategy not in ("mod", "div"):
       raise ValueError(
-          "partition_strategy must be 'mod' or 'div', got {!r}.".format(
-              partition_strategy))
+          "partition_strategy must be 'mod' or 'div', got "
+          f"{partition_strategy!r}.")
     if any(part.shape.rank == 1 for part in parts[1:]):
-      raise ValueError("params must be W without a bias, got {}.".format(
-          [part.name for part in parts]))
+      raise ValueError(
+          "params must be W without a bias, got "
+          f"{[part.name for part in parts]}.")
     for part in parts:
       _, dim = self._check_layer(part, [2], inputs, outputs, "integer")
     check.check_rank("inputs", inputs, [1, 2])

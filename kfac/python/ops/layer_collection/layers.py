@@ -60,8 +60,9 @@ def resolve_reuse(reuse: hints.Reuse) -> Any:
     return False
   if reuse not in (True, False, tf.AUTO_REUSE):
     raise ValueError(
-        "reuse must be True, False, tf.AUTO_REUSE or VARIABLE_SCOPE, got {!r}."
-        .format(reuse))
+        "reuse must be True, False, tf.AUTO_REUSE or VARIABLE_SCOPE, got "
+        f"{reuse!r}."
+        )
   return reuse
 
 
@@ -108,17 +109,14 @@ class LayerRegistrations:
       if type(known) is not type(fisher_block):
         raise ValueError(
             "approx of a reused layer must give the block registered first, "
-            "{}, got {}.".format(type(known).__name__,
-                                 type(fisher_block).__name__))
+            f"{type(known).__name__}, got {type(fisher_block).__name__}.")
       return known
     if reuse is True:
       raise KeyError(
-          "params must be registered before they are reused, got {}.".format(
-              layer_key))
+          f"params must be registered before they are reused, got {layer_key}.")
     if layer_key in self.fisher_blocks:
       raise ValueError(
-          "params must be registered once unless reused, got {}.".format(
-              layer_key))
+          f"params must be registered once unless reused, got {layer_key}.")
     self.fisher_blocks.check_key(layer_key)
     return None
 
@@ -159,8 +157,8 @@ class LayerRegistrations:
     if approx is None:
       approx = self._get_linked_approx(params) or default
     if approx not in approx_to_type:
-      raise ValueError("approx must be one of {}, got {!r}.".format(
-          sorted(approx_to_type), approx))
+      raise ValueError(
+          f"approx must be one of {sorted(approx_to_type)}, got {approx!r}.")
     return approx_to_type[approx], approx
 
   def _check_layer(self, params, weights_ranks, inputs, outputs,
@@ -182,14 +180,15 @@ class LayerRegistrations:
       check.check_graph(self._graph, name, value)
     weights, *bias = params if isinstance(params, (list, tuple)) else [params]
     if len(bias) > 1:
-      raise ValueError("params must be weights or (weights, bias), got {} of "
-                       "them.".format(1 + len(bias)))
+      raise ValueError(
+          f"params must be weights or (weights, bias), got {1 + len(bias)} of "
+                       "them.")
     check.check_rank("params", weights, weights_ranks)
     check.check_dtype("params", weights, "floating")
     dtype = weights.dtype.base_dtype
     check.check_dtype("inputs", inputs, input_dtype or dtype)
     check.check_dtype("outputs", outputs, dtype)
-    check.check_same_cases(inputs, outputs)
+    check.check_same_examples(inputs, outputs)
     if bias:
       check.check_shape("bias", bias, [weights.shape.as_list()[-1]])
     return weights.shape.as_list()
@@ -201,14 +200,13 @@ class LayerRegistrations:
 
     Args:
       params: Variable, or tuple of variables.
-      batch_size: Number of cases of this tower, int or scalar tensor.
+      batch_size: Number of examples of this tower, int or scalar tensor.
       approx: "diagonal" (default) or "full".
       reuse: See above.
     """
     check.check_graph(self._graph, "params", params)
     if isinstance(params, (list, tuple)) and not params:
-      raise ValueError("params must be at least one variable, got {!r}.".format(
-          params))
+      raise ValueError(f"params must be at least one variable, got {params!r}.")
     check.check_dtype("params", params, "floating")
     batch_size = tf.compat.dimension_value(batch_size)
     check.check_batch_size(batch_size)

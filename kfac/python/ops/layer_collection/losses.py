@@ -47,17 +47,17 @@ class LossRegistrations:
       ValueError: If `loss` is not a LossFunction, or of another graph.
     """
     if not isinstance(loss, lf.LossFunction):
-      raise ValueError("loss must be a LossFunction, got {!r}.".format(loss))
+      raise ValueError(f"loss must be a LossFunction, got {loss!r}.")
     check.check_graph(self._graph, "loss inputs", tf.nest.flatten(loss.inputs))
     reuse = layers.resolve_reuse(reuse)
     known = name in self._loss_dict
     if reuse is True and not known:
       raise KeyError(
-          "name must be that of a registered loss to reuse it, got {!r}."
-          .format(name))
+          f"name must be that of a registered loss to reuse it, got {name!r}."
+          )
     if reuse is False and known:
       raise KeyError(
-          "name must be new unless the loss is reused, got {!r}.".format(name))
+          f"name must be new unless the loss is reused, got {name!r}.")
     name = name or self._graph.unique_name(base_name)
     self._loss_dict.setdefault(name, []).append(loss)
     self.loss_colocation_ops[loss] = colocation_op

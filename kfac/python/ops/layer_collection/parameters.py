@@ -29,11 +29,12 @@ class LayerParametersDict(collections.OrderedDict):
       other = self._key_of.get(variable, key)
       if other != key:
         raise ValueError(
-            "params must not share variables with other layers: {} is part of "
-            "{}, got {}.".format(variable.name, _names(other), _names(key)))
+            "params must not share variables with other layers: "
+            f"{variable.name} is part of "
+            f"{_names(other)}, got {_names(key)}.")
     if len(set(_variables(key))) < len(_variables(key)):
-      raise ValueError("params must be different variables, got {}.".format(
-          _names(key)))
+      raise ValueError(
+          f"params must be different variables, got {_names(key)}.")
 
   def __setitem__(self, key, value):
     """Sets a value, see check_key."""

@@ -24,16 +24,17 @@ def check_graph(graph: tf.Graph, name: str, tensor: Any) -> None:
       check_graph(graph, name, item)
     return
   if not hasattr(tensor, "dtype") or not hasattr(tensor, "shape"):
-    raise ValueError("{} must be a tensor or variable, got {!r}.".format(
-        name, tensor))
+    raise ValueError(f"{name} must be a tensor or variable, got {tensor!r}.")
   # An eager tensor has no graph, and says so with AttributeError.
   if getattr(tensor, "graph", None) is None:
-    raise ValueError("{} must be a graph tensor, got the eager {!r}.".format(
-        name, type(tensor).__name__))
+    raise ValueError(
+        f"{name} must be a graph tensor, got the eager "
+        f"{type(tensor).__name__!r}.")
   if tensor.graph is not graph:
     raise ValueError(
-        "{} must belong to the graph of the layer collection, got {} of "
-        "another graph.".format(name, tensor.name))
+        f"{name} must belong to the graph of the layer collection, got "
+        f"{tensor.name} of "
+        "another graph.")
 
 
 def check_shape(name: str, tensor: Any, shape: hints.Shape) -> None:
@@ -84,7 +85,7 @@ def check_dtype(name: str, tensor: Any, dtype: hints.DType) -> None:
           name, getattr(dtype, "name", dtype), given.name))
 
 
-def check_same_cases(inputs: Any, outputs: Any) -> None:
+def check_same_examples(inputs: Any, outputs: Any) -> None:
   """Raises ValueError if inputs and outputs differ in batch size or uses.
 
   Args:
@@ -95,16 +96,16 @@ def check_same_cases(inputs: Any, outputs: Any) -> None:
   if all(lists):
     if len(inputs) != len(outputs):
       raise ValueError(
-          "outputs must have as many uses as inputs, got {} and {}.".format(
-              len(outputs), len(inputs)))
+          f"outputs must have as many uses as inputs, got {len(outputs)} and "
+          f"{len(inputs)}.")
     pairs = zip(inputs, outputs, strict=True)
   else:
     pairs = [] if any(lists) else [(inputs, outputs)]
   for one, other in pairs:
     if not one.shape[:1].is_compatible_with(other.shape[:1]):
       raise ValueError(
-          "outputs must have the batch size of inputs, got {} and {}.".format(
-              other.shape, one.shape))
+          f"outputs must have the batch size of inputs, got {other.shape} and "
+          f"{one.shape}.")
 
 
 def check_one_use(inputs: Any, outputs: Any) -> None:
@@ -117,8 +118,9 @@ def check_one_use(inputs: Any, outputs: Any) -> None:
   for name, data in (("inputs", inputs), ("outputs", outputs)):
     if isinstance(data, (list, tuple)):
       raise ValueError(
-          "{} must be one tensor where a layer is used once, got a list of {}."
-          .format(name, len(data)))
+          f"{name} must be one tensor where a layer is used once, got a list "
+          f"of {len(data)}."
+          )
 
 
 def check_strides(name: str, values: Sequence[int], length: int,
@@ -135,11 +137,10 @@ def check_strides(name: str, values: Sequence[int], length: int,
     return
   if not isinstance(values, (list, tuple)) or len(values) != length or any(
       not isinstance(v, int) or v < 1 for v in values):
-    raise ValueError("{} must be {} positive ints, got {!r}.".format(
-        name, length, values))
+    raise ValueError(f"{name} must be {length} positive ints, got {values!r}.")
   if outer_ones and (values[0] != 1 or values[-1] != 1):
     raise ValueError(
-        "{} must be 1 for batch and channels, got {!r}.".format(name, values))
+        f"{name} must be 1 for batch and channels, got {values!r}.")
 
 
 def check_convolution(inputs: Any, outputs: Any, filter_sizes: Sequence[int],
@@ -156,8 +157,7 @@ def check_convolution(inputs: Any, outputs: Any, filter_sizes: Sequence[int],
     rates: The same.
   """
   if not isinstance(padding, str) or padding.upper() not in ("SAME", "VALID"):
-    raise ValueError("padding must be 'SAME' or 'VALID', got {!r}.".format(
-        padding))
+    raise ValueError(f"padding must be 'SAME' or 'VALID', got {padding!r}.")
   if isinstance(inputs, (list, tuple)) != isinstance(outputs, (list, tuple)):
     return
   if not isinstance(inputs, (list, tuple)):
@@ -168,8 +168,9 @@ def check_convolution(inputs: Any, outputs: Any, filter_sizes: Sequence[int],
     expected = [_output_size(padding.upper(), *size) for size in sizes]
     found = other.shape[1:-1]
     if not found.is_compatible_with(expected):
-      raise ValueError("outputs must have spatial sizes {}, got {}.".format(
-          _text(expected), _text(found.as_list())))
+      raise ValueError(
+          f"outputs must have spatial sizes {_text(expected)}, got "
+          f"{_text(found.as_list())}.")
 
 
 def _output_size(padding, size, filter_size, stride, rate):
@@ -191,8 +192,9 @@ def check_batch_size(batch_size: Any) -> None:
   elif (isinstance(batch_size, bool) or not hasattr(batch_size, "__index__")
         or batch_size < 1):
     raise ValueError(
-        "batch_size must be a positive int or a scalar tensor, got {!r}."
-        .format(batch_size))
+        "batch_size must be a positive int or a scalar tensor, got "
+        f"{batch_size!r}."
+        )
 
 
 def _text(shape):

@@ -19,10 +19,10 @@ def _constant(structure):
 class LossFunction(abc.ABC):
   """A loss over a batch, as a function of `inputs`, and its curvature.
 
-  H is the Hessian of the loss with respect to its inputs, one block per case,
-  and B a matrix with B B^T = H. Vectors in the space of the inputs have the
-  structure and shapes of `inputs`; vectors that B is applied to have the shape
-  `hessian_factor_inner_shape`.
+  H is the Hessian of the loss with respect to its inputs, one block per
+  example, and B a matrix with B B^T = H. Vectors in the space of the inputs
+  have the structure and shapes of `inputs`; vectors that B is applied to have
+  the shape `hessian_factor_inner_shape`.
 
   A subclass defines `_evaluate(targets)`, the loss as a scalar tensor, and the
   abstract members.
@@ -67,15 +67,15 @@ class LossFunction(abc.ABC):
       ValueError: If there are no targets.
     """
     if self.targets is None:
-      raise ValueError("targets must be given to evaluate {}, got None.".format(
-          type(self).__name__))
+      raise ValueError(
+          f"targets must be given to evaluate {type(self).__name__}, got None.")
     return self._evaluate(_constant(self.targets))
 
   def _evaluate(self, targets):
     """Returns the loss on the given targets as a scalar tensor."""
     del targets
-    raise NotImplementedError("{} must define _evaluate(targets).".format(
-        type(self).__name__))
+    raise NotImplementedError(
+        f"{type(self).__name__} must define _evaluate(targets).")
 
   @abc.abstractmethod
   def multiply_hessian(self, vector: hints.Vector) -> Any:
@@ -92,7 +92,7 @@ class LossFunction(abc.ABC):
   @abc.abstractmethod
   def multiply_hessian_factor_replicated_one_hot(self,
                                                  index: Sequence[int]) -> Any:
-    """Returns column `index` (a tuple of one int) of B for every case."""
+    """Returns column `index` (a tuple of one int) of B for every example."""
 
   @property
   @abc.abstractmethod
@@ -150,7 +150,7 @@ class NegativeLogProbLoss(LossFunction):
   @abc.abstractmethod
   def multiply_fisher_factor_replicated_one_hot(self,
                                                 index: Sequence[int]) -> Any:
-    """Returns column `index` (a tuple of one int) of B for every case."""
+    """Returns column `index` (a tuple of one int) of B for every example."""
 
   @property
   @abc.abstractmethod
@@ -201,7 +201,7 @@ class NaturalParamsNegativeLogProbLoss(NegativeLogProbLoss):
 
   def multiply_hessian_factor_replicated_one_hot(self,
                                                  index: Sequence[int]) -> Any:
-    """Returns column `index` of the Fisher factor for every case."""
+    """Returns column `index` of the Fisher factor for every example."""
     return self.multiply_fisher_factor_replicated_one_hot(index)
 
   @property
@@ -239,8 +239,8 @@ class DistributionNegativeLogProbLoss(NegativeLogProbLoss):
     """
     if self._dist is None:
       raise NotImplementedError(
-          "{} must define dist or pass it to the constructor.".format(
-              type(self).__name__))
+          f"{type(self).__name__} must define dist or pass it to the "
+          "constructor.")
     return self._dist
 
   def _evaluate(self, targets):

@@ -22,8 +22,8 @@ class CategoricalLogitsNegativeLogProbLoss(
     inner_space.InnerSpaceLoss, base.NaturalParamsNegativeLogProbLoss):
   """Softmax cross entropy with integer targets.
 
-  With p the probabilities of one case and q = sqrt(p), F = diag(p) - p p^T and
-  B = diag(q) - p q^T; B B^T = F because q^T q = 1.
+  With p the probabilities of one example and q = sqrt(p), F = diag(p) - p p^T
+  and B = diag(q) - p q^T; B B^T = F because q^T q = 1.
   """
 
   _DISTRIBUTION = distributions.Categorical
@@ -62,14 +62,13 @@ class CategoricalLogitsNegativeLogProbLoss(
         targets, logits.shape[:-1], hint=" (one-hot rows are for the class "
         "OnehotCategoricalLogitsNegativeLogProbLoss)")
     if targets is not None and not targets.dtype.is_integer:
-      raise TypeError("targets must be integers, got {}.".format(
-          targets.dtype.name))
+      raise TypeError(f"targets must be integers, got {targets.dtype.name}.")
     return targets
 
   def register_additional_minibatch(
       self, logits: hints.TensorLike,
       targets: hints.TensorLike | None = None) -> None:
-    """Appends cases: the loss is that of all minibatches in one batch.
+    """Appends examples: the loss is that of all minibatches in one batch.
 
     Register all minibatches before the loss or its products are used.
 
@@ -85,15 +84,18 @@ class CategoricalLogitsNegativeLogProbLoss(
     logits = checks.float_tensor("logits", logits, min_rank=2)
     first = self._logits_minibatches[0]
     if logits.dtype != first.dtype:
-      raise TypeError("logits must be {} as before, got {}.".format(
-          first.dtype.name, logits.dtype.name))
+      raise TypeError(
+          f"logits must be {first.dtype.name} as before, got "
+          f"{logits.dtype.name}.")
     if not logits.shape[1:].is_compatible_with(first.shape[1:]):
-      raise ValueError("logits must have shape {} behind the batch, got {}."
-                       .format(first.shape[1:], logits.shape[1:]))
+      raise ValueError(
+          f"logits must have shape {first.shape[1:]} behind the batch, got "
+          f"{logits.shape[1:]}."
+                       )
     targets = self._checked_targets(targets, logits)
     if (targets is None) != (self._targets is None):
       raise ValueError("targets must be given for all minibatches or none, "
-                       "got {} after {}.".format(targets, self._targets))
+                       f"got {targets} after {self._targets}.")
     if targets is not None:
       targets = tf.cast(targets, self._targets.dtype)
       self._targets = tf.concat([self._targets, targets], axis=0)

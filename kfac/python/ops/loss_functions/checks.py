@@ -30,8 +30,9 @@ def graph_tensor(name: str, value: Any,
   is_eager = isinstance(value, tf.Tensor) and hasattr(value, "numpy")
   if is_eager or tf.executing_eagerly():
     raise TypeError(
-        "{} must be used while a tf.Graph is built, got {} in eager mode."
-        .format(name, type(value).__name__))
+        f"{name} must be used while a tf.Graph is built, got "
+        f"{type(value).__name__} in eager mode."
+        )
   if dtype is None:
     return tf.convert_to_tensor(value)
   if tf.is_tensor(value):
@@ -57,11 +58,10 @@ def float_tensor(name: str, value: Any, min_rank: int) -> tf.Tensor:
   """
   tensor = graph_tensor(name, value)
   if not tensor.dtype.is_floating:
-    raise TypeError("{} must be floating point, got {}.".format(
-        name, tensor.dtype.name))
+    raise TypeError(f"{name} must be floating point, got {tensor.dtype.name}.")
   if tensor.shape.rank is not None and tensor.shape.rank < min_rank:
-    raise ValueError("{} must have rank {} or more, got shape {}.".format(
-        name, min_rank, tensor.shape))
+    raise ValueError(
+        f"{name} must have rank {min_rank} or more, got shape {tensor.shape}.")
   return tensor
 
 
@@ -86,24 +86,22 @@ def targets(value: Any, shape: tf.TensorShape,
   tensor = graph_tensor("targets", value)
   if not (tensor.dtype.is_floating or tensor.dtype.is_integer or
           tensor.dtype.is_bool):
-    raise TypeError("targets must be numbers, got {}.".format(
-        tensor.dtype.name))
+    raise TypeError(f"targets must be numbers, got {tensor.dtype.name}.")
   if not tensor.shape.is_compatible_with(shape):
-    raise ValueError("targets must have shape {}, got {}{}.".format(
-        shape, tensor.shape, hint))
+    raise ValueError(
+        f"targets must have shape {shape}, got {tensor.shape}{hint}.")
   return tensor
 
 
 def positive(name: str, value: Any) -> None:
   """Raises ValueError if numbers known now are not all above zero."""
   if not tf.is_tensor(value) and not np.all(np.asarray(value) > 0):
-    raise ValueError("{} must be positive, got {}.".format(
-        name, np.min(value)))
+    raise ValueError(f"{name} must be positive, got {np.min(value)}.")
 
 
-def index_of_case(index: Sequence[int],
+def index_of_example(index: Sequence[int],
                   static_shape: tf.TensorShape) -> tuple[int, ...]:
-  """Checks the place of one entry in one case of a batch.
+  """Checks the place of one entry in one example of a batch.
 
   Args:
     index: Tuple or list of ints, one per dimension behind the batch.
@@ -119,16 +117,13 @@ def index_of_case(index: Sequence[int],
   """
   if not (isinstance(index, (tuple, list)) and
           all(isinstance(i, (int, np.integer)) for i in index)):
-    raise TypeError("index must be a tuple of ints, got {!r}.".format(index))
+    raise TypeError(f"index must be a tuple of ints, got {index!r}.")
   if static_shape.rank is None:
-    raise ValueError("index needs inputs of known rank, got {!r}.".format(
-        index))
+    raise ValueError(f"index needs inputs of known rank, got {index!r}.")
   sizes = static_shape.as_list()[1:]
   if len(index) != len(sizes):
-    raise ValueError("index must have length {}, got {!r}.".format(
-        len(sizes), index))
+    raise ValueError(f"index must have length {len(sizes)}, got {index!r}.")
   for i, size in zip(index, sizes, strict=True):
     if i < 0 or (size is not None and i >= size):
-      raise ValueError("index must lie within {}, got {!r}.".format(
-          sizes, index))
+      raise ValueError(f"index must lie within {sizes}, got {index!r}.")
   return tuple(int(i) for i in index)

@@ -55,10 +55,10 @@ class Normal:
 
 
 class MultivariateNormalDiag(Normal):
-  """Normals with a diagonal covariance; one log-density per case."""
+  """Normals with a diagonal covariance; one log-density per example."""
 
   def log_prob(self, value: Any) -> tf.Tensor:
-    """Returns the log-density of each case, without the last axis."""
+    """Returns the log-density of each example, without the last axis."""
     return tf.reduce_sum(super().log_prob(value), axis=-1)
 
 

@@ -33,15 +33,14 @@ def insert_slice_in_zeros(slice_to_insert: hints.TensorLike, dim: int,
   slice_to_insert = tf.convert_to_tensor(slice_to_insert)
   shape = slice_to_insert.shape.as_list()
   if not -len(shape) <= dim < len(shape):
-    raise ValueError("dim must lie within rank {}, got {}.".format(
-        len(shape), dim))
+    raise ValueError(f"dim must lie within rank {len(shape)}, got {dim}.")
   if shape[dim] != 1:
     raise ValueError(
-        "slice_to_insert must have size 1 along dimension {}, got shape {}."
-        .format(dim, shape))
+        f"slice_to_insert must have size 1 along dimension {dim}, got shape "
+        f"{shape}."
+        )
   if position < 0 or (not tf.is_tensor(dim_size) and position >= dim_size):
-    raise ValueError("position must lie within {}, got {}.".format(
-        dim_size, position))
+    raise ValueError(f"position must lie within {dim_size}, got {position}.")
   paddings = [[0, 0] for _ in shape]
   paddings[dim] = [position, dim_size - position - 1]
   return tf.pad(slice_to_insert, paddings)
@@ -50,7 +49,7 @@ def insert_slice_in_zeros(slice_to_insert: hints.TensorLike, dim: int,
 def replicated_one_hot(index: Sequence[int], shape: hints.Shape,
                        static_shape: tf.TensorShape,
                        dtype: hints.DType) -> tf.Tensor:
-  """Returns a batch whose every case is one at `index` and zero elsewhere.
+  """Returns a batch whose every example is one at `index` and zero elsewhere.
 
   Args:
     index: Tuple of ints, one per dimension behind the batch.
@@ -66,7 +65,7 @@ def replicated_one_hot(index: Sequence[int], shape: hints.Shape,
     ValueError: If the rank is not known, the length is wrong or an entry is
       out of range.
   """
-  index = checks.index_of_case(index, static_shape)
+  index = checks.index_of_example(index, static_shape)
   batch_size, *sizes = static_shape.as_list()
   if batch_size is None:
     batch_size = shape[0]
@@ -86,7 +85,7 @@ class InnerSpaceLoss(base.DistributionNegativeLogProbLoss):
   """
 
   def _set_inner_shape(self, shape, static_shape):
-    """Tells what B maps from: one row per case, any shape behind it."""
+    """Tells what B maps from: one row per example, any shape behind it."""
     self._inner_shape = shape
     self._inner_static_shape = static_shape
 
@@ -102,7 +101,7 @@ class InnerSpaceLoss(base.DistributionNegativeLogProbLoss):
 
   def multiply_fisher_factor_replicated_one_hot(self,
                                                 index: Sequence[int]) -> Any:
-    """Returns one column of B for every case.
+    """Returns one column of B for every example.
 
     Args:
       index: Tuple of ints, the place of the column behind the batch

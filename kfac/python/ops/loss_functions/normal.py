@@ -59,8 +59,9 @@ class NormalMeanNegativeLogProbLoss(
     except ValueError:
       fits = False
     if not fits:
-      raise ValueError("var must broadcast to the mean's shape {}, got {}."
-                       .format(shape, var.shape))
+      raise ValueError(
+          f"var must broadcast to the mean's shape {shape}, got {var.shape}."
+                       )
     return var
 
   @property
@@ -113,14 +114,16 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
     variance = checks.float_tensor("variance", variance, min_rank=0)
     for name, tensor in (("mean", mean), ("variance", variance)):
       if tensor.shape.rank != 2:
-        raise AssertionError("{} must have rank 2, got shape {}.".format(
-            name, tensor.shape))
+        raise AssertionError(
+            f"{name} must have rank 2, got shape {tensor.shape}.")
     if variance.dtype != mean.dtype:
-      raise TypeError("variance must have the mean's dtype {}, got {}.".format(
-          mean.dtype.name, variance.dtype.name))
+      raise TypeError(
+          f"variance must have the mean's dtype {mean.dtype.name}, got "
+          f"{variance.dtype.name}.")
     if not variance.shape.is_compatible_with(mean.shape):
-      raise ValueError("variance must have the mean's shape {}, got {}.".format(
-          mean.shape, variance.shape))
+      raise ValueError(
+          f"variance must have the mean's shape {mean.shape}, got "
+          f"{variance.shape}.")
     super().__init__(seed=seed, targets=checks.targets(targets, mean.shape))
     self._mean = mean
     self._variance = variance
@@ -154,8 +157,8 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
 
   def _no_hessian(self):
     return NotImplementedError(
-        "{} has no Hessian products, use those with its Fisher.".format(
-            type(self).__name__))
+        f"{type(self).__name__} has no Hessian products, use those with its "
+        "Fisher.")
 
   def multiply_hessian(self, vector: hints.Vector) -> Any:
     """Raises NotImplementedError."""

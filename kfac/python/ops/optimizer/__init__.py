@@ -6,9 +6,9 @@ Constants:
 """
 
 from kfac.python.ops.optimizer.calibration import calibrate_damping
-from kfac.python.ops.optimizer.case_sampling import sample_cases
 from kfac.python.ops.optimizer.kfac_optimizer import KfacOptimizer
+from kfac.python.ops.optimizer.sampling import sample_examples
 
 ADAPTED_DAMPING_REACHES_INVERSES = True
 
-__all__ = ["KfacOptimizer", "calibrate_damping", "sample_cases"]
+__all__ = ["KfacOptimizer", "calibrate_damping", "sample_examples"]

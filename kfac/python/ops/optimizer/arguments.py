@@ -43,6 +43,6 @@ class Arguments(Adaptation, total=False):
   adapt_damping: bool
   precon_damping_mult: hints.Scalar
   qmodel_losses: Any
-  qmodel_case_weights: hints.TensorLike | None
+  qmodel_example_weights: hints.TensorLike | None
   cov_devices: hints.Devices | None
   inv_devices: hints.Devices | None

@@ -43,12 +43,12 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
   damping = optimizer.damping
   if not hasattr(damping, "load"):
     raise ValueError(
-        "optimizer must have a variable as its damping, got {!r}.".format(
-            damping))
+        f"optimizer must have a variable as its damping, got {damping!r}.")
   candidates = [float(value) for value in candidates]
   if not candidates or min(candidates) <= 0.:
-    raise ValueError("candidates must be one number > 0 or more, got {}."
-                     .format(candidates))
+    raise ValueError(
+        f"candidates must be one number > 0 or more, got {candidates}."
+                     )
   with session.graph.as_default():
     state = tf.global_variables()
   before = session.run(state)
@@ -71,7 +71,8 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
     restore()
   best = min(candidates, key=losses.get)
   if math.isinf(losses[best]):
-    raise ValueError("candidates must have one with a finite loss, got {}."
-                     .format(candidates))
+    raise ValueError(
+        f"candidates must have one with a finite loss, got {candidates}."
+                     )
   damping.load(best, session)
   return best

@@ -188,13 +188,13 @@ def _check_settings(min_damping, max_damping, decay, interval,
   scalars.check_number("damping_adaptation_decay", decay, minimum=0., below=1.)
   if not isinstance(interval, int) or interval < 1:
     raise ValueError(
-        "damping_adaptation_interval must be a positive int, got {!r}.".format(
-            interval))
+        "damping_adaptation_interval must be a positive int, got "
+        f"{interval!r}.")
   scalars.check_number("max_loss_increase", max_loss_increase, minimum=0.)
   if max_loss_increase is not None and not immediately:
     raise ValueError(
         "max_loss_increase must be None unless steps are judged immediately, "
-        "got {!r}.".format(max_loss_increase))
+        f"got {max_loss_increase!r}.")
 
 
 def _variable(name, initial_value):

@@ -51,7 +51,7 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       batch_size: hints.Scalar | None = None,
       placement_strategy: str | None = None, *, adapt_damping: bool = False,
       precon_damping_mult: hints.Scalar = 1., qmodel_losses: Any = None,
-      qmodel_case_weights: hints.TensorLike | None = None,
+      qmodel_example_weights: hints.TensorLike | None = None,
       cov_devices: hints.Devices | None = None,
       inv_devices: hints.Devices | None = None,
       **adaptation: hints.Unpack[arguments.Adaptation]) -> None:
@@ -71,7 +71,7 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       name: Name, also of the variable scope.
       estimation_mode: See FisherEstimator.
       colocate_gradients_with_ops: See FisherEstimator.
-      batch_size: Number of cases, needed with "qmodel".
+      batch_size: Number of examples, needed with "qmodel".
       placement_strategy: See make_fisher_estimator.
       adapt_damping: Whether damping follows how good the quadratic model is,
         judged on the batch of each step; see also
@@ -81,10 +81,11 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       qmodel_losses: List of LossFunctions, or a LayerCollection with them,
         whose Fisher matrix "qmodel" uses; `batch_size` is then theirs. By
         default those of `layer_collection`. A small part of the batch should
-        not serve both: where statistics know only the cases that the model is
-        measured on, it seems flat in all other directions.
-      qmodel_case_weights: Tensor [cases], weights of the cases of
-        `qmodel_losses`, for a batch_size that is their sum; see sample_cases.
+        not serve both: where statistics know only the examples that the model
+        is measured on, it seems flat in all other directions.
+      qmodel_example_weights: Tensor [examples], weights of the examples of
+        `qmodel_losses`, for a batch_size that is their sum; see
+        sample_examples.
       cov_devices: See make_fisher_estimator.
       inv_devices: See make_fisher_estimator.
       **adaptation: With `adapt_damping`: `loss_fn` and `train_batch`, what it
@@ -99,13 +100,13 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     for argument, value in (("damping", damping),
                             ("layer_collection", layer_collection)):
       if value is _UNSET or value is None:
-        raise TypeError("{} must be given.".format(argument))
+        raise TypeError(f"{argument} must be given.")
     self._momentum_type = _check_momentum_type(momentum_type)
     if self._momentum_type == "qmodel":
       learning_rate = 1. if learning_rate is None else learning_rate
       momentum = 0. if momentum is None else momentum
     _check_together(self._momentum_type, momentum, norm_constraint, batch_size,
-                    qmodel_losses, qmodel_case_weights)
+                    qmodel_losses, qmodel_example_weights)
     _check_learning_rate(learning_rate)
     scalars.check_number("damping", damping, minimum=0.)
     scalars.check_number("precon_damping_mult", precon_damping_mult, above=0.)
@@ -118,7 +119,7 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     self._initial_damping = damping
     self._precon_damping_mult = precon_damping_mult
     self._qmodel_losses = getattr(qmodel_losses, "losses", qmodel_losses)
-    self._qmodel_case_weights = qmodel_case_weights
+    self._qmodel_example_weights = qmodel_example_weights
     self._loss = None
     self._fisher_est = estimator.make_fisher_estimator(
         placement_strategy=placement_strategy,
@@ -212,9 +213,9 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       return registered
     if set(var_list) != set(registered):
       raise ValueError(
-          "var_list must be the variables of the optimizer, {}, got {}.".format(
-              sorted(v.name for v in registered),
-              sorted(v.name for v in var_list)))
+          "var_list must be the variables of the optimizer, "
+          f"{sorted(v.name for v in registered)}, got "
+          f"{sorted(v.name for v in var_list)}.")
     return list(var_list)
 
   def apply_gradients(self, grads_and_vars: hints.VecsAndVars, *args: Any,
@@ -345,8 +346,8 @@ def _check_momentum_type(momentum_type):
   known = ("adam", "qmodel", "regular")
   if (not isinstance(momentum_type, str)
       or momentum_type.lower() not in known):
-    raise ValueError("momentum_type must be one of {}, got {!r}.".format(
-        known, momentum_type))
+    raise ValueError(
+        f"momentum_type must be one of {known}, got {momentum_type!r}.")
   return momentum_type.lower()
 
 
@@ -364,13 +365,13 @@ def _adaptation_settings(adapt_damping, given):
   """Returns the settings under the names of DampingAdaptation."""
   for name in given:
     if name not in _ADAPTATION_SETTINGS:
-      raise TypeError("{} is no argument of KfacOptimizer.".format(name))
+      raise TypeError(f"{name} is no argument of KfacOptimizer.")
     if not adapt_damping:
       raise ValueError(
-          "{} must not be given unless adapt_damping is True.".format(name))
+          f"{name} must not be given unless adapt_damping is True.")
   for name in ("loss_fn", "train_batch"):
     if adapt_damping and given.get(name) is None:
-      raise TypeError("{} must be given with adapt_damping.".format(name))
+      raise TypeError(f"{name} must be given with adapt_damping.")
   return {_ADAPTATION_SETTINGS[name]: value for name, value in given.items()}
 
 
@@ -384,25 +385,25 @@ def _check_learning_rate(learning_rate):
 
 
 def _check_together(momentum_type, momentum, norm_constraint, batch_size,
-                    qmodel_losses, qmodel_case_weights):
+                    qmodel_losses, qmodel_example_weights):
   """Raises ValueError if arguments do not go together."""
   scalars.check_number("momentum", momentum, minimum=0.)
   scalars.check_number("norm_constraint", norm_constraint, minimum=0.)
   if norm_constraint is not None and momentum_type != "regular":
     raise ValueError(
         "norm_constraint must be None unless momentum_type is 'regular', got "
-        "{!r} with {!r}.".format(norm_constraint, momentum_type))
+        f"{norm_constraint!r} with {momentum_type!r}.")
   if momentum_type != "qmodel":
     for name, value in (("qmodel_losses", qmodel_losses),
-                        ("qmodel_case_weights", qmodel_case_weights)):
+                        ("qmodel_example_weights", qmodel_example_weights)):
       if value is not None:
-        raise ValueError("{} must be None unless momentum_type is 'qmodel', "
-                         "got {!r}.".format(name, value))
+        raise ValueError(
+            f"{name} must be None unless momentum_type is 'qmodel', "
+                         f"got {value!r}.")
     return
   if not scalars.is_number(momentum) or momentum != 0:
     raise ValueError(
-        "momentum must be 0 with momentum_type 'qmodel', got {!r}.".format(
-            momentum))
+        f"momentum must be 0 with momentum_type 'qmodel', got {momentum!r}.")
   if batch_size is None:
     raise ValueError(
         "batch_size must be given with momentum_type 'qmodel', got None.")
@@ -414,4 +415,4 @@ def _check_gradients(grads_and_vars):
     if grad is None:
       raise ValueError(
           "grads_and_vars must have a gradient for each variable, got None "
-          "for {}.".format(variable.name))
+          f"for {variable.name}.")

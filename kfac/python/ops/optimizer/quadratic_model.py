@@ -23,16 +23,17 @@ from kfac.python.ops.utils import scalars
 def curvature(losses: Any, variables: Sequence[Any],
               directions: Sequence[Sequence[Any]], damping: hints.Scalar,
               batch_size: hints.Scalar,
-              case_weights: hints.TensorLike | None = None) -> tf.Tensor:
+              example_weights: hints.TensorLike | None = None) -> tf.Tensor:
   """Computes M.
 
   Args:
-    losses: List of losses, summed over the cases.
+    losses: List of losses, summed over the examples.
     variables: List of variables.
     directions: List of directions d_i, each a list of tensors.
     damping: Scalar.
-    batch_size: Scalar, the number of cases, or the sum of their weights.
-    case_weights: Tensor [cases], weights of the cases' terms in F, or None.
+    batch_size: Scalar, the number of examples, or the sum of their weights.
+    example_weights: Tensor [examples], weights of the examples' terms in F, or
+      None.
 
   Returns:
     Symmetric matrix [directions, directions].
@@ -41,8 +42,8 @@ def curvature(losses: Any, variables: Sequence[Any],
   # d F d' = (B^T J d) . (B^T J d'), so there is no need to go back.
   in_loss_space = computer.multiply_fisher_factor_transpose_many(directions)
   in_loss_space = [tf.nest.flatten(product) for product in in_loss_space]
-  if case_weights is not None:
-    in_loss_space = [[_times_roots(term, case_weights) for term in product]
+  if example_weights is not None:
+    in_loss_space = [[_times_roots(term, example_weights) for term in product]
                      for product in in_loss_space]
   fisher = _gram(in_loss_space)
   dtype = fisher.dtype
@@ -51,7 +52,7 @@ def curvature(losses: Any, variables: Sequence[Any],
 
 
 def _times_roots(term, weights):
-  """Returns a tensor [cases, ...] times the roots of weights [cases]."""
+  """Returns a tensor [examples, ...] times the roots of weights [examples]."""
   roots = tf.sqrt(tf.cast(weights, term.dtype))
   return term * tf.reshape(roots, [-1] + [1] * (term.shape.ndims - 1))
 

@@ -46,7 +46,7 @@ class QuadraticSteps:
     losses = self._qmodel_losses or self._layers.losses
     M = quadratic_model.curvature(
         losses, variables, directions, self.damping, self._batch_size,
-        self._qmodel_case_weights)
+        self._qmodel_example_weights)
     c = tf.stack([norm_constraint.inner_product(grads, d)
                   for d in directions])
     coefficients, change = quadratic_model.minimum(M, c)

@@ -1,4 +1,4 @@
-"""Sums over the cases of a batch, a few cases at a time."""
+"""Sums over the examples of a batch, a few examples at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sum_over_chunks(function: Callable[..., Any],
     function: Function of chunks of the tensors; returns a tensor whose shape
       does not depend on the chunk. It may be called twice.
     tensors: Tensors [batch, ...].
-    chunk_size: Number >= 1 of cases in a chunk, an int or a scalar int32
+    chunk_size: Number >= 1 of examples in a chunk, an int or a scalar int32
       tensor.
 
   Returns:

@@ -36,8 +36,8 @@ def check(module: str, name: str, value: Any) -> None:
   """Raises ValueError if `value` is not among the constant's choices."""
   choices = getattr(sys.modules[_ROOT + module], "_CHOICES", {}).get(name)
   if choices is not None and value not in choices:
-    raise ValueError("{}.{} must be one of {}, got {!r}.".format(
-        module, name, sorted(choices), value))
+    raise ValueError(
+        f"{module}.{name} must be one of {sorted(choices)}, got {value!r}.")
 
 
 def write(module: str, **values: Any) -> None:

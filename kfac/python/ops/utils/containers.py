@@ -39,8 +39,9 @@ class SequenceDict:
     values = list(val_or_vals)
     if len(values) != len(key_or_keys):
       raise ValueError(
-          "val_or_vals must have one value for each of {} keys, got {}."
-          .format(len(key_or_keys), len(values)))
+          f"val_or_vals must have one value for each of {len(key_or_keys)} "
+          f"keys, got {len(values)}."
+          )
     self._dict.update(zip(key_or_keys, values, strict=True))
 
   def items(self) -> list:
@@ -103,7 +104,7 @@ class PartitionedTensor:
     names = [tensor.dtype.base_dtype.name for tensor in self.tensors]
     if len(set(names)) > 1:
       raise ValueError(
-          "tensors must have one dtype, got {}.".format(names))
+          f"tensors must have one dtype, got {names}.")
 
   def _common_row_shape(self):
     """Returns the shape without axis 0, or raises ValueError if none fits."""
@@ -112,8 +113,8 @@ class PartitionedTensor:
     for shape in shapes:
       if shape.rank == 0 or not shape[1:].is_compatible_with(row_shape):
         raise ValueError(
-            "tensors must have one shape except for axis 0, got {}.".format(
-                [str(shape) for shape in shapes]))
+            "tensors must have one shape except for axis 0, got "
+            f"{[str(shape) for shape in shapes]}.")
       row_shape = row_shape.merge_with(shape[1:])
     return row_shape
 
@@ -141,8 +142,9 @@ class PartitionedTensor:
 
   def __str__(self):
     """Names the parts, and tells shape and dtype of the whole."""
-    return "PartitionedTensor({}, shape={}, dtype={})".format(
-        [tensor.name for tensor in self.tensors], self.shape, self.dtype.name)
+    names = [tensor.name for tensor in self.tensors]
+    return (f"PartitionedTensor({names}, shape={self.shape}, "
+            f"dtype={self.dtype.name})")
 
   __repr__ = __str__
 
@@ -184,10 +186,11 @@ class PartitionedTensor:
       ValueError: On another dtype, or if as_ref is true.
     """
     if dtype is not None and tf.as_dtype(dtype) != self.dtype:
-      raise ValueError("dtype must be None or {!r}, got {!r}.".format(
-          self.dtype.name, tf.as_dtype(dtype).name))
+      raise ValueError(
+          f"dtype must be None or {self.dtype.name!r}, got "
+          f"{tf.as_dtype(dtype).name!r}.")
     if as_ref:
-      raise ValueError("as_ref must be False, got {!r}.".format(as_ref))
+      raise ValueError(f"as_ref must be False, got {as_ref!r}.")
     return tf.concat(self.tensors, axis=0, name=name or "partitioned_tensor")
 
 

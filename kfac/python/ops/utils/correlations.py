@@ -70,7 +70,8 @@ def output_sizes(lengths: Sequence[Any], filter_size: Sequence[int],
 
 
 def choose_tile_width(image_shape: Sequence[int], filter_size: Sequence[int],
-                      padding: str, num_cases: int | None = None) -> int | None:
+                      padding: str,
+                      num_examples: int | None = None) -> int | None:
   """Chooses how patch_moments should tile, by a count of operations.
 
   The count is that of multiplications and, in the same unit, of numbers moved.
@@ -79,7 +80,7 @@ def choose_tile_width(image_shape: Sequence[int], filter_size: Sequence[int],
     image_shape: List [height, width, channels] of ints.
     filter_size: [filter height, filter width].
     padding: "SAME" or "VALID".
-    num_cases: Int, or None if it is large or not known.
+    num_examples: Int, or None if it is large or not known.
 
   Returns:
     The number of locations of a tile, a divisor of the outputs' width; None if
@@ -92,14 +93,14 @@ def choose_tile_width(image_shape: Sequence[int], filter_size: Sequence[int],
   patches_cost = (_product_cost(height * width, size) +
                   height * width * size * _MOVE_COST)
   cost, tile_width = min(
-      (_correlation_cost(image_shape, filter_size, padding, tile, num_cases),
+      (_correlation_cost(image_shape, filter_size, padding, tile, num_examples),
        tile) for tile in range(1, width + 1) if width % tile == 0)
   return tile_width if cost < patches_cost else None
 
 
 def patch_moments(images: hints.TensorLike, filter_size: Sequence[int],
                   padding: str, tile_width: int) -> tuple[tf.Tensor, tf.Tensor]:
-  """Means of patches and of their outer products, over cases and locations.
+  """Means of patches and of their outer products, over examples and locations.
 
   Args:
     images: Tensor [batch, height, width, channels], all known but the batch.
@@ -119,8 +120,9 @@ def patch_moments(images: hints.TensorLike, filter_size: Sequence[int],
   out_height, out_width = output_sizes([height, width], filter_size, padding)
   if not out_height or out_width % tile_width:
     raise ValueError(
-        "tile_width must divide the width of outputs of size [{}, {}], got {}."
-        .format(out_height, out_width, tile_width))
+        f"tile_width must divide the width of outputs of size [{out_height}, "
+        f"{out_width}], got {tile_width}."
+        )
   tiles = _tiles(width, filter_size[1], padding, tile_width)
   parts = _row_parts(height, filter_size[0], padding)
   count = tf.cast(tf.shape(images)[0], images.dtype) * (out_height * out_width)
@@ -281,10 +283,10 @@ def _product_cost(num_rows, size):
 
 
 def _correlation_cost(image_shape, filter_size, padding, tile_width,
-                      num_cases):
-  """Counts for each case what patch_moments costs, as choose_tile_width does.
+                      num_examples):
+  """Counts per example what patch_moments costs, as choose_tile_width does.
 
-  Results, which all cases share, count by how often they are moved more than
+  Results, which all examples share, count by how often they are moved more than
   with patches.
   """
   height, width, channels = image_shape
@@ -294,8 +296,8 @@ def _correlation_cost(image_shape, filter_size, padding, tile_width,
   moved = height * width * channels
   if tiles.count > 1:
     moved += height * tiles.count * tiles.span * channels
-  if num_cases:
+  if num_examples:
     size = filter_size[0] * filter_size[1] * channels
     moved += (6 * len(parts) * (tiles.span * channels) ** 2 +
-              2 * size ** 2) / num_cases
+              2 * size ** 2) / num_examples
   return moved * _MOVE_COST + _product_cost(num_rows, tiles.span * channels)

@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from kfac.python.ops.utils import dataflow
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import variable_uses
 
 # Ops that hand a variable's value, or the resource that holds it, on as it is.
 _LOOKED_THROUGH = frozenset([
@@ -45,15 +45,15 @@ class SubGraph:
     for output in outputs:
       if not isinstance(output, tf.Tensor):
         raise ValueError(
-            "outputs must be tensors, got {!r}.".format(output))
+            f"outputs must be tensors, got {output!r}.")
     graphs = [output.graph for output in outputs]
     if not graphs or any(graph is not graphs[0] for graph in graphs):
       raise ValueError(
           "outputs must be one or more tensors of the same graph, got "
-          "{!r}.".format(outputs))
+          f"{outputs!r}.")
     self._graph = graphs[0]
     self._members = _ancestors(outputs)
-    self._data_flow = dataflow.DataFlow(self._graph, outputs)
+    self._data_flow = variable_uses.DataFlow(self._graph, outputs)
 
   def is_member(self, node: Any) -> bool:
     """Tells whether the outputs depend on a node, by data or control inputs.
@@ -74,8 +74,7 @@ class SubGraph:
     if _is_variable(node):
       return node.op in self._members
     raise ValueError(
-        "node must be a tensor, an operation or a variable, got {!r}.".format(
-            node))
+        f"node must be a tensor, an operation or a variable, got {node!r}.")
 
   def variable_uses(self, var: hints.TensorLike) -> int:
     """Counts the ops that compute with a variable's value.
@@ -96,7 +95,7 @@ class SubGraph:
       ValueError: If `var` is not a variable.
     """
     if not _is_variable(var):
-      raise ValueError("var must be a variable, got {!r}.".format(var))
+      raise ValueError(f"var must be a variable, got {var!r}.")
     if var.op.graph is not self._graph:
       return 0
     types = self._data_flow.consumer_types(var.op, _LOOKED_THROUGH)
@@ -193,8 +192,8 @@ def linearize(
   def multiply(grad_xs=None):
     grad_xs = [None] * len(xs) if grad_xs is None else _as_list(grad_xs)
     if len(grad_xs) != len(xs):
-      raise ValueError("grad_xs must have the length of xs, {}, got {}.".format(
-          len(xs), len(grad_xs)))
+      raise ValueError(
+          f"grad_xs must have the length of xs, {len(xs)}, got {len(grad_xs)}.")
     pairs = [(tf.convert_to_tensor(vjp), _tangent(grad_x, vjp))
              for vjp, grad_x in zip(vjps, grad_xs, strict=True)
              if vjp is not None]

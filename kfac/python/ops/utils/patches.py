@@ -51,8 +51,7 @@ def extract_convolution_patches(inputs: hints.TensorLike,
     strides = _per_dimension("strides", strides, len(sizes))
     rates = _per_dimension("dilation_rate", dilation_rate, len(sizes))
     if padding not in ("SAME", "VALID"):
-      raise ValueError("padding must be 'SAME' or 'VALID', got {!r}.".format(
-          padding))
+      raise ValueError(f"padding must be 'SAME' or 'VALID', got {padding!r}.")
     spans = [rate * (size - 1) + 1
              for rate, size in zip(rates, sizes, strict=True)]
     if padding == "SAME":
@@ -92,7 +91,7 @@ def extract_pointwise_conv2d_patches(
     if filter_shape[:-2] != [1, 1]:
       raise ValueError(
           "filter_shape must be [1, 1, in_channels, out_channels], got "
-          "{}.".format(filter_shape))
+          f"{filter_shape}.")
     return inputs[:, :, :, tf.newaxis, tf.newaxis, :]
 
 
@@ -105,24 +104,24 @@ def _check_shapes(inputs, filter_shape, data_format):
   """Returns `filter_shape` as a list of ints that fits the inputs."""
   rank = inputs.shape.ndims
   if rank not in (3, 4, 5):
-    raise ValueError("inputs must have rank 3, 4 or 5, got shape {}.".format(
-        inputs.shape))
+    raise ValueError(
+        f"inputs must have rank 3, 4 or 5, got shape {inputs.shape}.")
   if not is_data_format_channel_last(data_format):
-    raise ValueError("data_format must have channels last, got {!r}.".format(
-        data_format))
+    raise ValueError(
+        f"data_format must have channels last, got {data_format!r}.")
   if data_format is not None and len(data_format) != rank:
-    raise ValueError("data_format must have a letter for each of the {} "
-                     "dimensions of inputs, got {!r}.".format(
-                         rank, data_format))
+    raise ValueError(f"data_format must have a letter for each of the {rank} "
+                     f"dimensions of inputs, got {data_format!r}.")
   filter_shape = tf.TensorShape(filter_shape)
   if filter_shape.ndims != rank or not filter_shape.is_fully_defined():
-    raise ValueError("filter_shape must be {} known sizes, got {}.".format(
-        rank, filter_shape))
+    raise ValueError(
+        f"filter_shape must be {rank} known sizes, got {filter_shape}.")
   filter_shape = filter_shape.as_list()
   channels = inputs.shape.as_list()[-1]
   if channels is not None and channels != filter_shape[-2]:
-    raise ValueError("filter_shape must have the {} channels of inputs, got "
-                     "{}.".format(channels, filter_shape))
+    raise ValueError(
+        f"filter_shape must have the {channels} channels of inputs, got "
+                     f"{filter_shape}.")
   return filter_shape
 
 
@@ -130,8 +129,7 @@ def _per_dimension(argument, values, count):
   """Returns `values` as a list of ints, ones for None."""
   values = [1] * count if values is None else [int(value) for value in values]
   if len(values) != count or min(values) < 1:
-    raise ValueError("{} must be {} ints >= 1, got {}.".format(
-        argument, count, values))
+    raise ValueError(f"{argument} must be {count} ints >= 1, got {values}.")
   return values
 
 

@@ -46,8 +46,9 @@ def cross_replica_mean(tensor: hints.TensorLike,
   """
   if not on_tpu():
     raise ValueError(
-        "cross_replica_mean needs a computation for TPUs, got {!r} outside of "
-        "one.".format(tensor))
+        f"cross_replica_mean needs a computation for TPUs, got {tensor!r} "
+        "outside of "
+        "one.")
   with tf.name_scope(name, "cross_replica_mean", [tensor]):
     tensor = tf.convert_to_tensor(tensor)
     replicas = tf.tpu.cross_replica_sum(tf.ones([], tensor.dtype))

@@ -100,7 +100,7 @@ def mat2d_to_layer_params(vector_template: hints.Vector,
     return mat2d
   if _is_sparse(vector_template):
     raise TypeError("mat2d must be IndexedSlices as vector_template is, got "
-                    "{}.".format(type(mat2d).__name__))
+                    f"{type(mat2d).__name__}.")
   return tf.reshape(mat2d, _shape(vector_template))
 
 
@@ -182,13 +182,16 @@ def _check_column(colvec, sizes):
   if known is None or not all(isinstance(size, int) for size in sizes):
     return
   if known != sum(sizes):
-    raise ValueError("colvec must have the {} entries of tensors_template, "
-                     "got {}.".format(sum(sizes), known))
+    raise ValueError(
+        f"colvec must have the {sum(sizes)} entries of tensors_template, "
+                     f"got {known}.")
 
 
 def _pair(name, sequence):
   """Returns a tuple or list of two, or raises ValueError."""
   if len(sequence) != 2:
-    raise ValueError("{} must be a tensor or (weights, bias), got {} parts."
-                     .format(name, len(sequence)))
+    raise ValueError(
+        f"{name} must be a tensor or (weights, bias), got {len(sequence)} "
+        "parts."
+                     )
   return sequence

@@ -74,6 +74,5 @@ def check_int(name: str, value: Any, minimum: int) -> int:
   """
   if (not isinstance(value, numbers.Integral) or isinstance(value, bool)
       or value < minimum):
-    raise ValueError("{} must be an int >= {}, got {!r}.".format(
-        name, minimum, value))
+    raise ValueError(f"{name} must be an int >= {minimum}, got {value!r}.")
   return int(value)

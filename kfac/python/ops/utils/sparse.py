@@ -32,12 +32,13 @@ def matmul_sparse_dense(A: hints.TensorLike, B: hints.TensorLike,
   """
   _check_slices("A", A)
   if transpose_a:
-    raise ValueError("transpose_a must be False for IndexedSlices, got {!r}."
-                     .format(transpose_a))
+    raise ValueError(
+        f"transpose_a must be False for IndexedSlices, got {transpose_a!r}."
+                     )
   with tf.name_scope(name, "matmul_sparse_dense", [A, B]):
     B = tf.convert_to_tensor(B, dtype=A.dtype)
     if B.shape.ndims != 2:
-      raise ValueError("B must be a matrix, got shape {}.".format(B.shape))
+      raise ValueError(f"B must be a matrix, got shape {B.shape}.")
     values = tf.matmul(A.values, B, transpose_b=transpose_b)
     if A.dense_shape is None:
       return tf.IndexedSlices(values, A.indices)
@@ -65,8 +66,7 @@ def matmul_diag_sparse(A_diag: hints.TensorLike, B: hints.TensorLike,
   with tf.name_scope(name, "matmul_diag_sparse", [A_diag, B]):
     A_diag = tf.convert_to_tensor(A_diag, dtype=B.dtype)
     if A_diag.shape.ndims != 1:
-      raise ValueError("A_diag must be a vector, got shape {}.".format(
-          A_diag.shape))
+      raise ValueError(f"A_diag must be a vector, got shape {A_diag.shape}.")
     scales = tf.gather(A_diag, B.indices)
     return tf.IndexedSlices(scales[:, tf.newaxis] * B.values, B.indices,
                             B.dense_shape)
@@ -74,5 +74,5 @@ def matmul_diag_sparse(A_diag: hints.TensorLike, B: hints.TensorLike,
 
 def _check_slices(argument, value):
   if not isinstance(value, tf.IndexedSlices) or value.values.shape.ndims != 2:
-    raise ValueError("{} must be IndexedSlices of a matrix, got {!r}.".format(
-        argument, value))
+    raise ValueError(
+        f"{argument} must be IndexedSlices of a matrix, got {value!r}.")

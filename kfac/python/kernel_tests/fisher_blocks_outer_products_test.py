@@ -7,7 +7,7 @@ import kfac
 from kfac.python.kernel_tests import graph_modes
 from kfac.python.ops import fisher_blocks
 from kfac.python.ops import linear_operator
-from kfac.python.ops.fisher_blocks import cases
+from kfac.python.ops.fisher_blocks import outer_products
 
 WIDTH, OUT = 12, 10
 
@@ -15,11 +15,11 @@ WIDTH, OUT = 12, 10
 class Layer:
   """A dense layer with a squared loss on few cases, in the default graph."""
 
-  def __init__(self, num_cases, use_bias=True, static=True, loss=None):
+  def __init__(self, num_examples, use_bias=True, static=True, loss=None):
     rng = np.random.RandomState(0)
-    self.values = rng.randn(num_cases, WIDTH)
+    self.values = rng.randn(num_examples, WIDTH)
     self.inputs = tf.placeholder(
-        tf.float64, [num_cases if static else None, WIDTH])
+        tf.float64, [num_examples if static else None, WIDTH])
     self.weights = tf.get_variable(
         "w", initializer=rng.randn(WIDTH, OUT))
     self.params = self.weights
@@ -61,7 +61,7 @@ class FindOuterProductsTest(tf.test.TestCase):
       for static in (True, False):
         with tf.Graph().as_default(), tf.Session() as sess:
           layer = Layer(3, use_bias, static)
-          x, y = cases.find_outer_products(layer.vector)
+          x, y = outer_products.find_outer_products(layer.vector)
           sess.run(tf.global_variables_initializer())
           x, y, grads = sess.run([x, y, layer.grads], layer.feed())
           self.assertAllClose(
@@ -73,7 +73,7 @@ class FindOuterProductsTest(tf.test.TestCase):
         with graph_modes.control_flow(control_flow), tf.Graph().as_default():
           with tf.variable_scope("", use_resource=use_resource):
             layer = Layer(3)
-          self.assertIsNotNone(cases.find_outer_products(layer.vector))
+          self.assertIsNotNone(outer_products.find_outer_products(layer.vector))
 
   def testFoundBehindTheGatesOfAnOptimizer(self):
     optimizers = tf.train.Optimizer
@@ -83,7 +83,7 @@ class FindOuterProductsTest(tf.test.TestCase):
         layer = Layer(3)
         grads = [grad for grad, _ in tf.train.GradientDescentOptimizer(
             1.).compute_gradients(layer.loss, gate_gradients=gate)]
-        self.assertIsNotNone(cases.find_outer_products(tuple(grads)))
+        self.assertIsNotNone(outer_products.find_outer_products(tuple(grads)))
 
   def testNoneWhereTheGradientIsMoreThanTheProduct(self):
     def twice(layer):
@@ -95,7 +95,8 @@ class FindOuterProductsTest(tf.test.TestCase):
 
     for loss in (twice, decayed):
       with tf.Graph().as_default():
-        self.assertIsNone(cases.find_outer_products(Layer(3, loss=loss).vector))
+        self.assertIsNone(outer_products.find_outer_products(
+            Layer(3, loss=loss).vector))
 
   def testNoneForOtherVectors(self):
     with tf.Graph().as_default():
@@ -105,9 +106,10 @@ class FindOuterProductsTest(tf.test.TestCase):
                       tf.matmul(grad, tf.ones([4, WIDTH], grad.dtype),
                                 True, True),
                       tf.IndexedSlices(grad, tf.range(WIDTH))):
-        self.assertIsNone(cases.find_outer_products(weights))
-      self.assertIsNone(cases.find_outer_products((2. * grad, bias_grad)))
-      self.assertIsNone(cases.find_outer_products(
+        self.assertIsNone(outer_products.find_outer_products(weights))
+      self.assertIsNone(outer_products.find_outer_products(
+          (2. * grad, bias_grad)))
+      self.assertIsNone(outer_products.find_outer_products(
           tf.Variable(np.ones([WIDTH, OUT]))))
 
 
@@ -116,16 +118,16 @@ class MultiplyTest(tf.test.TestCase):
   def testEqualsTheProductWithTheGradient(self):
     for use_bias in (True, False):
       for static in (True, False):
-        for num_cases in (2, 40):
-          self._check(num_cases, use_bias, static)
+        for num_examples in (2, 40):
+          self._check(num_examples, use_bias, static)
 
-  def _check(self, num_cases, use_bias, static):
+  def _check(self, num_examples, use_bias, static):
     with tf.Graph().as_default(), tf.Session() as sess:
-      layer = Layer(num_cases, use_bias, static)
+      layer = Layer(num_examples, use_bias, static)
       M_A, M_G = operators(WIDTH + use_bias)
       matrix = kfac.utils.layer_params_to_mat2d(layer.vector)
       products = [
-          cases.multiply((M_A, M_G), adjoints, matrix, layer.vector)
+          outer_products.multiply((M_A, M_G), adjoints, matrix, layer.vector)
           for adjoints in ((False, False), (True, False), (False, True))]
       sess.run(tf.global_variables_initializer())
       products, V, A, G = sess.run(
@@ -135,11 +137,11 @@ class MultiplyTest(tf.test.TestCase):
     self.assertAllClose(A @ V @ G.T, products[2])
 
   def testTakesTheCheaperWay(self):
-    limit = cases.max_num_cases(WIDTH, OUT)
-    for num_cases, num_products in ((limit, 3), (limit + 1, 2)):
+    limit = outer_products.max_num_examples(WIDTH, OUT)
+    for num_examples, num_products in ((limit, 3), (limit + 1, 2)):
       with tf.Graph().as_default():
-        layer = Layer(num_cases, use_bias=False)
-        _, made = new_matmuls(lambda layer=layer: cases.multiply(
+        layer = Layer(num_examples, use_bias=False)
+        _, made = new_matmuls(lambda layer=layer: outer_products.multiply(
             operators(WIDTH), (False, False), layer.vector, layer.vector))
         self.assertEqual(num_products, made)
 
@@ -151,7 +153,7 @@ class MultiplyTest(tf.test.TestCase):
       switch[v2]()
       with tf.Graph().as_default() as graph:
         layer = Layer(3, static=False)
-        cases.multiply(
+        outer_products.multiply(
             operators(WIDTH + 1), (False, False),
             kfac.utils.layer_params_to_mat2d(layer.vector), layer.vector)
         types = {op.type for op in graph.get_operations()}
@@ -162,19 +164,19 @@ class MultiplyTest(tf.test.TestCase):
 
   def testLimitIsWhereTheOperationsAreAsMany(self):
     for a, g in ((785, 1000), (4097, 4096), (10, 3), (1, 1)):
-      def through_cases(n, a=a, g=g):
+      def through_examples(n, a=a, g=g):
         return 2 * n * a * a + 2 * n * g * g + 2 * n * a * g
-      limit = cases.max_num_cases(a, g)
+      limit = outer_products.max_num_examples(a, g)
       through_gradient = 2 * a * a * g + 2 * a * g * g
-      self.assertLessEqual(through_cases(limit), through_gradient)
-      self.assertGreater(through_cases(limit + 1), through_gradient)
+      self.assertLessEqual(through_examples(limit), through_gradient)
+      self.assertGreater(through_examples(limit + 1), through_gradient)
 
   def testDiagonalOperatorsGoThroughTheGradient(self):
     with tf.Graph().as_default():
       layer = Layer(1, use_bias=False)
       diagonal = linear_operator.LinearOperatorDiag(
           tf.ones([WIDTH], tf.float64))
-      _, made = new_matmuls(lambda: cases.multiply(
+      _, made = new_matmuls(lambda: outer_products.multiply(
           (diagonal, operators(WIDTH)[1]), (False, False), layer.vector,
           layer.vector))
       self.assertEqual(1, made)
@@ -238,8 +240,8 @@ class OptimizerTest(tf.test.TestCase):
       sess.run(tf.global_variables_initializer())
       for op in updates:
         sess.run(op, layer.feed())
-      for through_cases, through_gradient in sess.run(pairs, layer.feed()):
-        self.assertAllClose(through_gradient, through_cases)
+      for through_examples, through_gradient in sess.run(pairs, layer.feed()):
+        self.assertAllClose(through_gradient, through_examples)
 
 
 if __name__ == "__main__":

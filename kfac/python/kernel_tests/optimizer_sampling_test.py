@@ -17,7 +17,8 @@ class SampleCasesTest(tf.test.TestCase):
   def _samples(self, losses_and_one_in):
     """Returns indices and weights for each pair of losses and one_in."""
     with tf.Graph().as_default(), tf.Session() as sess:
-      return sess.run([kfac.optimizer.sample_cases(tf.constant(losses), one_in)
+      return sess.run([
+          kfac.optimizer.sample_examples(tf.constant(losses), one_in)
                        for losses, one_in in losses_and_one_in])
 
   def testStandForTheWholeBatch(self):
@@ -59,7 +60,7 @@ class SampleCasesTest(tf.test.TestCase):
   def testUnknownBatchSize(self):
     with tf.Graph().as_default(), tf.Session() as sess:
       losses = tf.placeholder(tf.float32, [None])
-      sampled = kfac.optimizer.sample_cases(losses, 3)
+      sampled = kfac.optimizer.sample_examples(losses, 3)
       for size in (1, 10):
         cases, weights = sess.run(sampled, {losses: np.arange(size)})
         self.assertEqual(size - 1, np.max(cases))
@@ -68,9 +69,8 @@ class SampleCasesTest(tf.test.TestCase):
   def testShareMustBeAPositiveInt(self):
     for one_in in (0, 1.5, None):
       with self.assertRaisesRegex(
-          ValueError, r"^one_in must be an int >= 1, got {!r}\.$".format(
-              one_in)):
-        kfac.optimizer.sample_cases([1.], one_in)
+          ValueError, rf"^one_in must be an int >= 1, got {one_in!r}\.$"):
+        kfac.optimizer.sample_examples([1.], one_in)
 
 
 class CaseWeightsTest(tf.test.TestCase):
@@ -110,7 +110,7 @@ class CaseWeightsTest(tf.test.TestCase):
       optimizer = kfac.KfacOptimizer(
           1., 0.8, 0.05, model.layers, momentum=0., momentum_type="qmodel",
           batch_size=3, estimation_mode="exact", qmodel_losses=losses,
-          qmodel_case_weights=[2., 1.])
+          qmodel_example_weights=[2., 1.])
       train_op = optimizer.minimize(model.loss)
       sess.run(tf.global_variables_initializer())
       got = dense_net.train(sess, model, optimizer, train_op, [(x, y)])
@@ -122,10 +122,11 @@ class CaseWeightsTest(tf.test.TestCase):
     with tf.Graph().as_default():
       model = dense_net.build()
       with self.assertRaisesRegex(
-          ValueError, "^qmodel_case_weights must be None unless momentum_type "
+          ValueError,
+          "^qmodel_example_weights must be None unless momentum_type "
           r"is 'qmodel', got \[1.0\].$"):
         kfac.KfacOptimizer(
-            0.1, 0.9, 0.1, model.layers, qmodel_case_weights=[1.])
+            0.1, 0.9, 0.1, model.layers, qmodel_example_weights=[1.])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Products with A and G: through the gradient or, with few cases, through them.
+"""Products with A and G through the gradient or, if cheaper, the examples.
 
 The gradient of a dense layer's weights is V = X^T Y, with the inputs X of all
-cases and the gradients Y at the outputs. Then
+examples and the gradients Y at the outputs. Then
   M_A V M_G = (X M_A^T)^T (Y M_G),
-which costs less where there are fewer cases than the layer is wide. The order
+which costs less if there are fewer examples than the layer is wide. The order
 of the two products of M_A V M_G itself does not matter to the cost.
 """
 
@@ -46,29 +46,29 @@ def multiply(operators: Sequence[Any], adjoints: Sequence[bool],
   if factors is None:
     return through_gradient()
 
-  def through_cases():
+  def through_examples():
     # Made here, so that their copies are run only where they are wanted.
     x, y = find_outer_products(vector)
     return tf.matmul(operators[0].matmul_right(x, adjoint=not adjoints[0]),
                      operators[1].matmul_right(y, adjoint=adjoints[1]),
                      transpose_a=True)
 
-  limit = max_num_cases(*(int(operator.range_dimension)
+  limit = max_num_examples(*(int(operator.range_dimension)
                           for operator in operators))
   if bias is not None:
     limit -= 1  # for the further row
-  num_cases = factors[0].shape.as_list()[0]
-  if num_cases is None:
+  num_examples = factors[0].shape.as_list()[0]
+  if num_examples is None:
     return tf.cond(tf.shape(factors[0])[0] <= limit,
-                   through_cases, through_gradient)
-  return through_cases() if num_cases <= limit else through_gradient()
+                   through_examples, through_gradient)
+  return through_examples() if num_examples <= limit else through_gradient()
 
 
-def max_num_cases(num_inputs: int, num_outputs: int) -> int:
-  """Returns the number of cases up to which the way through them costs less.
+def max_num_examples(num_inputs: int, num_outputs: int) -> int:
+  """Returns the number of examples up to which the way through them costs less.
 
-  With a inputs, g outputs and n cases it takes 2 n (a^2 + g^2 + a g) floating-
-  point operations, the way through the gradient 2 a g (a + g).
+  With a inputs, g outputs and n examples it takes 2 n (a^2 + g^2 + a g)
+  floating-point operations, the way through the gradient 2 a g (a + g).
 
   Args:
     num_inputs: Int a, with the bias.
@@ -90,7 +90,7 @@ def find_outer_products(
 
   Returns:
     Tensors X [n, a] and Y [n, g], or None. With a bias there is one row more
-    than there are cases.
+    than there are examples.
   """
   weights, bias = _weights_and_bias(vector)
   factors = _factors(weights)
