@@ -89,12 +89,12 @@ class ThisTreeTest(tf.test.TestCase):
     passed_on = {
         name: hint.__forward_arg__
         for name, hint in arguments.Arguments.__annotations__.items()
-        if name not in arguments.Adaptation.__annotations__}
+        if name not in arguments.RuleArguments.__annotations__}
     self.assertEqual(own, passed_on)
 
   def testKeywordsOfAdaptationAreTheOptimizers(self):
-    self.assertEqual(sorted(kfac_optimizer._ADAPTATION_SETTINGS),
-                     sorted(arguments.Adaptation.__annotations__))
+    self.assertEqual(sorted(arguments.RULE_ARGUMENTS),
+                     sorted(arguments.RuleArguments.__annotations__))
 
 
 class MissingHintsTest(tf.test.TestCase):

@@ -41,7 +41,7 @@ def _train(data, dtype=tf.float64, use_resource=True, **kwargs):
     train_op = optimizer.minimize(model.loss)
     updates = optimizer.cov_update_op, optimizer.inv_update_op
     watched = (optimizer.damping, optimizer._rho, optimizer._q_model_change,
-               optimizer._adaptation.prev_loss)
+               optimizer._damping._prev_loss)
     sess.run(tf.global_variables_initializer())
     sess.graph.finalize()
     for batch in data:

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from kfac.python.kernel_tests import dense_net
-from kfac.python.ops.optimizer import damping_adaptation
+from kfac.python.ops.optimizer import damping as damping_lib
 
 _DAMPING, _DECAY = 0.05, 0.8
 
@@ -80,7 +80,7 @@ class _DampingTest(tf.test.TestCase):
       updates = optimizer.cov_update_op, optimizer.inv_update_op
       self.assertEqual(dtype, optimizer.damping.dtype.base_dtype)
       watched = (optimizer.damping, optimizer._rho, optimizer._q_model_change,
-                 optimizer._adaptation.prev_loss)
+                 optimizer._damping._prev_loss)
       sess.run(tf.global_variables_initializer())
       sess.graph.finalize()
       for step, batch in enumerate(data):
@@ -272,7 +272,7 @@ class AdaptedDampingTest(tf.test.TestCase):
         (0.25, 0.5, 0.5, 0.375, 0.375), (0.5, 0.1, 0.5, 2., 2.))
     with tf.Graph().as_default(), self.session() as sess:
       for dtype in (tf.float32, tf.float64):
-        got = sess.run([damping_adaptation.adapted_damping(
+        got = sess.run([damping_lib.next_damping(
             tf.constant(damping, dtype), tf.constant(rho, dtype), omega,
             min_damping) for damping, rho, omega, min_damping, _ in table])
         self.assertEqual(dtype.as_numpy_dtype, got[0].dtype)

@@ -7,8 +7,7 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from kfac.python.kernel_tests import dense_net
-from kfac.python.ops.optimizer import norm_constraint as norm_constraint_lib
-from kfac.python.ops.optimizer import velocities as velocities_lib
+from kfac.python.ops.optimizer import steps as steps_lib
 
 _DAMPING, _DECAY, _RATE = 0.05, 0.8, 0.1
 
@@ -559,7 +558,7 @@ class UpdateVelocitiesTest(tf.test.TestCase):
                       for value in (np.array([1., 2.]), np.eye(2))]
         sparse = tf.IndexedSlices(
             tf.constant([[1., 2.], [3., 4.]], tf.float64), [1, 1], [2, 2])
-        new = velocities_lib.update_velocities(
+        new = steps_lib.update_velocities(
             velocities, [tf.constant([4., 8.], tf.float64), sparse],
             tf.constant(0.5), 0.25)
         sess.run(tf.global_variables_initializer())
@@ -578,7 +577,7 @@ class NormConstraintTest(tf.test.TestCase):
           (4., 0.5, 0.25, 0.5), (4., 0.5, 1., 1.), (4., 0.5, 2., 1.),
           (9., tf.constant(1.), 1., 1. / 3.), (0., 1., 1., 1.),
           (4., 0., 1., 1.)):
-        got = sess.run(norm_constraint_lib.clip_coefficient(
+        got = sess.run(steps_lib.clip_coefficient(
             tf.constant(norm, tf.float64), rate, constraint))
         self.assertEqual(np.float64, got.dtype)
         self.assertNear(expected, got, 1e-15)
@@ -589,7 +588,7 @@ class NormConstraintTest(tf.test.TestCase):
                                 [2, 2])
       ones = tf.constant([[9., 9.], [1., 10.]])
       self.assertEqual(4. + 60. + 5., sess.run(
-          norm_constraint_lib.inner_product(
+          steps_lib.inner_product(
               [sparse, tf.constant(1.)], [ones, tf.constant(5.)])))
 
 

@@ -131,9 +131,36 @@ class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
 class _ConvKroneckerFB(kronecker.KroneckerProductFB):
   """F = c (A kron G), A and G over examples, locations and uses."""
 
-  def __init__(self, layer_collection, params, padding, strides=None,
-               dilation_rate=None, data_format=None, extract_patches_fn=None,
-               **first_tower):
+  def _set_convolution(self, params, padding, strides, dilation_rate,
+                       data_format, extract_patches_fn):
+    """Sets the geometry of the convolution, see ConvKFCBasicFB."""
+    convolution.check_channels_last(data_format)
+    self._filter_shape, self._has_bias = _filter_and_bias(params)
+    self._padding = padding
+    self._strides = base.maybe_tuple(strides)
+    self._dilation_rate = base.maybe_tuple(dilation_rate)
+    self._data_format = data_format
+    self._extract_patches_fn = extract_patches_fn
+
+  def _factors_of(self, inputs, grads):
+    """Returns what `_factor_args` does, given the data of all towers."""
+    return (
+        (convolution.ConvInputKroneckerFactor,
+         (inputs, tuple(self._filter_shape), self._padding, self._strides,
+          self._dilation_rate, self._data_format, self._extract_patches_fn,
+          self._has_bias)),
+        (convolution.ConvOutputKroneckerFactor, (grads, self._data_format)))
+
+
+class ConvKFCBasicFB(towers.InputOutputMultiTower, _ConvKroneckerFB):
+  """F = T (A kron G) (KFC, Grosse & Martens 2016, section 3)."""
+
+  def __init__(self, layer_collection: Any, params: hints.Vector, padding: str,
+               strides: Sequence[int] | None = None,
+               dilation_rate: Sequence[int] | None = None,
+               data_format: str | None = None,
+               extract_patches_fn: str | None = None,
+               **first_tower: Any) -> None:
     """Initializes a block.
 
     Args:
@@ -150,27 +177,9 @@ class _ConvKroneckerFB(kronecker.KroneckerProductFB):
     Raises:
       ValueError: If the channels are not last.
     """
-    self._filter_shape, self._has_bias = _filter_and_bias(params)
-    convolution.check_channels_last(data_format)
-    self._padding = padding
-    self._strides = base.maybe_tuple(strides)
-    self._dilation_rate = base.maybe_tuple(dilation_rate)
-    self._data_format = data_format
-    self._extract_patches_fn = extract_patches_fn
+    self._set_convolution(params, padding, strides, dilation_rate, data_format,
+                          extract_patches_fn)
     super().__init__(layer_collection, **first_tower)
-
-  def _factors_of(self, inputs, grads):
-    """Returns what `_factor_args` does, given the data of all towers."""
-    return (
-        (convolution.ConvInputKroneckerFactor,
-         (inputs, tuple(self._filter_shape), self._padding, self._strides,
-          self._dilation_rate, self._data_format, self._extract_patches_fn,
-          self._has_bias)),
-        (convolution.ConvOutputKroneckerFactor, (grads, self._data_format)))
-
-
-class ConvKFCBasicFB(towers.InputOutputMultiTower, _ConvKroneckerFB):
-  """F = T (A kron G) (KFC, Grosse & Martens 2016, section 3)."""
 
   @property
   def _num_replications(self):
@@ -203,10 +212,9 @@ class ConvKFCBasicMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
       num_uses: Number of uses U; required unless they are given as lists.
       **first_tower: `inputs` and `outputs` of a first tower.
     """
-    super().__init__(
-        num_uses, layer_collection, params, padding, strides=strides,
-        dilation_rate=dilation_rate, data_format=data_format,
-        extract_patches_fn=extract_patches_fn, **first_tower)
+    self._set_convolution(params, padding, strides, dilation_rate, data_format,
+                          extract_patches_fn)
+    super().__init__(num_uses, layer_collection, **first_tower)
 
   @property
   def _num_replications(self):

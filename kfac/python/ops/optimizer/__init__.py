@@ -1,8 +1,8 @@
-"""KfacOptimizer, and how its steps are made.
+"""KfacOptimizer and the functions and objects that its steps consist of.
 
 Constants:
-  ADAPTED_DAMPING_REACHES_INVERSES: Whether a damping that is adapted is also
-    that of the inverses, or as in contrib.kfac only of the quadratic model.
+  ADAPTED_DAMPING_REACHES_INVERSES: Whether an adapted damping is also that of
+    the inverses, rather than only of the quadratic model as in contrib.kfac.
 """
 
 from kfac.python.ops.optimizer.calibration import calibrate_damping

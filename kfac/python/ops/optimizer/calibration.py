@@ -1,4 +1,4 @@
-"""The damping to start with: tried on one batch, so that first steps count."""
+"""The initial damping, calibrated on one batch."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ CANDIDATES = tuple(10. ** exponent for exponent in range(-4, 4))
 def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
                       loss: hints.TensorLike, feed_dict: dict | None = None,
                       candidates: Sequence[float] = CANDIDATES) -> float:
-  """Sets the damping to that with which one step lowers a loss the most.
+  """Sets the damping to the candidate whose first step lowers a loss the most.
 
-  From the same state each candidate makes one step, after a covariance and an
-  inverse update, and is judged by the loss afterwards. Then all variables are
-  as they were before, but for the damping. Use it before training, once the
-  variables are initialised; it costs some runs for each candidate.
+  Each candidate starts from the same state, runs a covariance update, an
+  inverse update and one step, and is judged by the loss afterwards. Then all
+  variables but the damping are restored. Call it before training, after the
+  variables are initialised; it costs a few runs per candidate.
 
   Args:
     session: tf.Session.
     optimizer: KfacOptimizer whose damping is a variable: with adapt_damping,
       or given as one.
-    train_op: What its `minimize` has returned.
+    train_op: The op that its `minimize` returned.
     loss: Scalar tensor, the loss on the batch that is fed. A batch larger than
-      that of a step makes the choice safer.
+      that of a step makes the choice more reliable.
     feed_dict: The batch, if it is fed.
     candidates: Numbers > 0.
 
@@ -37,8 +37,8 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
     The damping, a number.
 
   Raises:
-    ValueError: If the damping is no variable, if there are no candidates, or
-      if none leads to a finite loss; then nothing has changed.
+    ValueError: If the damping is not a variable, if there are no candidates, or
+      if none leads to a finite loss; then no variable has changed.
   """
   damping = optimizer.damping
   if not hasattr(damping, "load"):
@@ -47,8 +47,7 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
   candidates = [float(value) for value in candidates]
   if not candidates or min(candidates) <= 0.:
     raise ValueError(
-        f"candidates must be one number > 0 or more, got {candidates}."
-                     )
+        f"candidates must be one number > 0 or more, got {candidates}.")
   with session.graph.as_default():
     state = tf.global_variables()
   before = session.run(state)
@@ -57,7 +56,7 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
     for variable, value in zip(state, before, strict=True):
       variable.load(value, session)
 
-  losses = {}
+  losses: dict[float, float] = {}
   try:
     for value in candidates:
       restore()
@@ -69,10 +68,9 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
       losses[value] = found if math.isfinite(found) else math.inf
   finally:
     restore()
-  best = min(candidates, key=losses.get)
+  best = min(candidates, key=lambda value: losses[value])
   if math.isinf(losses[best]):
     raise ValueError(
-        f"candidates must have one with a finite loss, got {candidates}."
-                     )
+        f"candidates must have one with a finite loss, got {candidates}.")
   damping.load(best, session)
   return best

@@ -1,7 +1,13 @@
-"""KfacOptimizer: gradient -> preconditioned gradient -> velocity -> step."""
+"""KfacOptimizer: gradient -> preconditioned gradient -> velocity -> step.
+
+A step reads top to bottom: minimize or apply_gradients -> _compute_update_steps
+-> one of _step_regular, _step_adam and _step_qmodel -> after_step of the
+DampingControl.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,26 +15,23 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import estimator
 from kfac.python.ops.layer_collection import collection
-from kfac.python.ops.optimizer import adapted_damping
 from kfac.python.ops.optimizer import arguments
-from kfac.python.ops.optimizer import norm_constraint as norm_constraint_lib
-from kfac.python.ops.optimizer import quadratic_steps
-from kfac.python.ops.optimizer import ready_ops
-from kfac.python.ops.optimizer import velocities
+from kfac.python.ops.optimizer import damping as damping_lib
+from kfac.python.ops.optimizer import quadratic_model
+from kfac.python.ops.optimizer import steps as steps_lib
+from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
-_UNSET = object()
+_UNSET: Any = object()
 
 
-class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
-                    quadratic_steps.QuadraticSteps,
-                    tf.train.GradientDescentOptimizer):
+class KfacOptimizer(tf.train.GradientDescentOptimizer):
   """K-FAC (Martens & Grosse 2015).
 
   Run `train_op = optimizer.minimize(loss)` together with `cov_update_op` and
-  `inv_update_op`, each as often as you like, or take their thunks from
-  `make_vars_and_create_op_thunks`. Momentum is of one of three types, with
+  `inv_update_op`, each at its own period, or take their thunks from
+  `make_vars_and_create_op_thunks`. There are three types of momentum, with
   P = (F + damping I)^-1:
 
     "regular"  v <- momentum v + P g
@@ -36,7 +39,7 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     "qmodel"   v <- mu v - alpha P g, where alpha and mu minimise the quadratic
                model of the loss
 
-  and parameters change by -learning_rate times v (or P v).
+  Parameters change by -learning_rate times v (or P v).
   """
 
   def __init__(
@@ -54,97 +57,97 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       qmodel_example_weights: hints.TensorLike | None = None,
       cov_devices: hints.Devices | None = None,
       inv_devices: hints.Devices | None = None,
-      **adaptation: hints.Unpack[arguments.Adaptation]) -> None:
-    """Says how to train; nothing is built yet.
+      **adaptation: hints.Unpack[arguments.RuleArguments]) -> None:
+    """Stores the settings; nothing is built yet.
 
     Args:
-      learning_rate: Scalar >= 0, or a function that returns it; usually 1 with
-        "qmodel", which None stands for there.
+      learning_rate: Scalar >= 0, or a function that returns it. With "qmodel"
+        it is usually 1, the meaning of None.
       cov_ema_decay: Weight of the past in moving averages, in [0, 1).
       damping: Scalar >= 0; mandatory.
       layer_collection: LayerCollection with layers and losses; mandatory.
-      var_list: List of the variables that are registered; by default all
-        trainable variables.
+      var_list: List of the registered variables; by default all trainable
+        variables.
       momentum: Scalar; 0 or None with "qmodel".
       momentum_type: "regular", "adam" or "qmodel".
       norm_constraint: Bound of lr^2 g . P g, or None; only with "regular".
       name: Name, also of the variable scope.
       estimation_mode: See FisherEstimator.
       colocate_gradients_with_ops: See FisherEstimator.
-      batch_size: Number of examples, needed with "qmodel".
+      batch_size: Number of examples, required with "qmodel".
       placement_strategy: See make_fisher_estimator.
-      adapt_damping: Whether damping follows how good the quadratic model is,
-        judged on the batch of each step; see also
-        set_damping_adaptation_params.
-      precon_damping_mult: Scalar > 0. The inverses have this times the
-        damping, the quadratic model the damping.
+      adapt_damping: Whether the damping is adapted by the reduction ratio on
+        the batch of each step; see also set_damping_adaptation_params.
+      precon_damping_mult: Scalar > 0. The damping of the inverses is this
+        multiple of the damping of the quadratic model.
       qmodel_losses: List of LossFunctions, or a LayerCollection with them,
-        whose Fisher matrix "qmodel" uses; `batch_size` is then theirs. By
-        default those of `layer_collection`. A small part of the batch should
-        not serve both: where statistics know only the examples that the model
-        is measured on, it seems flat in all other directions.
+        whose Fisher matrix "qmodel" uses; `batch_size` then refers to them. By
+        default those of `layer_collection`. Statistics and the quadratic model
+        should not share a small part of the batch: the model would be flat in
+        all directions that the statistics do not contain.
       qmodel_example_weights: Tensor [examples], weights of the examples of
-        `qmodel_losses`, for a batch_size that is their sum; see
-        sample_examples.
+        `qmodel_losses`, whose sum is `batch_size`; see sample_examples.
       cov_devices: See make_fisher_estimator.
       inv_devices: See make_fisher_estimator.
-      **adaptation: With `adapt_damping`: `loss_fn` and `train_batch`, what it
-        takes, are mandatory; `min_damping`, `max_damping`,
+      **adaptation: With `adapt_damping`: `loss_fn` and its argument
+        `train_batch` are mandatory; `min_damping`, `max_damping`,
         `damping_adaptation_decay`, `damping_adaptation_interval`, `is_chief`
-        and `max_loss_increase` as in damping_adaptation.DampingAdaptation.
+        and `max_loss_increase` as in damping.Rule.
 
     Raises:
-      TypeError: If something mandatory is missing.
-      ValueError: If a value is out of range or does not go with another.
+      TypeError: If a mandatory argument is missing.
+      ValueError: If a value is out of range or contradicts another.
     """
     for argument, value in (("damping", damping),
                             ("layer_collection", layer_collection)):
       if value is _UNSET or value is None:
         raise TypeError(f"{argument} must be given.")
-    self._momentum_type = _check_momentum_type(momentum_type)
+    self._momentum_type = arguments.check_momentum_type(momentum_type)
     if self._momentum_type == "qmodel":
       learning_rate = 1. if learning_rate is None else learning_rate
       momentum = 0. if momentum is None else momentum
-    _check_together(self._momentum_type, momentum, norm_constraint, batch_size,
-                    qmodel_losses, qmodel_example_weights)
-    _check_learning_rate(learning_rate)
+    arguments.check_together(
+        self._momentum_type, momentum, norm_constraint, batch_size,
+        qmodel_losses, qmodel_example_weights)
+    arguments.check_learning_rate(learning_rate)
     scalars.check_number("damping", damping, minimum=0.)
     scalars.check_number("precon_damping_mult", precon_damping_mult, above=0.)
-    settings = _adaptation_settings(adapt_damping, adaptation)
+    rule = arguments.rule_arguments(adapt_damping, adaptation)
     super().__init__(learning_rate, name=name)
     self._momentum = momentum
     self._norm_constraint = norm_constraint
     self._batch_size = batch_size
     self._layers = layer_collection
-    self._initial_damping = damping
-    self._precon_damping_mult = precon_damping_mult
     self._qmodel_losses = getattr(qmodel_losses, "losses", qmodel_losses)
     self._qmodel_example_weights = qmodel_example_weights
-    self._loss = None
+    self._asked_for_thunks = False
+    self._damping = damping_lib.DampingControl(damping, precon_damping_mult)
     self._fisher_est = estimator.make_fisher_estimator(
         placement_strategy=placement_strategy,
         variables=lambda: _variables(layer_collection.graph, var_list),
-        cov_ema_decay=cov_ema_decay, damping=self._of_inverses(damping),
+        cov_ema_decay=cov_ema_decay, damping=self._damping.of_inverses,
         layer_collection=layer_collection, estimation_mode=estimation_mode,
         colocate_gradients_with_ops=colocate_gradients_with_ops,
         name=name + "/FisherEstimator", cov_devices=cov_devices,
         inv_devices=inv_devices)
     if adapt_damping:
-      self._start_adaptation(**settings)
+      self._adapt_damping(**rule)
 
   @property
   def variables(self) -> list:
-    """List of the variables that are registered.
+    """List of the registered variables.
 
-    Called like the method of other optimizers, it gives the variables that the
-    optimizer itself has made.
+    Called like the method of other optimizers, it returns the variables that
+    the optimizer itself has created.
     """
     return _CallableList(self.registered_variables, super().variables)
 
   @property
   def registered_variables(self) -> list:
-    """List of the variables that are registered."""
+    """List of the registered variables."""
     return self._fisher_est.variables
+
+  # A step, top to bottom.
 
   def minimize(
       self, loss: hints.TensorLike, global_step: hints.Scalar | None = None,
@@ -157,8 +160,9 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
 
     Args:
       loss: Scalar tensor, a mean over the batch.
-      global_step: Variable to count steps in; needed if damping is adapted.
-      var_list: Nothing else than the registered variables, in any order.
+      global_step: Variable that counts steps; required if
+        set_damping_adaptation_params was called.
+      var_list: The registered variables, in any order, or None.
       gate_gradients: See tf.train.Optimizer.
       aggregation_method: See tf.train.Optimizer.
       colocate_gradients_with_ops: See tf.train.Optimizer.
@@ -170,19 +174,16 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
 
     Raises:
       ValueError: If `var_list` or the registrations do not fit.
-      KeyError: If damping is adapted and there is no `global_step`.
+      KeyError: If `global_step` is missing.
     """
     var_list = self._check_var_list(var_list)
     self._fisher_est.build()
     with tf.variable_scope(self.get_name()):
-      with tf.control_dependencies(self._judge_last_step(loss, global_step)):
-        self._loss = loss
-        try:
-          return super().minimize(
-              loss, global_step, var_list, gate_gradients, aggregation_method,
-              colocate_gradients_with_ops, name, grad_loss)
-        finally:
-          self._loss = None
+      with tf.control_dependencies(
+          self._damping.before_step(loss, global_step)):
+        return super().minimize(
+            loss, global_step, var_list, gate_gradients, aggregation_method,
+            colocate_gradients_with_ops, name, grad_loss)
 
   def compute_gradients(
       self, loss: hints.TensorLike, var_list: Sequence[Any] | None = None,
@@ -190,22 +191,22 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       aggregation_method: int | None = None,
       colocate_gradients_with_ops: bool = False,
       grad_loss: hints.TensorLike | None = None) -> hints.Pairs:
-    """Differentiates the loss by the registered variables.
+    """Differentiates the loss with respect to the registered variables.
 
     Args:
       loss: Scalar tensor.
-      var_list: Nothing else than the registered variables, in any order.
+      var_list: The registered variables, in any order, or None.
       gate_gradients: See tf.train.Optimizer.
       aggregation_method: See tf.train.Optimizer.
       colocate_gradients_with_ops: See tf.train.Optimizer.
       grad_loss: See tf.train.Optimizer.
 
     Returns:
-      List of (gradient, variable).
+      List of (gradient, variable), which carries the loss for apply_gradients.
     """
-    return super().compute_gradients(
+    return _Gradients(super().compute_gradients(
         loss, self._check_var_list(var_list), gate_gradients,
-        aggregation_method, colocate_gradients_with_ops, grad_loss)
+        aggregation_method, colocate_gradients_with_ops, grad_loss), loss)
 
   def _check_var_list(self, var_list):
     registered = self.registered_variables
@@ -234,70 +235,120 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
     Raises:
       ValueError: If a gradient is missing.
     """
+    loss = getattr(grads_and_vars, "loss", None)
     grads_and_vars = list(grads_and_vars)
-    _check_gradients(grads_and_vars)
+    arguments.check_gradients(grads_and_vars)
     self._fisher_est.build()
-    apply = super().apply_gradients
-    return self._judge_step(
-        lambda: apply(self._compute_update_steps(grads_and_vars), *args,
-                      **kwargs),
-        self._loss, [variable for _, variable in grads_and_vars])
+    state = self._damping.state_before_step(
+        loss, [variable for _, variable in grads_and_vars])
+    with tf.control_dependencies(state.ops):
+      step = super().apply_gradients(
+          self._compute_update_steps(grads_and_vars), *args, **kwargs)
+    return self._damping.after_step(step, state, self._velocity)
 
   def _compute_update_steps(self, grads_and_vars):
-    """Returns pairs of a variable and what it is to change by, over -lr."""
-    if self._momentum_type == "qmodel":
-      return self._step_qmodel(grads_and_vars)
-    step = {"regular": self._step_regular, "adam": self._step_adam}
-    steps = step[self._momentum_type](grads_and_vars)
-    return self._remember_change(
-        steps, lambda: self._approximate_change(grads_and_vars, steps))
+    """Returns pairs of a variable's change over -learning_rate, and it."""
+    step = {"regular": self._step_regular, "adam": self._step_adam,
+            "qmodel": self._step_qmodel}[self._momentum_type]
+    steps, predict_change = step(grads_and_vars)
+    return self._damping.with_predicted_change(steps, predict_change)
 
   def _step_regular(self, grads_and_vars):
-    """Sets v <- momentum v + P g, with P g clipped."""
+    """Updates v <- momentum v + P g, with P g clipped."""
     precon = self._fisher_est.multiply_inverse(grads_and_vars)
     coeff = 1.0
     if self._norm_constraint is not None:
       coeff = self._update_clip_coeff(grads_and_vars, precon)
-    return self._update_velocities(precon, self._momentum, coeff)
+    steps = self._update_velocities(precon, self._momentum, coeff)
+    return steps, self._change_predictor(grads_and_vars, steps)
 
   def _step_adam(self, grads_and_vars):
-    """Sets v <- momentum v + g; the step is P v."""
+    """Updates v <- momentum v + g; the step is P v."""
     velocity = self._update_velocities(grads_and_vars, self._momentum)
-    return self._fisher_est.multiply_inverse(velocity)
+    steps = self._fisher_est.multiply_inverse(velocity)
+    return steps, self._change_predictor(grads_and_vars, steps)
 
   def _step_qmodel(self, grads_and_vars):
-    """Sets v <- mu v - alpha P g."""
+    """Updates v <- mu v - alpha P g."""
     precon = self._fisher_est.multiply_inverse(grads_and_vars)
-    dtype = grads_and_vars[0][1].dtype.base_dtype
-    scale = -scalars.cast_scalar(self._learning_rate_value(), dtype)
-    prev_updates = [
-        (scale * self._velocity(variable), variable) for _, variable in precon]
+    prev_updates = self._scaled_by_learning_rate(
+        [(self._velocity(variable), variable) for _, variable in precon])
     alpha, mu, change = self._compute_qmodel_hyperparams(
         precon, prev_updates, grads_and_vars)
-    return self._remember_change(
-        self._update_velocities(precon, mu, -alpha), lambda: change)
+    return self._update_velocities(precon, mu, -alpha), lambda: change
 
   def _squared_fisher_norm(self, grads_and_vars, precon_grads_and_vars):
     """Returns the scalar g . P g."""
-    return norm_constraint_lib.inner_product(
+    return steps_lib.inner_product(
         [grad for grad, _ in grads_and_vars],
         [grad for grad, _ in precon_grads_and_vars])
 
   def _update_clip_coeff(self, grads_and_vars, precon_grads_and_vars):
-    """Returns the scalar that scales P g to respect the norm constraint."""
-    return norm_constraint_lib.clip_coefficient(
+    """Returns the scale of P g that satisfies the norm constraint, a scalar."""
+    return steps_lib.clip_coefficient(
         self._squared_fisher_norm(grads_and_vars, precon_grads_and_vars),
         self._learning_rate_value(), self._norm_constraint)
+
+  def _compute_qmodel_hyperparams(self, precon_grads_and_vars,
+                                  prev_updates_and_vars, grads_and_vars,
+                                  variables=None):
+    """Minimises the quadratic model.
+
+    Args:
+      precon_grads_and_vars: List of (P g, variable), the direction d1.
+      prev_updates_and_vars: List of (previous update, variable), d2.
+      grads_and_vars: List of (g, variable).
+      variables: List of variables; those of the gradients if None.
+
+    Returns:
+      Scalars alpha and mu, and the predicted change of the loss.
+    """
+    variables = variables or [variable for _, variable in grads_and_vars]
+    grads, *directions = (
+        [tf.convert_to_tensor(dict((v, t) for t, v in pairs)[variable])
+         for variable in variables]
+        for pairs in (grads_and_vars, precon_grads_and_vars,
+                      prev_updates_and_vars))
+    M = quadratic_model.curvature(
+        self._qmodel_losses or self._layers.losses, variables, directions,
+        self.damping, self._batch_size, self._qmodel_example_weights)
+    c = tf.stack([steps_lib.inner_product(grads, d) for d in directions])
+    coefficients, change = quadratic_model.minimum(M, c)
+    return coefficients[0], coefficients[1], change
+
+  def _change_predictor(self, grads_and_vars, steps) -> Callable[[], tf.Tensor]:
+    """Returns a function that predicts the change by steps, with approximate F.
+
+    Args:
+      grads_and_vars: List of (g, variable).
+      steps: List of (change over -learning_rate, variable).
+    """
+    def predict():
+      updates = self._scaled_by_learning_rate(steps)
+      products = self._fisher_est.multiply(updates)
+      grads = {variable: grad for grad, variable in grads_and_vars}
+      return quadratic_model.predicted_change(
+          [grads[variable] for _, variable in updates],
+          [update for update, _ in updates],
+          [product for product, _ in products])
+    return predict
+
+  def _scaled_by_learning_rate(self, steps):
+    """Returns pairs with -learning_rate times the first entries of `steps`."""
+    return [
+        (-scalars.cast_scalar(
+            self._learning_rate_value(), variable.dtype.base_dtype) *
+         tf.convert_to_tensor(step), variable) for step, variable in steps]
 
   def _learning_rate_value(self):
     learning_rate = self._learning_rate
     return learning_rate() if callable(learning_rate) else learning_rate
 
   def _prepare(self):
-    """Makes the tensor of the learning rate that steps are scaled by."""
+    """Makes the tensor of the learning rate, which scales the steps."""
     learning_rate = self._learning_rate_value()
     if scalars.is_number(learning_rate):
-      # To full precision; a variable's step casts it to its own dtype.
+      # To full precision; the step casts it to the dtype of each variable.
       learning_rate = scalars.cast_scalar(learning_rate, tf.float64)
     self._learning_rate_tensor = tf.convert_to_tensor(
         learning_rate, name="learning_rate")
@@ -317,10 +368,172 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
       List of (new velocity, variable).
     """
     variables = [variable for _, variable in vecs_and_vars]
-    new = velocities.update_velocities(
+    new = steps_lib.update_velocities(
         [self._velocity(variable) for variable in variables],
         [vec for vec, _ in vecs_and_vars], decay, vec_coeff)
     return list(zip(new, variables, strict=True))
+
+  # The damping.
+
+  @property
+  def damping(self) -> Any:
+    """The damping as it was given; a variable if it is adapted."""
+    return self._damping.damping
+
+  @property
+  def damping_adaptation_interval(self) -> int:
+    """The number of steps between adaptations of the damping."""
+    return self._damping.interval
+
+  @property
+  def _rho(self):
+    return self._damping.rho
+
+  @property
+  def _q_model_change(self):
+    return self._damping.predicted_change
+
+  def set_damping_adaptation_params(
+      self, is_chief: bool, prev_train_batch: Any,
+      loss_fn: Callable[[Any], hints.TensorLike],
+      min_damping: hints.Scalar = 1e-5, damping_adaptation_decay: float = 0.99,
+      damping_adaptation_interval: int = 5) -> None:
+    """Adapts the damping by the reduction ratio.
+
+    `minimize` then requires `global_step`.
+
+    Args:
+      is_chief: Whether this process adapts the damping.
+      prev_train_batch: Argument of `loss_fn`: the batch of the last step.
+      loss_fn: Function of a batch that returns the loss, as trained.
+      min_damping: Lower bound of the damping.
+      damping_adaptation_decay: Damping is divided or multiplied by this number
+        to the power of the interval; in (0, 1).
+      damping_adaptation_interval: Int, the number of steps between
+        adaptations.
+
+    Raises:
+      ValueError: If it was called before, if the inverses exist already and so
+        cannot follow, or if a value is out of range.
+    """
+    self._adapt_damping(
+        is_chief=is_chief, batch=prev_train_batch, loss_fn=loss_fn,
+        min_damping=min_damping, decay=damping_adaptation_decay,
+        interval=damping_adaptation_interval, immediately=False)
+
+  def _adapt_damping(self, **rule):
+    """Adapts the damping by a `damping.Rule`, given by its arguments."""
+    if self._damping.rule is not None:
+      raise ValueError("set_damping_adaptation_params must be called once, and "
+                       "not with adapt_damping.")
+    follow = constants.read("optimizer", "ADAPTED_DAMPING_REACHES_INVERSES")
+    if follow and self._fisher_est.made_factors():
+      raise ValueError(
+          "set_damping_adaptation_params must be called before the update ops "
+          "are asked for, so that the damping reaches the inverses.")
+    registered = self._layers.registered_variables
+    dtype = registered[0].dtype.base_dtype if registered else tf.float32
+    scope = tf.get_variable_scope()
+    with tf.variable_scope(self.get_name()):
+      self._damping.adapt(damping_lib.Rule(scope=scope, **rule), dtype)
+    if follow:
+      self._fisher_est.set_damping(self._damping.of_inverses)
+
+  # The updates of the factors.
+
+  @property
+  def cov_update_thunks(self) -> list:
+    """Functions that make the covariance update op of each factor."""
+    return self._fisher_est.cov_update_thunks
+
+  @property
+  def cov_update_ops(self) -> list:
+    """The covariance update op of each factor."""
+    return self._fisher_est.cov_update_ops
+
+  @property
+  def cov_update_op(self) -> tf.Operation:
+    """One op that updates all covariances."""
+    return self._fisher_est.cov_update_op
+
+  @property
+  def inv_update_thunks(self) -> list:
+    """Functions that make the inverse update op of each factor."""
+    return self._fisher_est.inv_update_thunks
+
+  @property
+  def inv_update_ops(self) -> list:
+    """The inverse update op of each factor."""
+    return self._fisher_est.inv_update_ops
+
+  @property
+  def inv_update_op(self) -> tf.Operation:
+    """One op that updates all inverses."""
+    return self._fisher_est.inv_update_op
+
+  @property
+  def inv_updates_dict(self) -> dict:
+    """The inverse update ops by name (1.4, 1.5)."""
+    return self._fisher_est.inv_updates_dict
+
+  def _ask_for_thunks(self):
+    if self._asked_for_thunks:
+      raise ValueError(
+          "make_vars_and_create_op_thunks, create_ops_and_vars_thunks and "
+          "make_ops_and_vars must be called once, one of them.")
+    self._asked_for_thunks = True
+
+  def make_vars_and_create_op_thunks(self) -> tuple[list, list]:
+    """Creates the variables of the factors and returns thunks of their updates.
+
+    Returns:
+      Two lists of functions: they make the covariance and the inverse update
+      op of each factor.
+
+    Raises:
+      ValueError: If thunks were asked for before.
+    """
+    self._ask_for_thunks()
+    return self._fisher_est.build()
+
+  def create_ops_and_vars_thunks(self) -> tuple[list, list, list, list]:
+    """Returns thunks of the variables of the factors and of their updates.
+
+    Returns:
+      Four lists with a function per factor, to be called in this order: they
+      create its covariance variables, covariance update op, inverse variables
+      and inverse update op.
+
+    Raises:
+      ValueError: If thunks were asked for, or variables created, before.
+    """
+    self._ask_for_thunks()
+    return self._fisher_est.create_ops_and_vars_thunks()
+
+  def make_ops_and_vars(self) -> tuple:
+    """Creates the variables of the factors and their updates (1.8).
+
+    Returns:
+      Covariance update ops, one op of them all, inverse update ops, one op of
+      them all, and the thunks of both.
+
+    Raises:
+      ValueError: If thunks were asked for before.
+    """
+    self._ask_for_thunks()
+    return self._fisher_est.make_ops_and_vars(scope=self.get_name())
+
+
+class _Gradients(list):
+  """(gradient, variable) pairs of a loss.
+
+  Attributes:
+    loss: The loss, scalar tensor.
+  """
+
+  def __init__(self, pairs, loss):
+    super().__init__(pairs)
+    self.loss = loss
 
 
 class _CallableList(list):
@@ -331,7 +544,7 @@ class _CallableList(list):
     self._function = function
 
   def __call__(self):
-    """Returns what the function returns."""
+    """Returns the result of the function."""
     return self._function()
 
 
@@ -340,79 +553,3 @@ def _variables(graph, var_list):
     return list(var_list)
   with graph.as_default():
     return tf.trainable_variables()
-
-
-def _check_momentum_type(momentum_type):
-  known = ("adam", "qmodel", "regular")
-  if (not isinstance(momentum_type, str)
-      or momentum_type.lower() not in known):
-    raise ValueError(
-        f"momentum_type must be one of {known}, got {momentum_type!r}.")
-  return momentum_type.lower()
-
-
-# How DampingAdaptation calls what KfacOptimizer is given.
-_ADAPTATION_SETTINGS = {
-    "loss_fn": "loss_fn", "train_batch": "batch", "is_chief": "is_chief",
-    "min_damping": "min_damping", "max_damping": "max_damping",
-    "damping_adaptation_decay": "decay",
-    "damping_adaptation_interval": "interval",
-    "max_loss_increase": "max_loss_increase",
-}
-
-
-def _adaptation_settings(adapt_damping, given):
-  """Returns the settings under the names of DampingAdaptation."""
-  for name in given:
-    if name not in _ADAPTATION_SETTINGS:
-      raise TypeError(f"{name} is no argument of KfacOptimizer.")
-    if not adapt_damping:
-      raise ValueError(
-          f"{name} must not be given unless adapt_damping is True.")
-  for name in ("loss_fn", "train_batch"):
-    if adapt_damping and given.get(name) is None:
-      raise TypeError(f"{name} must be given with adapt_damping.")
-  return {_ADAPTATION_SETTINGS[name]: value for name, value in given.items()}
-
-
-def _check_learning_rate(learning_rate):
-  """Raises ValueError unless it is a scalar >= 0 or a function."""
-  if learning_rate is None:
-    raise ValueError(
-        "learning_rate must be a scalar or a function that returns it, got "
-        "None.")
-  scalars.check_number("learning_rate", learning_rate, minimum=0.)
-
-
-def _check_together(momentum_type, momentum, norm_constraint, batch_size,
-                    qmodel_losses, qmodel_example_weights):
-  """Raises ValueError if arguments do not go together."""
-  scalars.check_number("momentum", momentum, minimum=0.)
-  scalars.check_number("norm_constraint", norm_constraint, minimum=0.)
-  if norm_constraint is not None and momentum_type != "regular":
-    raise ValueError(
-        "norm_constraint must be None unless momentum_type is 'regular', got "
-        f"{norm_constraint!r} with {momentum_type!r}.")
-  if momentum_type != "qmodel":
-    for name, value in (("qmodel_losses", qmodel_losses),
-                        ("qmodel_example_weights", qmodel_example_weights)):
-      if value is not None:
-        raise ValueError(
-            f"{name} must be None unless momentum_type is 'qmodel', "
-                         f"got {value!r}.")
-    return
-  if not scalars.is_number(momentum) or momentum != 0:
-    raise ValueError(
-        f"momentum must be 0 with momentum_type 'qmodel', got {momentum!r}.")
-  if batch_size is None:
-    raise ValueError(
-        "batch_size must be given with momentum_type 'qmodel', got None.")
-
-
-def _check_gradients(grads_and_vars):
-  """Raises ValueError if a gradient is missing."""
-  for grad, variable in grads_and_vars:
-    if grad is None:
-      raise ValueError(
-          "grads_and_vars must have a gradient for each variable, got None "
-          f"for {variable.name}.")

@@ -1,9 +1,10 @@
-"""The quadratic model of the loss, which picks alpha and mu.
+"""The quadratic model of the loss, which determines alpha and mu.
 
-For a step alpha d1 + mu d2 it is
-  change = c . (alpha, mu) + (alpha, mu) M (alpha, mu)^T / 2,
-with c_i = g . d_i and M_ij = d_i F d_j + damping d_i . d_j, F the exact Fisher
-matrix of the mini-batch (Martens & Grosse 2015, sections 6.4 and 7).
+For a step alpha d1 + mu d2, the predicted change of the loss is
+  c . (alpha, mu) + (alpha, mu) M (alpha, mu)^T / 2
+with c_i = g . d_i and M_ij = d_i F d_j + damping d_i . d_j, where F is the
+exact Fisher matrix of the mini-batch (Martens & Grosse 2015, sections 6.4 and
+7).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import curvature_matrix_vector_products as cmvp
-from kfac.python.ops.optimizer import norm_constraint
+from kfac.python.ops.optimizer import steps
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
@@ -39,7 +40,7 @@ def curvature(losses: Any, variables: Sequence[Any],
     Symmetric matrix [directions, directions].
   """
   computer = cmvp.CurvatureMatrixVectorProductComputer(losses, variables)
-  # d F d' = (B^T J d) . (B^T J d'), so there is no need to go back.
+  # d F d' = (B^T J d) . (B^T J d') takes no products with J^T.
   in_loss_space = computer.multiply_fisher_factor_transpose_many(directions)
   in_loss_space = [tf.nest.flatten(product) for product in in_loss_space]
   if example_weights is not None:
@@ -61,24 +62,24 @@ def _gram(vectors):
   rows = [[None] * len(vectors) for _ in vectors]
   for i, one in enumerate(vectors):
     for j, other in enumerate(vectors[:i + 1]):
-      rows[i][j] = rows[j][i] = norm_constraint.inner_product(one, other)
+      rows[i][j] = rows[j][i] = steps.inner_product(one, other)
   return tf.convert_to_tensor(rows)
 
 
 def minimum(M: hints.TensorLike,
             c: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
-  """Minimises the model; in the first direction alone if it has only one.
+  """Minimises the model; along d1 alone if the directions are parallel.
 
   Args:
     M: Matrix [2, 2], positive semidefinite.
     c: Vector [2].
 
   Returns:
-    (alpha, mu) [2] = -M^-1 c, or (-c_1 / M_11, 0) if d2 is zero or, to
-    rounding, a multiple of d1, where c_1 / M_11 is zero if d1 is; and the
-    change of the model, c . (alpha, mu) / 2.
+    (alpha, mu) [2] = -M^-1 c, or (-c_1 / M_11, 0) if d2 is zero or a multiple
+    of d1 to rounding, and (0, 0) if d1 is zero too; and the predicted change,
+    c . (alpha, mu) / 2.
   """
-  # Of unit length by M the directions have M = [[1, rho], [rho, 1]].
+  # For directions of unit length in the metric M, M = [[1, rho], [rho, 1]].
   lengths = tf.sqrt(tf.linalg.diag_part(M))
   known = tf.where(lengths > 0., lengths, tf.ones_like(lengths))
   unit_c, rho = c / known, M[0, 1] / known[0] / known[1]
@@ -87,8 +88,24 @@ def minimum(M: hints.TensorLike,
   one_direction = tf.logical_or(
       tf.equal(M[1, 1], 0.), determinant < 10. * np.finfo(
           c.dtype.as_numpy_dtype).eps)
-  # Not zero even in the branch that is not taken.
+  # Not zero, so that the value that is not selected is finite.
   determinant = tf.where(one_direction, tf.ones_like(rho), determinant)
   both = -(unit_c - rho * unit_c[::-1]) / determinant / known
   coefficients = tf.where(one_direction, first_only, both)
   return coefficients, tf.reduce_sum(c * coefficients) / 2.
+
+
+def predicted_change(grads: Sequence[Any], updates: Sequence[Any],
+                     fisher_products: Sequence[Any]) -> tf.Tensor:
+  """Evaluates the model for an update d, given (F + damping I) d.
+
+  Args:
+    grads: List of gradients g.
+    updates: List of updates d, shaped like them.
+    fisher_products: List of (F + damping I) d, shaped like them.
+
+  Returns:
+    Scalar tensor g . d + d . (F + damping I) d / 2.
+  """
+  return (steps.inner_product(grads, updates) +
+          steps.inner_product(updates, fisher_products) / 2.)

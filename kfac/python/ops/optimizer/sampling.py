@@ -1,4 +1,4 @@
-"""Examples that stand for the whole batch in the quadratic model."""
+"""Samples of a batch that represent it in the quadratic model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kfac.python.ops.utils import scalars
 
 def sample_examples(example_losses: hints.TensorLike,
                  one_in: int) -> tuple[tf.Tensor, tf.Tensor]:
-  """Picks examples and weights, for a mean over the batch.
+  """Picks examples and weights for estimating a mean over the batch.
 
   Once a classifier is nearly right, its Fisher matrix is that of the few
   examples that it gets wrong, and most parts of a batch have none of them. So
@@ -20,8 +20,8 @@ def sample_examples(example_losses: hints.TensorLike,
 
   Args:
     example_losses: Tensor [B], the loss of each example.
-    one_in: Int >= 1. Of the B examples B / one_in are those with the largest
-      losses, and about as many stand for the others.
+    one_in: Int >= 1. B / one_in of the B examples are those with the largest
+      losses, and about as many are sampled from the others.
 
   Returns:
     Indices of examples, int tensor [n] with n about 2 B / one_in; and weights
@@ -36,7 +36,7 @@ def sample_examples(example_losses: hints.TensorLike,
   num_largest = num_examples // one_in
   num_others = num_examples - num_largest
   num_sampled = (num_others + one_in - 1) // one_in
-  # From the middle of each of num_sampled parts, as equal as they can be.
+  # The middles of num_sampled parts of nearly equal size.
   middles = ((2 * tf.range(num_sampled) + 1) * num_others) // tf.maximum(
       2 * num_sampled, 1)
   places = tf.concat([tf.range(num_largest), num_largest + middles], axis=0)

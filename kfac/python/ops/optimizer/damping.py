@@ -1,0 +1,340 @@
+"""DampingControl: a constant damping, or one adapted by the reduction ratio.
+
+The reduction ratio rho is the change of the loss over the change that the
+quadratic model predicted. The Levenberg-Marquardt rule raises the damping after
+a small rho and lowers it after a large one (Martens & Grosse 2015, section
+6.5).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import scalars
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """The Levenberg-Marquardt rule: how steps are judged and damping follows.
+
+  Attributes:
+    batch: Argument of `loss_fn`: the batch of the step that is judged.
+    loss_fn: Function of a batch that returns the loss, as trained.
+    is_chief: Whether this process adapts the damping.
+    min_damping: Lower bound of the damping.
+    max_damping: Upper bound of the damping, or None.
+    decay: Damping is divided or multiplied by decay**interval.
+    interval: Int, the number of steps between adaptations.
+    immediately: Whether a step is judged right after it, or before the next
+      one.
+    max_loss_increase: The increase of the loss above which a step is rejected,
+      or None. If it is given, every step is judged.
+    scope: Variable scope in which `loss_fn` is called; the current one of the
+      call if None.
+  """
+
+  batch: Any
+  loss_fn: Callable[[Any], hints.TensorLike]
+  is_chief: bool = True
+  min_damping: hints.Scalar = 1e-8
+  max_damping: hints.Scalar | None = None
+  decay: float = 0.95
+  interval: int = 5
+  immediately: bool = True
+  max_loss_increase: float | None = None
+  scope: Any = None
+
+  def __post_init__(self) -> None:
+    """Raises ValueError if a value is out of range."""
+    scalars.check_number("min_damping", self.min_damping, minimum=0.)
+    if self.max_damping is not None and scalars.is_number(self.min_damping):
+      scalars.check_number(
+          "max_damping", self.max_damping, minimum=self.min_damping)
+    scalars.check_number(
+        "damping_adaptation_decay", self.decay, minimum=0., below=1.)
+    if not isinstance(self.interval, int) or self.interval < 1:
+      raise ValueError(
+          "damping_adaptation_interval must be a positive int, got "
+          f"{self.interval!r}.")
+    scalars.check_number(
+        "max_loss_increase", self.max_loss_increase, minimum=0.)
+    if self.max_loss_increase is not None and not self.immediately:
+      raise ValueError(
+          "max_loss_increase must be None unless steps are judged immediately, "
+          f"got {self.max_loss_increase!r}.")
+
+
+class _State(NamedTuple):
+  """What is read before a step that is judged right after it.
+
+  Attributes:
+    ops: Ops that run before the step.
+    variables: The variables that the step changes.
+    values: Their values before it, if the step may be rejected.
+  """
+
+  ops: list
+  variables: list
+  values: list
+
+
+class DampingControl:
+  """The damping of an optimizer.
+
+  A step reads: before_step -> state_before_step -> the step, which includes
+  with_predicted_change -> after_step. With a constant damping, none of them
+  makes an op.
+
+  Attributes:
+    damping: The damping as it was given; a variable if it is adapted.
+    rule: Rule, or None if the damping is constant.
+    rho: Variable [], the last reduction ratio; -inf for a rejected step.
+    predicted_change: Variable [], the predicted change of the last step.
+  """
+
+  def __init__(self, damping: hints.Damping,
+               precon_damping_mult: hints.Scalar = 1.) -> None:
+    """Starts with a constant damping.
+
+    Args:
+      damping: Scalar, or a function that returns it.
+      precon_damping_mult: Scalar. The damping of the inverses is this multiple
+        of the damping.
+    """
+    self.damping: Any = damping
+    self.rule: Rule | None = None
+    self.rho: Any = None
+    self.predicted_change: Any = None
+    self._prev_loss: Any = None
+    self._num_steps: Any = None
+    self._precon_damping_mult = precon_damping_mult
+
+  @property
+  def of_inverses(self) -> Any:
+    """The damping of the inverses."""
+    return _times(self.damping, self._precon_damping_mult)
+
+  @property
+  def interval(self) -> int:
+    """The number of steps between adaptations."""
+    return 5 if self.rule is None else self.rule.interval
+
+  def adapt(self, rule: Rule, dtype: hints.DType) -> None:
+    """Makes the damping a variable that follows a rule.
+
+    The variables are created in the current variable scope.
+
+    Args:
+      rule: Rule.
+      dtype: Dtype of the variables.
+    """
+    self.rule = rule
+    self.damping = _variable(
+        "damping", scalars.cast_scalar(self.damping, dtype))
+    self.rho, self._prev_loss, self.predicted_change = (
+        _variable(name, tf.zeros([], dtype))
+        for name in ("rho", "prev_loss", "q_model_change"))
+    if rule.immediately:
+      self._num_steps = _variable("num_steps", tf.zeros([], tf.int64))
+
+  def before_step(self, loss: hints.TensorLike,
+                  global_step: hints.Scalar | None) -> list:
+    """Makes the ops that judge the last step, if the rule does so before this.
+
+    Args:
+      loss: Scalar, the loss before this step.
+      global_step: Scalar integer, the number of steps before this one.
+
+    Returns:
+      List of ops that have to run before this step.
+
+    Raises:
+      KeyError: If there is no `global_step` though it is needed.
+    """
+    if self.rule is None or self.rule.immediately:
+      return []
+    if global_step is None:
+      raise KeyError("global_step must be given while damping is adapted.")
+    with tf.control_dependencies([self._make_judge_last_op(global_step)]):
+      return [self._make_remember_op(loss)]
+
+  def state_before_step(self, loss: hints.TensorLike | None,
+                        variables: Sequence[Any]) -> _State:
+    """Reads what judging a step needs, before the step is made.
+
+    Args:
+      loss: Scalar, the loss before the step; None to compute it.
+      variables: List of the variables that the step changes.
+
+    Returns:
+      State for `after_step`. Its ops have to run before the step.
+    """
+    if self.rule is None or not self.rule.immediately:
+      return _State([], [], [])
+    ops = [self._make_remember_op(self._loss() if loss is None else loss)]
+    values = []
+    if self.rule.max_loss_increase is not None:
+      # The result of reading a reference variable may share its memory.
+      values = [tf.raw_ops.DeepCopy(x=variable.read_value())
+                for variable in variables]
+    return _State(ops + values, list(variables), values)
+
+  def with_predicted_change(
+      self, steps: hints.Pairs,
+      predict: Callable[[], hints.TensorLike]) -> hints.Pairs:
+    """Stores the predicted change of a step before the step is made.
+
+    Args:
+      steps: List of (tensor, variable).
+      predict: Function that returns the predicted change of the loss; called
+        only if the damping is adapted.
+
+    Returns:
+      The steps, which wait until the predicted change is stored.
+    """
+    if self.rule is None:
+      return steps
+    store = tf.assign(
+        self.predicted_change, tf.cast(predict(), self.predicted_change.dtype))
+    with tf.control_dependencies([store]):
+      return [(tf.identity(step), variable) for step, variable in steps]
+
+  def after_step(self, step: tf.Operation, state: _State,
+                 velocity_of: Callable[[Any], Any]) -> tf.Operation:
+    """Makes the op that judges a step right after it, if the rule does so.
+
+    Args:
+      step: The op of the step.
+      state: What `state_before_step` returned.
+      velocity_of: Function from a variable to the variable of its velocity.
+
+    Returns:
+      Op that includes the step.
+    """
+    if self.rule is None or not self.rule.immediately:
+      return step
+    with tf.control_dependencies([step]):
+      return self._make_judge_op(self.rule, state, velocity_of)
+
+  def _loss(self):
+    """Returns the loss on the batch of the rule, scalar tensor."""
+    with tf.variable_scope(self.rule.scope or tf.get_variable_scope(),
+                           auxiliary_name_scope=False):
+      return tf.cast(self.rule.loss_fn(self.rule.batch), self.rho.dtype)
+
+  def _make_remember_op(self, loss):
+    """Makes the op that stores the loss before a step."""
+    return tf.assign(self._prev_loss, tf.cast(loss, self._prev_loss.dtype)).op
+
+  def _make_judge_last_op(self, global_step):
+    """Makes the op that judges the last step if an adaptation is due."""
+    if not self.rule.is_chief:
+      return tf.no_op()
+    due = tf.equal(
+        (tf.convert_to_tensor(global_step) + 1) % self.rule.interval, 0)
+    return tf.cond(
+        due, lambda: self._adapt(self._ratio(self._loss())), tf.no_op)
+
+  def _make_judge_op(self, rule, state, velocity_of):
+    """Makes the op that judges the step just made, if an adaptation is due."""
+    due = tf.equal(tf.assign_add(self._num_steps, 1) % rule.interval, 0)
+    if rule.max_loss_increase is None:
+      return tf.group(tf.cond(
+          due, lambda: self._adapt(self._ratio(self._loss())), tf.no_op))
+    loss = self._loss()
+    limit = self._prev_loss + scalars.cast_scalar(
+        rule.max_loss_increase, loss.dtype)
+    rejected = tf.logical_or(tf.is_nan(loss), loss > limit)
+    rho = tf.where(rejected, tf.constant(-np.inf, loss.dtype),
+                   self._ratio(loss))
+    return tf.group(
+        tf.cond(tf.logical_or(due, rejected), lambda: self._adapt(rho),
+                tf.no_op),
+        *_restore(rejected, state, velocity_of))
+
+  def _ratio(self, loss):
+    """Returns rho of the step after which the loss is `loss`."""
+    change = tf.convert_to_tensor(self.predicted_change)
+    # Before the first step, no change was predicted.
+    return tf.where(tf.equal(change, 0.), change + float("nan"),
+                    (loss - self._prev_loss) / change)
+
+  def _adapt(self, rho):
+    """Makes the op that stores rho and adapts the damping to it."""
+    store = tf.assign(self.rho, rho)
+    if not self.rule.is_chief:
+      return tf.group(store)
+    return tf.group(store, tf.assign(self.damping, next_damping(
+        tf.convert_to_tensor(self.damping), rho,
+        self.rule.decay ** self.rule.interval, self.rule.min_damping,
+        self.rule.max_damping)))
+
+
+def next_damping(damping: tf.Tensor, rho: tf.Tensor, omega: float,
+                 min_damping: hints.Scalar,
+                 max_damping: hints.Scalar | None = None) -> tf.Tensor:
+  """Computes the damping after a step with reduction ratio rho.
+
+  Args:
+    damping: Scalar tensor.
+    rho: Scalar tensor. If it is NaN, the damping does not change.
+    omega: Number < 1.
+    min_damping: Scalar.
+    max_damping: Scalar, or None for no bound.
+
+  Returns:
+    Scalar tensor within the bounds: damping / omega if rho < 1/4,
+    damping * omega if rho > 3/4, otherwise damping.
+  """
+  omega = scalars.cast_scalar(omega, damping.dtype)
+  adapted = tf.where(rho < 0.25, damping / omega, damping)
+  adapted = tf.where(rho > 0.75, damping * omega, adapted)
+  if max_damping is not None:
+    adapted = tf.minimum(
+        adapted, scalars.cast_scalar(max_damping, damping.dtype))
+  return tf.maximum(adapted, scalars.cast_scalar(min_damping, damping.dtype))
+
+
+def _restore(rejected, state, velocity_of):
+  """Makes the ops that undo a step if it is rejected.
+
+  Args:
+    rejected: Boolean tensor [].
+    state: _State before the step.
+    velocity_of: See `DampingControl.after_step`. Velocities become zero, so
+      that the next step does not repeat the direction.
+
+  Returns:
+    List of ops.
+  """
+  velocities = [velocity_of(variable) for variable in state.variables]
+  olds = state.values + [tf.zeros_like(velocity) for velocity in velocities]
+  return [
+      tf.assign(variable, tf.where_v2(rejected, old, variable.read_value())).op
+      for variable, old in zip(
+          [*state.variables, *velocities], olds, strict=True)]
+
+
+def _times(damping, mult):
+  """Returns mult times a damping: number, tensor, variable or function."""
+  if scalars.is_number(mult) and mult == 1:
+    return damping
+  if callable(damping):
+    return lambda: _times(damping(), mult)
+  if scalars.is_number(damping) and scalars.is_number(mult):
+    return damping * mult
+  damping = tf.convert_to_tensor(damping)
+  return damping * scalars.cast_scalar(mult, damping.dtype)
+
+
+def _variable(name, initial_value):
+  return tf.get_variable(name, initializer=initial_value, trainable=False,
+                         use_resource=True)
