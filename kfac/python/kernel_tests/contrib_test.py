@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 import kfac.contrib  # noqa: F401
-from kfac.python.kernel_tests import architecture
+from kfac.python.kernel_tests.repository import architecture
 from kfac.python.tools import renames
 
 # What may be imported before kfac.contrib, and what is said after it.
