@@ -10,20 +10,8 @@ import kfac
 from kfac.python.kernel_tests import dense_net_oracle as dense_net
 from kfac.python.ops import estimator
 from kfac.python.ops.kfac_utils import schedules
-from kfac.python.ops.utils import scalars
 
 LEARNING_RATE = 0.1
-
-
-class CheckIntTest(tf.test.TestCase):
-
-  def testIntsOfAnyKind(self):
-    for value in (2, np.int64(2)):
-      self.assertIs(type(scalars.check_int("n", value, 2)), int)
-    for value in (1, 2., True, None, "2"):
-      with self.assertRaisesRegex(ValueError, re.escape(
-          f"n must be an int >= 2, got {value!r}.")):
-        scalars.check_int("n", value, 2)
 
 
 class ScheduleTest(tf.test.TestCase):
