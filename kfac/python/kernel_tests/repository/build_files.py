@@ -1,150 +1,238 @@
-"""What BUILD files must say, as functions that list what they do not.
+"""Writes the BUILD files of the tree, or prints how they differ.
 
-Each takes a tree and returns complaints, one line each: where, and what to
-add or remove. Nothing is imported and Bazel is not needed: the language of
-BUILD files is read as Python.
+    python -m kfac.python.kernel_tests.repository.build_files [--write]
+
+`deps` are what a file imports, `data` what it names as paths; the rest is in
+build_settings.py. Sources are read with `ast`, and Bazel is not needed. The
+exit status is 1 if a file differs and is not written.
 """
 
+import argparse
 import ast
+import difflib
 import pathlib
+import sys
 
 from kfac.python.kernel_tests.repository import architecture
+from kfac.python.kernel_tests.repository import build_settings
 
-RULES = ("py_binary", "py_library", "py_test")
-SIZES = ("small", "medium", "large", "enormous")
 # Their meaning is in CONTRIBUTING.md.
 TAGS = ("docs", "external", "local")
 
+# Target of the root that holds every module of kfac but tests.
+ALL_MODULES = "//:all_modules"
 
-def check_files(root):
-  """Lists Python files that are not in one rule, and rules without a file."""
-  root = pathlib.Path(root)
-  complaints = []
-  for folder in _folders(root):
-    path = folder / "BUILD"
-    where = path.relative_to(root).as_posix()
-    if not path.exists():
-      complaints.append(f"{where}: is missing")
-      continue
-    rules = read(path, RULES)
-    listed = [src for rule in rules for src in rule.get("srcs", [])]
-    present = {file.name for file in folder.glob("*.py")}
-    complaints += [f"{where}: add {new_rule(folder.name, name)}"
-                   for name in sorted(present - set(listed))]
-    complaints += ["{}: {} is in {} rules".format(where, name, listed.count(
-        name)) for name in sorted(set(listed)) if listed.count(name) > 1]
-    complaints += ["{}: {}: remove \"{}\", from srcs: there is no such file"
-                   .format(where, rule["name"], src) for rule in rules
-                   for src in rule.get("srcs", []) if src not in present]
-  return complaints
+_VISIBILITY = 'package(default_visibility = ["//visibility:public"])\n'
 
 
-def new_rule(folder, file):
-  """Returns the text of a rule for a file, without its deps.
+class Tree:
+  """The sources of a tree, and what BUILD files say about them.
 
-  Args:
-    folder: Name of the folder that holds it, without what is above.
-    file: Its name, "op_queue_test.py".
-
-  Returns:
-    The rule in one line.
+  Attributes:
+    root: pathlib.Path.
+    settings: A module such as build_settings.
+    modules: {name: architecture.Module}, those of the root too.
+    imports: {name: {imported name: line}}.
   """
-  kind, size, name = "py_library", "", file[:-len(".py")]
-  if file.endswith("_test.py"):
-    kind, size = "py_test", 'size = "small", '
-  elif file.endswith("_main.py"):
-    kind = "py_binary"
-  elif file == "__init__.py":
-    name = folder
-  return f'{kind}(name = "{name}", {size}srcs = ["{file}"])'
+
+  def __init__(self, root, settings=build_settings):
+    self.root = pathlib.Path(root)
+    self.settings = settings
+    self.modules = architecture.read_modules(root)
+    self.imports = architecture.import_graph(self.modules)
+    for path in sorted(self.root.glob("*.py")):
+      module = architecture.Module(self.root, path)
+      self.modules[module.name] = module
+      self.imports[module.name] = {}
+    self._by_folder = {}
+    for module in self.modules.values():
+      folder = module.path.rpartition("/")[0]
+      self._by_folder.setdefault(folder, []).append(module)
+
+  def files(self):
+    """Returns {path of a BUILD file: its text}."""
+    rules = {folder: [self._python_rule(module)
+                      for module in sorted(modules, key=_rule_order)]
+             for folder, modules in self._by_folder.items()}
+    for folder in self.settings.DATA_FOLDERS:
+      rules[folder] = [self._filegroup(folder)]
+    exports = self._exports(rules)
+    for folder, names in exports.items():
+      rules.setdefault(folder, []).insert(0, _exports_files(names))
+    rules.setdefault("", []).extend([self._smoke(), self._all_modules()])
+    texts = {f"{folder}/BUILD".lstrip("/"): "\n".join(
+        [f"# {self._comment(folder)}\n", _VISIBILITY,
+         *(_format(*rule) for rule in rules[folder])]) for folder in rules}
+    return texts | self.settings.STAND_INS
+
+  def _comment(self, folder):
+    """Returns the first line of a BUILD file."""
+    if folder in self.settings.COMMENTS:
+      return self.settings.COMMENTS[folder]
+    package = self.modules.get(folder.replace("/", "."))
+    doc = package and ast.get_docstring(package.tree)
+    if not doc:
+      raise ValueError(f"{folder}/__init__.py must have a docstring.")
+    return doc.splitlines()[0]
+
+  def _python_rule(self, module):
+    """Returns (kind, attributes) of the rule of a Python file."""
+    folder = module.path.rpartition("/")[0]
+    rule = {"name": label(module).rpartition(":")[2]}
+    kind = _kind(module)
+    if kind == "py_test":
+      rule["size"] = self.settings.SIZES.get(module.path, "small")
+    rule["srcs"] = [module.path.rpartition("/")[2]]
+    rule["data"], rule["glob"] = self._data(module, folder)
+    rule["shard_count"] = self.settings.SHARDS.get(module.path)
+    rule["tags"] = self._tags(module, folder) if kind == "py_test" else []
+    rule["deps"] = [short_label(label(self.modules[target]), folder)
+                    for target in self.imports[module.name]]
+    return kind, rule
+
+  def _tags(self, module, folder):
+    """Returns the tags of a test."""
+    pages = self.settings.PAGES in self.imports[module.name]
+    tags = ["docs"] if pages else []
+    if pages or folder in self.settings.READ_THE_TREE:
+      tags += ["external", "local"]
+    return tags
+
+  def _data(self, module, folder):
+    """Returns the labels, and the patterns below, of what a file reads."""
+    labels, patterns = [], []
+    for path in read_paths(self.root, self.root / module.path):
+      package = self._package(path)
+      inner = path.relative_to(self.root / package).as_posix()
+      if package in self.settings.DATA_FOLDERS:
+        labels.append(short_label(
+            f"//{package}:{package.rpartition('/')[2]}", folder))
+      elif package != folder:
+        if path.is_dir():
+          raise ValueError(
+              f"DATA_FOLDERS must have {inner}, which {module.path} reads.")
+        labels.append(f"//{package}:{inner}")
+      elif path.is_dir():
+        patterns.append(inner + "/**")
+      else:
+        labels.append(inner)
+    if module.path in self.settings.IMPORT_BY_NAME:
+      labels.append(ALL_MODULES)
+    return labels, patterns
+
+  def _package(self, path):
+    """Returns the folder whose BUILD file a path belongs to."""
+    folders = {*self._by_folder, *self.settings.DATA_FOLDERS, ""}
+    found = path.relative_to(self.root).as_posix()
+    while found not in folders:
+      found = found.rpartition("/")[0]
+    return found
+
+  def _filegroup(self, folder):
+    """Returns the rule of a folder without code: files by their suffixes."""
+    suffixes = {path.suffix for path in (self.root / folder).rglob("*")
+                if path.is_file() and path.name != "BUILD"}
+    return "filegroup", {
+        "name": folder.rpartition("/")[2],
+        "srcs_glob": [f"**/*{suffix}" for suffix in suffixes if suffix]}
+
+  def _exports(self, rules):
+    """Returns {folder: files in it that rules of other folders name}."""
+    exports = {}
+    for folder_rules in rules.values():
+      for _, rule in folder_rules:
+        for item in rule.get("data", []):
+          package, _, name = item[2:].partition(":")
+          if item.startswith("//") and (self.root / package / name).is_file():
+            exports.setdefault(package, set()).add(name)
+    return exports
+
+  def _smoke(self):
+    """Returns the rule of the fast tests."""
+    tests = [self._label_of(path) for path in self.settings.SMOKE]
+    return "test_suite", {"name": "smoke", "tests": tests}
+
+  def _all_modules(self):
+    """Returns the rule of all modules of kfac but tests."""
+    tests = "kfac/python/kernel_tests/"
+    return "py_library", {
+        "name": ALL_MODULES.rpartition(":")[2],
+        "deps": [short_label(label(module), "")
+                 for module in self.modules.values()
+                 if module.path.startswith("kfac/")
+                 and not module.path.startswith(tests)]}
+
+  def _label_of(self, path):
+    return label(self.modules[path.removesuffix(".py").replace("/", ".")])
 
 
-def check_deps(root):
-  """Lists rules whose `deps` are not what their files import."""
-  root = pathlib.Path(root)
-  modules = architecture.read_modules(root)
-  graph = architecture.import_graph(modules)
-  complaints = []
-  for _, folder, rule in _rules(root):
-    sources = [module for module in modules.values() if module.path in
-               [f"{folder}/{src}" for src in rule.get("srcs", [])]]
-    if not sources:
-      continue
-    needed = {label(modules[target]) for source in sources
-              for target in graph[source.name]}
-    given = {_full_label(dep, folder) for dep in rule.get("deps", [])}
-    where = "{}/BUILD: {}:".format(folder, rule["name"])
-    complaints += [f'{where} add "{short_label(dep, folder)}", to deps'
-                   for dep in sorted(needed - given)]
-    complaints += [f'{where} remove "{short_label(dep, folder)}", from deps'
-                   for dep in sorted(given - needed)]
-  return complaints
+def _rule_order(module):
+  """The package first, then libraries and programs, then tests; by name."""
+  return _kind(module) == "py_test", not module.is_package, module.path
 
 
-def check_attributes(root):
-  """Lists tests that have a wrong kind, size, number of shards or tag."""
-  complaints = []
-  for _, folder, rule in _rules(root):
-    where = "{}/BUILD: {}:".format(folder, rule["name"])
-    tests = [src for src in rule.get("srcs", []) if src.endswith("_test.py")]
-    if rule["kind"] != "py_test":
-      complaints += ["{} {} must be in a py_test, got {}".format(
-          where, src, rule["kind"]) for src in tests]
-      continue
-    if rule.get("size") not in SIZES:
-      complaints.append("{} size must be one of {}, got {!r}".format(
-          where, list(SIZES), rule.get("size")))
-    shards = rule.get("shard_count", 1)
-    if not isinstance(shards, int) or not 1 <= shards <= 50:
-      complaints.append(f"{where} shard_count must be in 1..50, got {shards!r}")
-    complaints += [f"{where} tags must be among {list(TAGS)}, got {tag!r}"
-                   for tag in rule.get("tags", [])
-        if tag not in TAGS]
-  return complaints
+def _kind(module):
+  """Returns the kind of the rule of a Python file."""
+  if module.path.endswith("_test.py"):
+    return "py_test"
+  runs = any(isinstance(node, ast.If)
+             and ast.unparse(node.test) == "__name__ == '__main__'"
+             for node in module.tree.body)
+  return "py_binary" if runs else "py_library"
 
 
-def check_data(root):
-  """Lists rules whose `data` lack what their files read, or hold nothing."""
-  root = pathlib.Path(root)
-  complaints = []
-  paths = [root / "BUILD"] if (root / "BUILD").exists() else []
-  paths += [path for path, _, _ in _rules(root)]
-  for path in dict.fromkeys(paths):
-    folder = path.parent
-    for rule in read(path, RULES):
-      where = "{}: {}:".format(path.relative_to(root).as_posix(), rule["name"])
-      held = set()
-      for text, files in _expand(root, folder, rule.get("data_expr")):
-        if not files:
-          complaints.append(
-              f"{where} remove {text} from data: it holds no file")
-        held |= files
-      for src in rule.get("srcs", []):
-        file = folder / src
-        if not file.exists():
-          continue
-        complaints += [f"{where} add {wanted} to data: {src} reads it"
-                       for wanted in _unheld(root, file, held)]
-  return complaints
+def label(module):
+  """Returns the Bazel label of a module: "//kfac/python/ops:op_queue"."""
+  folder, _, file = module.path.rpartition("/")
+  name = folder.rpartition("/")[2] if module.is_package else file[:-len(".py")]
+  return f"//{folder}:{name}"
 
 
-def _unheld(root, file, held):
-  """Yields labels of what a Python file reads and `held` has not."""
-  for path in read_paths(root, file):
-    inside = _plain_files(path) if path.is_dir() else {path}
-    if inside - held:
-      yield _data_label(root, file.parent, path)
+def short_label(dep, folder):
+  """Returns a label as a BUILD file of `folder` has it."""
+  package, _, name = dep[2:].partition(":")
+  if package == folder:
+    return ":" + name
+  return "//" + package if package.rpartition("/")[2] == name else dep
 
 
-def _data_label(root, folder, path):
-  if path.is_dir() and (path / "BUILD").exists():
-    return f'"//{path.relative_to(root).as_posix()}",'
-  package = _package(path.parent)
-  inner = path.relative_to(package).as_posix()
-  if package != folder:
-    where = package.relative_to(root).as_posix().removeprefix(".")
-    return f'"//{where}:{inner}",'
-  return ('glob(["{}/**"])' if path.is_dir() else '"{}",').format(inner)
+def _label_order(text):
+  """Key that sorts as buildifier does: this package, then by parts."""
+  place = 1 if text.startswith(":") else 2 if text.startswith("//") else 0
+  return place, text.replace(":", ".").split(".")
+
+
+def _list(items):
+  """Returns a list as buildifier formats it, below an attribute."""
+  items = [f'"{item}"' for item in sorted(set(items), key=_label_order)]
+  if len(items) == 1:
+    return f"[{items[0]}]"
+  return "[\n" + "".join(f"        {item},\n" for item in items) + "    ]"
+
+
+def _format(kind, rule):
+  """Returns a rule as buildifier formats it; empty attributes are left out."""
+  if kind == "exports_files":
+    return f"exports_files({_list(rule['srcs'])})\n".replace("\n    ", "\n")
+  values = {}
+  for name, value in rule.items():
+    if name in ("name", "size"):
+      values[name] = f'"{value}"'
+    elif name == "shard_count" and value:
+      values[name] = str(value)
+    elif name == "srcs_glob":
+      values["srcs"] = f"glob({_list(value)})"
+    elif name == "glob" and value:
+      values["data"] = " + ".join(
+          [f"glob({_list(value)})", *filter(None, [values.get("data")])])
+    elif value:
+      values[name] = _list(value)
+  lines = [f"    {name} = {text},\n" for name, text in values.items()]
+  return f"{kind}(\n{''.join(lines)})\n"
+
+
+def _exports_files(names):
+  return "exports_files", {"srcs": names}
 
 
 def read_paths(root, file):
@@ -203,112 +291,68 @@ def _is_code(root, path):
   return path.suffix == ".py" or (path / "__init__.py").exists()
 
 
-def _plain_files(folder):
-  """Returns the files below a folder that are no BUILD files."""
-  return {path for path in folder.rglob("*")
-          if path.is_file() and path.name != "BUILD"}
-
-
-def _expand(root, folder, node):
-  """Yields (text, set of files) of each item of a `data` or `srcs`."""
-  if isinstance(node, ast.BinOp):
-    yield from _expand(root, folder, node.left)
-    yield from _expand(root, folder, node.right)
-  elif isinstance(node, ast.List):
-    for item in node.elts:
-      yield f'"{item.value}",', _label_files(root, folder, item.value)
-  elif isinstance(node, ast.Call) and ast.unparse(node.func) == "glob":
-    for item in node.args[0].elts:
-      yield f'glob("{item.value}")', {
-          path for path in folder.glob(
-              item.value + "/*" if item.value.endswith("**") else item.value)
-          if path.is_file() and _package(path.parent) == folder}
-
-
-def _package(folder):
-  """Returns the folder of the BUILD file that a file in `folder` is under."""
-  while not (folder / "BUILD").exists() and folder != folder.parent:
-    folder = folder.parent
-  return folder
-
-
-def _label_files(root, folder, text):
-  """Returns the files that a label holds, those of a filegroup too."""
-  if text.startswith("//"):
-    where, _, name = text[2:].partition(":")
-    folder, name = root / where, name or where.rpartition("/")[2]
-  else:
-    name = text.removeprefix(":")
-  if (folder / name).is_file():
-    return {folder / name}
-  build = folder / "BUILD"
-  for rule in read(build, RULES + ("filegroup",)) if build.exists() else []:
-    if rule["name"] == name:
-      items = [item for key in ("srcs_expr", "data_expr")
-               for item in _expand(root, folder, rule.get(key))]
-      return set().union(*(files for _, files in items))
-  return set()
-
-
-def label(module):
-  """Returns the Bazel label of a module: "//kfac/python/ops:op_queue"."""
-  folder, _, file = module.path.rpartition("/")
-  name = folder.rpartition("/")[2] if module.is_package else file[:-len(".py")]
-  return f"//{folder}:{name}"
-
-
-def short_label(dep, folder):
-  """Returns a label as a BUILD file of `folder` has it."""
-  package, _, name = dep[2:].partition(":")
-  if package == folder:
-    return ":" + name
-  return "//" + package if package.rpartition("/")[2] == name else dep
-
-
-def _full_label(dep, folder):
-  if dep.startswith(":"):
-    return f"//{folder}{dep}"
-  return dep if ":" in dep else dep + ":" + dep.rpartition("/")[2]
-
-
-def _folders(root):
-  """Lists the root, and the folders of the sources that have Python files."""
-  return sorted({root} | {path.parent for top in architecture.SOURCE_ROOTS
-                          for path in (root / top).rglob("*.py")})
-
-
-def _rules(root):
-  """Yields (BUILD file, its folder from the root, rule) below the sources."""
+def stale_settings(root, settings=build_settings):
+  """Lists rows of the settings whose file or folder does not exist."""
   root = pathlib.Path(root)
-  for top in architecture.SOURCE_ROOTS:
-    for path in sorted((root / top).rglob("BUILD")):
-      folder = path.parent.relative_to(root).as_posix()
-      for rule in read(path, RULES):
-        yield path, folder, rule
+  rows = {name: list(getattr(settings, name)) for name in (
+      "SIZES", "SHARDS", "READ_THE_TREE", "IMPORT_BY_NAME", "SMOKE",
+      "COMMENTS", "DATA_FOLDERS")}
+  rows["PAGES"] = [settings.PAGES.replace(".", "/") + ".py"]
+  return [f"{name}: remove {path}: it does not exist"
+          for name, paths in rows.items() for path in paths
+          if not (root / path).exists()]
 
 
-def read(path, kinds):
-  """Returns rules of a BUILD file.
+def differences(root, settings=build_settings):
+  """Compares the BUILD files of a tree with what they should be.
 
   Args:
-    path: The file.
-    kinds: Names of the rules wanted.
+    root: Root of the tree.
+    settings: A module such as build_settings.
 
   Returns:
-    List of dicts from the name of an attribute to its value, only attributes
-    that are literals. "kind" is the name of the rule; "data_expr" and
-    "srcs_expr" are the syntax trees of these two.
+    {path: (present text, wanted text)} of files that differ; the text is None
+    where there is no file, or there should be none.
   """
-  rules = []
-  for node in ast.parse(path.read_text(encoding="utf-8")).body:
-    call = node.value if isinstance(node, ast.Expr) else None
-    if not isinstance(call, ast.Call) or ast.unparse(call.func) not in kinds:
-      continue
-    rule = {"kind": ast.unparse(call.func)}
-    for keyword in call.keywords:
-      if isinstance(keyword.value, ast.List | ast.Constant):
-        rule[keyword.arg] = ast.literal_eval(keyword.value)
-      if keyword.arg in ("data", "srcs"):
-        rule[keyword.arg + "_expr"] = keyword.value
-    rules.append(rule)
-  return rules
+  root = pathlib.Path(root)
+  wanted = Tree(root, settings).files()
+  tops = (*architecture.SOURCE_ROOTS, *settings.DATA_FOLDERS, "third_party")
+  present = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
+             for top in tops for path in (root / top).rglob("BUILD")}
+  if (root / "BUILD").is_file():
+    present["BUILD"] = (root / "BUILD").read_text(encoding="utf-8")
+  return {path: (present.get(path), wanted.get(path))
+          for path in sorted({*present, *wanted})
+          if present.get(path) != wanted.get(path)}
+
+
+def main(arguments=None, root=None, settings=build_settings):
+  """Writes the files, or prints what differs.
+
+  Args:
+    arguments: Of the command line; those of the process if None.
+    root: Root of the tree; this tree if None.
+    settings: A module such as build_settings.
+
+  Returns:
+    The exit status.
+  """
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--write", action="store_true", help="write the files")
+  write = parser.parse_args(arguments).write
+  root = architecture.project_root() if root is None else pathlib.Path(root)
+  found = differences(root, settings)
+  for path, (present, wanted) in found.items():
+    if not write:
+      print("\n".join(difflib.unified_diff(
+          (present or "").splitlines(), (wanted or "").splitlines(),
+          path, path, lineterm="")))
+    elif wanted is None:
+      (root / path).unlink()
+    else:
+      (root / path).write_text(wanted, encoding="utf-8")
+  return int(bool(found) and not write)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
