@@ -326,8 +326,8 @@ class FlagsTest(SmallTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--compare", flag),
-            "{} is for one optimizer, but --compare trains all three.".format(
-                flag.split("=")[0]))
+            f"{flag.split('=')[0]} is for one optimizer, but --compare trains "
+            "all three.")
 
   def testGridWithoutComparison(self):
     self.assertEqual(self._error("--grid=fine"),

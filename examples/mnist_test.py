@@ -64,15 +64,15 @@ class LoadTest(TempDirTestCase):
 
   def testMissingDirectory(self):
     self.assertEqual(self._error(mnist.load, self._path("no")),
-                     "{!r}: no such directory.".format(self._path("no")))
+                     f"{self._path('no')!r}: no such directory.")
 
   def testMissingFile(self):
     fake_mnist.write_dataset(self._dir)
     os.remove(self._path("t10k-labels-idx1-ubyte.gz"))
     self.assertEqual(
         self._error(mnist.load, self._dir),
-        "{}: no such file, with or without .gz.".format(
-            self._path("t10k-labels-idx1-ubyte")))
+        f"{self._path('t10k-labels-idx1-ubyte')}: no such file, with or "
+        "without .gz.")
 
   def testDirectoryInPlaceOfFileIsMissing(self):
     fake_mnist.write_dataset(self._dir)
@@ -101,8 +101,8 @@ class LoadTest(TempDirTestCase):
     fake_mnist.write_idx(path, [3] * 59)
     self.assertEqual(
         self._error(mnist.load, self._dir),
-        "{}: one label per image is needed, got 59 for 60 in {}.".format(
-            path, self._path("train-images-idx3-ubyte.gz")))
+        f"{path}: one label per image is needed, got 59 for 60 in "
+        f"{self._path('train-images-idx3-ubyte.gz')}.")
 
 
 class ReadIdxTest(TempDirTestCase):

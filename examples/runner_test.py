@@ -134,8 +134,8 @@ class FlagsTest(RunnerTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--compare", flag),
-            "{} is for one optimizer, but --compare trains all three.".format(
-                flag.split("=")[0]))
+            f"{flag.split('=')[0]} is for one optimizer, but --compare trains "
+            "all three.")
 
   def testFlagsForAnotherOptimizer(self):
     for flag, users in (
@@ -146,8 +146,7 @@ class FlagsTest(RunnerTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--optimizer=adam", flag),
-            "{} is for {}, got --optimizer=adam.".format(
-                flag.split("=")[0], users))
+            f"{flag.split('=')[0]} is for {users}, got --optimizer=adam.")
 
   def testFlagsForAnotherMomentumType(self):
     for kind, flag, users in (
@@ -157,8 +156,8 @@ class FlagsTest(RunnerTestCase):
       with self.subTest(kind=kind, flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--momentum_type=" + kind, flag),
-            "{} is for the momentum type {}, got {}.".format(
-                flag.split("=")[0], users, kind))
+            f"{flag.split('=')[0]} is for the momentum type {users}, got "
+            f"{kind}.")
     self._parse("--compare", "--momentum_type=qmodel", "--momentum=0.5")
     runner.check_flags(EXPERIMENT)  # For the optimizer momentum.
 
@@ -320,8 +319,8 @@ class TrainerTest(RunnerTestCase):
       with flagsaver.flagsaver():
         self._parse("--recipe", flag)
         with self.assertRaisesRegex(
-            runner.SettingsError, "^{} is set by --recipe, got ".format(
-                flag.partition("=")[0])):
+            runner.SettingsError,
+            f"^{flag.partition('=')[0]} is set by --recipe, got "):
           runner.check_flags(EXPERIMENT)
 
   def testKfacUpdatesStatisticsAsOftenAsAsked(self):

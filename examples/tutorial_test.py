@@ -77,8 +77,8 @@ class FlagsTest(PicturesTestCase):
                  "recipe", "batch_size=5"):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertStartsWith(
-            self._error("--" + flag), "--{} is for other programs, got ".format(
-                flag.split("=")[0]))
+            self._error("--" + flag),
+            f"--{flag.split('=')[0]} is for other programs, got ")
 
   def testValuesOutOfRange(self):
     for name in ("updates", "evaluate_every"):

@@ -182,8 +182,9 @@ class Model:
         continue
       if loss["type"] == "normal":
         arguments["var"] = loss["var"]
-      getattr(self.layers, "register_{}_predictive_distribution".format(
-          loss["type"]))(*inputs, **arguments)
+      register = getattr(
+          self.layers, f"register_{loss['type']}_predictive_distribution")
+      register(*inputs, **arguments)
 
   def feed(self, step):
     """Returns the feed dict of a step."""

@@ -151,8 +151,14 @@ MODELS = {
     ("embedding_multi", "kron_indep"): EMBEDDING_MULTI,
 }
 
-ROWS = [(kind, approx) for kind, table in approximations.APPROXIMATIONS.items()
-        for approx in table]
+
+def rows():
+  """Lists (kind, approximation) of all rows of the table."""
+  return [(kind, approx) for kind, table in approximations.APPROXIMATIONS.items()
+          for approx in table]
+
+
+ROWS = rows()
 # Only the inverse of a chain of uses has a closed form.
 ONLY_INVERSE = ("kron_series_1", "kron_series_2")
 

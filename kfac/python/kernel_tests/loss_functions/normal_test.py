@@ -83,11 +83,11 @@ class NormalMeanNegativeLogProbLossTest(tf.test.TestCase):
         with self.assertRaisesRegex(
             ValueError, f"^var must be positive, got {np.min(var)}"):
           make(m, var)
-      for var in ([1., 2., 3.], np.ones((5, 3, 2)), tf.ones([3])):
+      for var, size in (([1., 2., 3.], 3), (np.ones((5, 3, 2)), 5),
+                        (tf.ones([3]), 3)):
         with self.assertRaisesRegex(
             ValueError, r"^var must broadcast to the mean's shape \(3, 2\), "
-            r"got \({}".format(np.shape(var)[0] if not tf.is_tensor(var)
-                               else 3)):
+            rf"got \({size}"):
           make(m, var)
       with self.assertRaisesRegex(
           ValueError, r"^targets must have shape \(3, 2\), got \(3,\)"):

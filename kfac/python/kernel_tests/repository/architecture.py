@@ -161,7 +161,7 @@ def check_circles(root):
   def visit(name, trail):
     if name in trail:
       circle = trail[trail.index(name):] + [name]
-      complaints.append("import circle: {}".format(" -> ".join(circle)))
+      complaints.append(f"import circle: {' -> '.join(circle)}")
     elif name not in done:
       for target in graph[name]:
         visit(target, trail + [name])

@@ -65,7 +65,7 @@ class SetupTest(tf.test.TestCase):
     extras = _setup_arguments()["extras_require"]
     self.assertEqual(["examples", "tensorflow", "tensorflow-cpu", "tests"],
                      sorted(extras))
-    minimum = "{}.{}".format(*requirements.MINIMUM_TENSORFLOW)
+    minimum = ".".join(map(str, requirements.MINIMUM_TENSORFLOW))
     for name in ("tensorflow", "tensorflow-cpu"):
       self.assertEqual([f"{name}>={minimum}"], extras[name])
 
@@ -188,7 +188,7 @@ class VersionsTest(tf.test.TestCase):
         f'^{name}="(.*)"$', self._script, re.MULTILINE).group(1).split()
 
   def testScriptBeginsWithTheOldestVersion(self):
-    self.assertEqual("{}.{}".format(*requirements.MINIMUM_TENSORFLOW),
+    self.assertEqual(".".join(map(str, requirements.MINIMUM_TENSORFLOW)),
                      self._default("versions")[0])
 
   def testScriptRunsAllModes(self):

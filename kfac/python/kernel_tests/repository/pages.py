@@ -111,6 +111,7 @@ def run(arguments, cwd, timeout=300, root=None):
       [sys.executable, *map(str, arguments)], cwd=cwd, env=environment,
       capture_output=True, text=True, timeout=timeout)
   if done.returncode:
-    raise AssertionError("python {} failed:\n{}{}".format(
-        " ".join(map(str, arguments)), done.stdout, done.stderr))
+    command = " ".join(map(str, arguments))
+    raise AssertionError(
+        f"python {command} failed:\n{done.stdout}{done.stderr}")
   return done.stdout

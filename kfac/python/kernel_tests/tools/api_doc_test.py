@@ -138,6 +138,7 @@ _PRIVATE = object()
 def _documented(a, b: "int | None" = None, *, c=("x", 1.), d=_PRIVATE,
                 e=enum.Enum, **more: float) -> "list[int]":
   """Does nothing."""
+  return []
 
 
 def _long(first_argument=1, second_argument="two words", third_argument=None,

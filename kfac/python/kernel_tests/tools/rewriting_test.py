@@ -173,8 +173,8 @@ class ImportsTest(_PortTest):
         "from tensorflow import layers\nimport tensorflow.layers as l\n"
         "from tensorflow.nn import rnn_cell\n"
         "from tensorflow.layers import dense\nfrom .tensorflow import x\n",
-        *["{}: {} is gone with TensorFlow 2, and this tool helps with "
-          "contrib.kfac only".format(*where) for where in (
+        *[f"{line}: {name} is gone with TensorFlow 2, and this tool helps with "
+          "contrib.kfac only" for line, name in (
               (2, "tensorflow.contrib.layers"),
               (3, "tensorflow.contrib.slim"))],
         *[f"{line}: tensorflow.layers needs the legacy package tf_keras; make "
