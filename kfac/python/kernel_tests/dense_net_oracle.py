@@ -1,9 +1,9 @@
-"""A small dense network, in TensorFlow and again in NumPy with its K-FAC.
+"""A small dense network and its K-FAC, in TensorFlow and in NumPy.
 
   logits = [tanh([x, 1] V1), 1] V2      V = [W; b], a categorical loss
 
-The NumPy side follows Martens & Grosse 2015 with the Fisher matrix of the
-model exact (estimation mode "exact"), so there is nothing random.
+The NumPy code follows Martens & Grosse 2015. It uses the exact Fisher matrix
+(estimation mode "exact"), so nothing is random.
 """
 
 import collections
@@ -53,7 +53,7 @@ def build(dtype=tf.float64, use_resource=True, register=True):
 
   Returns:
     Model: placeholders, list of variables W1, b1, W2, b2, LayerCollection and
-    the loss, a mean over cases.
+    the loss, a mean over examples.
   """
   x = tf.placeholder(dtype, [BATCH_SIZE, SIZES[0]])
   y = tf.placeholder(tf.int32, [BATCH_SIZE])
@@ -75,13 +75,13 @@ def build(dtype=tf.float64, use_resource=True, register=True):
 
 
 def loss_on(logits, y):
-  """Returns the scalar -log p(y), a mean over cases."""
+  """Returns the scalar -log p(y), a mean over examples."""
   return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
       labels=y, logits=logits))
 
 
 def logits_of(x, variables):
-  """Builds the network again on other inputs.
+  """Applies the network to other inputs.
 
   Args:
     x: Tensor [BATCH_SIZE, SIZES[0]].
@@ -95,7 +95,7 @@ def logits_of(x, variables):
 
 
 def train(sess, model, optimizer, train_op, data, updates=None):
-  """Trains: covariances, inverses, then the step, each in a run of its own.
+  """Trains: covariances, inverses, then the step, in separate runs.
 
   Args:
     sess: Session; variables are initialized.
@@ -129,8 +129,8 @@ class Net:
   """The network in NumPy at one point, on one batch.
 
   Attributes:
-    loss: Number, a mean over cases.
-    grads: List of the gradients of the loss by V1 and V2.
+    loss: Number, a mean over examples.
+    grads: List of the gradients of the loss with respect to V1 and V2.
     input_covs: List of A of the layers.
     output_covs: List of G of the layers.
   """
@@ -149,8 +149,8 @@ class Net:
     self._inputs = [_homogeneous(x), _homogeneous(hidden)]
     logits = self._inputs[1] @ params[1]
     p = np.exp(logits) / np.sum(np.exp(logits), axis=1, keepdims=True)
-    cases = np.arange(len(y))
-    self.loss = -np.mean(np.log(p[cases, y]))
+    examples = np.arange(len(y))
+    self.loss = -np.mean(np.log(p[examples, y]))
     by_output = self._backward((p - np.eye(p.shape[1])[y]) / len(y))
     self.grads = [a.T @ g for a, g in
                   zip(self._inputs, by_output, strict=True)]
@@ -164,7 +164,7 @@ class Net:
         for layer in range(2)]
 
   def _backward(self, by_logits):
-    """Returns the derivatives by the outputs of both layers."""
+    """Returns the derivatives with respect to the outputs of both layers."""
     return [by_logits @ self._params[1][:-1].T * self._slope, by_logits]
 
   def fisher_product(self, one, other):
@@ -179,7 +179,7 @@ class Net:
     return np.sum(left * right) / len(left)
 
   def _forward(self, direction):
-    """Returns J d: how the logits change along a direction."""
+    """Returns J d, the derivative of the logits along a direction."""
     hidden = self._inputs[0] @ direction[0] * self._slope
     return self._inputs[1] @ direction[1] + hidden @ self._params[1][:-1]
 
@@ -198,7 +198,7 @@ def damp(A, G, damping):
     damping: Number.
 
   Returns:
-    A and G with their parts of the damping on the diagonal.
+    A and G, each with its part of the damping added to the diagonal.
   """
   pi = np.sqrt((np.trace(A) / len(A)) / (np.trace(G) / len(G)))
   root = np.sqrt(damping)
@@ -214,7 +214,7 @@ class Kfac:
     inverse_damping: Number, of the inverses.
     velocities: List of matrices.
     coefficients: alpha and mu of the last step, if of type "qmodel".
-    change: What the quadratic model foretold for the last step.
+    change: The change of the loss predicted for the last step.
   """
 
   def __init__(self, damping, decay):
@@ -260,7 +260,7 @@ class Kfac:
 
   def _damped(self, vectors, damping):
     """Returns damped A, damped G and vector of both layers."""
-    # The averages start at zero, and are rid of that.
+    # The averages start at zero; the bias towards zero is removed.
     covs = [cov / (1. - self._decay**self._steps) for cov in self._covs]
     return [(*damp(A, G, damping), vector) for A, G, vector in
             zip(covs[:2], covs[2:], vectors, strict=True)]
@@ -291,7 +291,7 @@ class Kfac:
       steps = self.velocities
     updates = [-learning_rate * step for step in steps]
     if momentum_type != "qmodel":
-      # With the Fisher matrix as it is approximated, not that of the batch.
+      # With the approximate Fisher matrix, not that of the batch.
       self.change = (
           dot(net.grads, updates) + dot(updates, self.multiply(updates)) / 2.)
     self.params = [value + update for value, update in

@@ -1,8 +1,8 @@
 """Tests of the estimation modes: the gradients behind the factors.
 
-The oracle is G = mean over cases of J^T F J in NumPy, with J the derivatives
-of what the losses are functions of by the outputs of a layer, and F the Fisher
-matrix of the losses.
+The oracle is G, the mean over examples of J^T F J, in NumPy. J is the Jacobian
+of the parameters of the losses with respect to the outputs of a layer; F is the
+Fisher matrix of the losses.
 """
 
 import numpy as np
@@ -32,9 +32,9 @@ def _diag(rows):
 class _Net:
   """h = tanh(x trunk); classes = h left; means = h right.
 
-  `classes` are logits of a softmax; `means` are both means of a normal loss
-  and logits of yes-or-no variables. So one loss depends on `left`, two on
-  `right` and all on `trunk`.
+  `classes` are the logits of a softmax; `means` are both the means of a normal
+  loss and the logits of Bernoulli variables. One loss depends on `left`, two
+  on `right` and all on `trunk`.
   """
 
   def __init__(self, copies=1, targets=True):
@@ -45,9 +45,9 @@ class _Net:
     self.h = np.tanh(self.x @ self.trunk)
     self.classes = self.h @ self.left
     self.means = self.h @ self.right
-    cases = len(self.x)
-    self.targets = (rng.randint(4, size=cases), rng.randn(cases, 2),
-                    rng.randint(2, size=(cases, 2)).astype(np.float64))
+    size = len(self.x)
+    self.targets = (rng.randint(4, size=size), rng.randn(size, 2),
+                    rng.randint(2, size=(size, 2)).astype(np.float64))
     self._build(self.targets if targets else (None, None, None))
 
   def _build(self, targets):
@@ -72,7 +72,7 @@ class _Net:
         means, seed=5, targets=targets[2])
 
   def fishers(self):
-    """Returns J^T F J of each case for hidden, classes and means."""
+    """Returns J^T F J of each example for hidden, classes and means."""
     p, q = _softmax(self.classes), _sigmoid(self.means)
     classes = _diag(p) - p[:, :, np.newaxis] * p[:, np.newaxis]
     means = np.eye(2) / VAR + _diag(q * (1 - q))
@@ -82,7 +82,7 @@ class _Net:
     return [hidden, classes, means]
 
   def gradients_on_targets(self):
-    """Returns the gradients by hidden, classes and means, on the targets."""
+    """Returns the gradients on the targets: of hidden, classes and means."""
     labels, wanted, bits = self.targets
     classes = _softmax(self.classes) - np.eye(4)[labels]
     means = (self.means - wanted) / VAR + _sigmoid(self.means) - bits
@@ -102,7 +102,7 @@ class ModesTest(tf.test.TestCase):
       return sess.run(sources)
 
   def _assertCovariance(self, grads, expected):
-    """Asserts that rows have a second moment, within 5 standard errors."""
+    """Asserts the second moment of rows, within 5 standard errors."""
     products = grads[:, :, np.newaxis] * grads[:, np.newaxis]
     error = np.std(products, axis=0) / np.sqrt(len(grads))
     self.assertLess(np.max(error), 0.05 * np.max(np.abs(expected)))
@@ -154,7 +154,7 @@ class ModesTest(tf.test.TestCase):
     rng = np.random.RandomState(2)
     x, w = np.tile(rng.randn(2, 3), [5000, 1]), rng.randn(3, 4)
     variances = np.exp((x @ w)[:, 2:])
-    # By the mean 1 / v; by log v, with d v / d log v = v, 1 / (2 v^2) v^2.
+    # For the mean: 1 / v. For log v, with d v / d log v = v: 1 / (2 v^2) v^2.
     fisher = np.mean(_diag(np.concatenate(
         [1 / variances, np.full_like(variances, 0.5)], axis=1)), axis=0)
     for mode in ("exact", "gradients", "curvature_prop"):
@@ -218,7 +218,7 @@ class ModesTest(tf.test.TestCase):
         self.assertAllClose(
             cov, fisher, rtol=0, atol=tolerance * np.max(np.abs(fisher)))
 
-  def testGenericLayerIsExactForOneCase(self):
+  def testGenericLayerIsExactForOneExample(self):
     rng = np.random.RandomState(3)
     x, w = rng.randn(1, 3), rng.randn(3, 4)
     p = _softmax(x @ w)[0]
@@ -262,7 +262,7 @@ class ModesTest(tf.test.TestCase):
           r"estimation_mode 'exact', got \[None\]"):
         est.make_vars_and_create_op_thunks()
 
-  def testGradientsAreComputedBesideTheirOps(self):
+  def testGradientsAreColocatedWithTheirOps(self):
     for colocate in (True, False):
       with tf.Graph().as_default():
         layers = lc.LayerCollection()

@@ -1,4 +1,4 @@
-"""Tests of covariance and inverse updates made inside of branches."""
+"""Tests of covariance and inverse updates that are built in branches."""
 
 import re
 from unittest import mock
@@ -21,13 +21,13 @@ MODES = sorted(estimation_modes.MODES)
 
 
 def signs(shape, dtype):
-  """Returns signs that are always the same."""
+  """Returns signs that do not change between calls."""
   count = tf.range(tf.reduce_prod(shape))
   return tf.reshape(tf.cast(1 - 2 * (count % 3 % 2), dtype), shape)
 
 
 def cond(condition, make_op):
-  """Returns a bool tensor: whether an op was run, made in a branch."""
+  """Returns a bool tensor: whether an op, built in a branch, was run."""
   def taken():
     with tf.control_dependencies([make_op()]):
       return tf.constant(True)
@@ -55,7 +55,7 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
                     strict=True))
 
   def _check(self, est, in_branch=None):
-    """Asserts that in-branch updates do what the plain ones do."""
+    """Asserts that updates in a branch equal those outside of one."""
     est.build()
     plain = est.cov_update_op
     condition = tf.placeholder(tf.bool, [])
@@ -166,7 +166,7 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
             collection, model, mode="empirical", name="e")
         with self.assertLogs(level="WARNING") as logs:
           self._check(est)
-        # A list that grows with each call tells not what is new in it.
+        # New items of a list that grows with each call cannot be identified.
         self.assertLen(logs.output, 1)
         self.assertIn("_more of Mine cannot be made of new gradients, so "
                       "covariance updates in branches use those from outside.",
@@ -175,7 +175,7 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
         self._rebuild(Mine, Doubled)
 
   def _rebuild(self, block_type, factor_type):
-    """Asserts that a block that starts its list anew has it followed."""
+    """Asserts that a list that the block creates anew is read."""
     class Anew(block_type):
 
       def instantiate_factors(self, grads_list, damping):
@@ -251,7 +251,7 @@ class CostTest(tf.test.TestCase):
           skipped = matmuls(sess, cov, {condition: False, **feed})
           self.assertEqual(skipped, forward)
           taken = matmuls(sess, cov, {condition: True, **feed})
-          # Four factors, and by the hidden layer for each source.
+          # Four factors, and for each source the gradient of the hidden layer.
           sources = 3 if mode == "exact" else 1
           self.assertLen(taken, 2 + 2 + 2 * sources + sources)
           self.assertEmpty(matmuls(sess, inv, {condition: False}))

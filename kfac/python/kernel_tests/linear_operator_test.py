@@ -117,7 +117,7 @@ class LinearOperatorFullMatrixTest(tf.test.TestCase):
       self.assertAllClose(np.linalg.inv(m), solved)
       self.assertAllClose(m @ m, product)
 
-  def testOpsLieInTheNamedScope(self):
+  def testOpsAreInTheNamedScope(self):
     with tf.Graph().as_default():
       operator = lo.LinearOperatorFullMatrix(tf.eye(2))
       x = _slices(np.ones([1, 2], np.float32), [1], rows=2)

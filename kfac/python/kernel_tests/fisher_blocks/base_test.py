@@ -1,4 +1,4 @@
-"""Construction of blocks, their older names, sparse vectors, members."""
+"""Tests of blocks: constructors, towers, users' blocks, members."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -72,7 +72,7 @@ class ConstructorErrorsTest(case.GraphCase):
       with self.assertRaisesRegex(
           ValueError, "inputs must have num_uses = 2 uses, got 1"):
         block.register_additional_tower([x], [y])
-      block.register_additional_tower(x, y)  # in one tensor, all uses
+      block.register_additional_tower(x, y)  # All uses in one tensor.
       self.assertEqual(block.num_inputs(), 2)
       self.assertEqual(block.num_registered_towers, 2)
 
@@ -134,7 +134,7 @@ class FirstTowerTest(case.GraphCase):
 
 
 class ColumnFB(fb.FisherBlock):
-  """A user's block, with no more than the abstract members: F = 3 I."""
+  """A user's block with only the abstract members: F = 3 I."""
 
   def instantiate_factors(self, grads_list, damping):
     self.grads_list, self.damping = grads_list, damping
@@ -171,7 +171,7 @@ class FisherBlockTest(case.GraphCase):
     with self.assertRaisesRegex(TypeError, "abstract"):
       fb.FisherBlock(case.new_collection())
 
-  def testAUsersBlockWorksInAnEstimator(self):
+  def testUsersBlockWorksInAnEstimator(self):
     collection = case.new_collection()
     W = self._variable(2, 3)
     block = ColumnFB(collection)
@@ -236,7 +236,7 @@ class FisherBlockTest(case.GraphCase):
 
 
 class MembersTest(case.GraphCase):
-  """Underscored members that programs built on contrib.kfac reach for."""
+  """Underscored members that programs written for contrib.kfac use."""
 
   def testOfBlocksInUse(self):
     collection = case.new_collection()
@@ -277,7 +277,7 @@ class MembersTest(case.GraphCase):
       self.assertIs(block._outputs[0], outputs)
       self.assertIs(block._layer_collection, collection)
 
-  def testRenormCoeffOfASubclassCounts(self):
+  def testRenormCoeffOfASubclassIsUsed(self):
     class Scaled(fb.FullyConnectedKFACBasicFB):
       _renorm_coeff = 7.
 

@@ -1,7 +1,7 @@
-"""What each row of the approximation table owes, on a small model of each.
+"""The contract of each row of the approximation table, on a small model.
 
-A row without a model fails. Products are recovered as matrices, by unit
-vectors, so that promises are plain linear algebra.
+A row without a model fails. Matrices are recovered from products with unit
+vectors, so that the contract is stated in linear algebra.
 """
 
 import collections
@@ -23,7 +23,7 @@ TINY_DAMPING = 1e-20
 EXPS = (-1, 0.5, -0.5)
 
 # Shapes of the parameters; function of an rng that returns the inputs of all
-# cases; function of parameters and inputs; method that registers the layer.
+# examples; function of parameters and inputs; method that registers the layer.
 Layer = collections.namedtuple(
     "Layer", ["shapes", "inputs", "apply", "register"])
 
@@ -33,7 +33,7 @@ def images(*shape):
 
 
 def series(num_uses, make_use):
-  """Inputs of which neighbouring uses are correlated."""
+  """Returns a function that makes inputs with correlated neighbouring uses."""
   def inputs(rng):
     uses = [make_use(rng)]
     while len(uses) < num_uses:
@@ -154,8 +154,8 @@ MODELS = {
 
 def rows():
   """Lists (kind, approximation) of all rows of the table."""
-  return [(kind, approx) for kind, table in approximations.APPROXIMATIONS.items()
-          for approx in table]
+  table = approximations.APPROXIMATIONS
+  return [(kind, approx) for kind in table for approx in table[kind]]
 
 
 ROWS = rows()
@@ -164,7 +164,7 @@ ONLY_INVERSE = ("kron_series_1", "kron_series_2")
 
 
 class Model:
-  """A layer with a head and data, registered as often as one likes.
+  """A layer with a head and data, which can be registered repeatedly.
 
   Attributes:
     params: The key of the layer.
@@ -205,24 +205,24 @@ class Model:
                     self.random([6, 5]))
     return tf.matmul(tf.tanh(tf.matmul(flat, self._head[0])), self._head[1])
 
-  def add_tower(self, collection, cases=slice(None), **kwargs):
-    """Registers layer and loss of some of the cases.
+  def add_tower(self, collection, examples=slice(None), **kwargs):
+    """Registers layer and loss for some of the examples.
 
     Args:
       collection: LayerCollection.
-      cases: Slice.
+      examples: Slice.
       **kwargs: `reuse`.
 
     Returns:
       Inputs and outputs of the layer.
     """
     inputs = tf.nest.map_structure(
-        lambda array: self._constant(array[cases]), self._inputs)
+        lambda array: self._constant(array[examples]), self._inputs)
     outputs = self.layer.apply(self.params, inputs)
     self.layer.register(collection, self.params, inputs, outputs,
                         approx=self.approx, **kwargs)
     collection.register_normal_predictive_distribution(
-        self._predict(outputs), targets=self._constant(self._targets[cases]),
+        self._predict(outputs), targets=self._constant(self._targets[examples]),
         name="loss", reuse=kwargs.get("reuse", False))
     return inputs, outputs
 
@@ -236,7 +236,7 @@ def make_estimator(collection, model, damping=DAMPING, mode="exact", name="e"):
 
 
 def products(block, vector, general=True, cls=None):
-  """Returns all products of a block, or by the methods of one of its bases."""
+  """Returns all products of a block, or those of one of its base classes."""
   owner = cls or type(block)
   exps = (1,) + EXPS if general else (-1,)
   result = {exp: owner.multiply_matpower(block, vector, exp) for exp in exps}
@@ -296,7 +296,7 @@ class ApproximationsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertCountEqual(MODELS, ROWS)
 
   def _checkAlgebra(self, m, tol):
-    """Asserts what the products owe each other."""
+    """Asserts the relations between the products."""
     identity = np.eye(len(m[1]))
 
     def check(actual, expected):
@@ -317,7 +317,7 @@ class ApproximationsTest(parameterized.TestCase, tf.test.TestCase):
     check(m["multiply_cholesky_inverse", True], L_inv.T)
 
   def _checkSeries(self, m, full, block, vector, tol):
-    """Asserts that the inverse is one, and that there is nothing else."""
+    """Asserts that the inverse is an inverse and other products raise."""
     if full is not None:
       self.assertAllClose(
           m[-1] @ full, np.eye(len(full)), rtol=tol, atol=tol)
@@ -360,7 +360,7 @@ class ApproximationsTest(parameterized.TestCase, tf.test.TestCase):
     session.run(updates[0])
     for value in (DAMPING, TINY_DAMPING):
       if value == TINY_DAMPING and model.dtype == tf.float32:
-        break  # float32 cannot invert what is hardly damped
+        break  # float32 cannot invert a matrix with tiny damping.
       session.run(damping.assign(value))
       session.run(updates[1])
       m, F = matrices(session, vector, tensors), session.run(full)
@@ -371,7 +371,7 @@ class ApproximationsTest(parameterized.TestCase, tf.test.TestCase):
         continue
       self.assertAllClose(m["multiply"], m[1])
       if conv_tensors:
-        # Only of the convolution it is part of, one product undoes another.
+        # One product undoes another only for the enclosing convolution.
         cut, m = m, matrices(session, conv_vector, conv_tensors)
         for key, matrix in m.items():
           self.assertAllClose(
@@ -398,7 +398,7 @@ class ApproximationsTest(parameterized.TestCase, tf.test.TestCase):
         self._checkRow(session, Model(kind, approx, dtype), damping, tol)
 
   def _towers(self, model, strategy, reuse):
-    """Registers the cases as two towers; returns all that has to agree."""
+    """Registers the examples as two towers; returns what has to agree."""
     collection = layer_collection.LayerCollection()
     half = NUM_CASES // 2
     if strategy is None:
@@ -488,7 +488,7 @@ def chain(cov, cov_dt1, num_uses):
 
 
 def chain_matrix(A_lags, G_lags):
-  """Adds up the covariances of all pairs of uses."""
+  """Sums the covariances of all pairs of uses."""
   T = len(A_lags)
   return sum(np.kron(A_lags[abs(t - s)], G_lags[abs(t - s)])
              for t in range(T) for s in range(T))
@@ -553,7 +553,7 @@ class FullyConnectedSeriesFBTest(tf.test.TestCase):
             dense_matrix @ np.ravel(product), np.ravel(V), rtol=1e-7,
             atol=1e-8)
 
-  def testOption2IsItsFormula(self):
+  def testOption2EqualsItsFormula(self):
     for damping in (1e-20, 0.2):
       with tf.Graph().as_default(), self.session() as session:
         V, A, G, product, full = self._data("kron_series_2", damping, session)

@@ -1,4 +1,4 @@
-"""How much damping reaches each block, and how it is split."""
+"""The damping of each block, and how it is split between factors."""
 
 import unittest.mock
 
@@ -25,7 +25,7 @@ class NormalizeDampingTest(tf.test.TestCase):
         self.assertAllClose(
             fb.normalize_damping(np.float32(0.5), np.int64(4)), 0.5 / 4**power)
 
-  def testLeavesDampingAloneWithoutReplicationsOrPower(self):
+  def testDampingIsUnchangedWithoutReplicationsOrPower(self):
     with tf.Graph().as_default():
       for damping in (0.3, tf.constant(0.3)):
         self.assertIs(fb.normalize_damping(damping, 1), damping)
@@ -139,7 +139,7 @@ class NumConvLocationsTest(tf.test.TestCase):
     inputs = tf.placeholder(tf.float64, shape)
     filters = tf.get_variable(
         f"f{len(tf.global_variables())}", [2, 2, 2, 3], tf.float64)
-    # On a CPU strides have to be equal, hence the slices.
+    # On a CPU the strides have to be equal, hence the slices.
     outputs = tf.nn.conv2d(inputs, filters, [1, 1, 1, 1], padding)
     outputs = outputs[:, ::2, ::3]
     block = cls(layer_collection.LayerCollection(), filters,
@@ -147,7 +147,7 @@ class NumConvLocationsTest(tf.test.TestCase):
     block.register_additional_tower(inputs, outputs)
     return block, {inputs: np.random.RandomState(1).normal(size=[2, 5, 6, 2])}
 
-  def testBlocksCountWhatTheConstantSays(self):
+  def testConstantDecidesWhatBlocksCount(self):
     # VALID: (5 - 1) / 2 = 2 rows, (6 - 1) / 3 -> 2 columns; SAME: 3 and 2.
     for padding, outputs in (("VALID", 4), ("SAME", 6)):
       for setting, expected in (("outputs", outputs), ("inputs", 30 // 6)):
@@ -293,7 +293,7 @@ class DampingOfBlocksTest(tf.test.TestCase):
     for cls in (fb.NaiveDiagonalFB, fb.FullFB):
       yield (cls(lc(), params), None, self._normal(3, 2), 1, [3, 2])
 
-  def testOtherBlocksAddIt(self):
+  def testOtherBlocksAddTheDamping(self):
     for power in (1., 0.5):
       with tf.Graph().as_default(), self.session() as session, constant(
           "NORMALIZE_DAMPING_POWER", power):
@@ -320,7 +320,7 @@ class DampingOfBlocksTest(tf.test.TestCase):
             self.assertAllClose(
                 product.ravel(), undamped + T * 0.7 / T**power, rtol=1e-12)
 
-  def testAChangedDampingReachesTheInverses(self):
+  def testChangedDampingReachesTheInverses(self):
     with tf.Graph().as_default(), self.session() as session:
       variable = tf.get_variable("damping", initializer=0.7)
       placeholder = tf.placeholder_with_default(tf.constant(0.7), [])

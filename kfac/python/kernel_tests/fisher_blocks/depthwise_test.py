@@ -22,7 +22,7 @@ class DepthwiseFiltersTest(case.GraphCase):
               tf.constant(x), tf.constant(f), case.ONES, "SAME"),
           tf.nn.conv2d(tf.constant(x), embedded, case.ONES, "SAME")]))
 
-  def testCutsBack(self):
+  def testEmbeddingIsInvertible(self):
     f, whole = self._normal(2, 3, 2, 3), self._normal(2, 3, 2, 6)
     with self.session() as session:
       back = session.run(fb.conv2d_filter_to_depthwise_conv2d_filter(

@@ -10,7 +10,7 @@ from kfac.python.ops import estimator
 class EmbeddingTest(case.GraphCase):
 
   def _fisher(self, table, ids, outputs, targets, name="e", **kwargs):
-    """Returns the estimator of an embedding alone with a normal loss."""
+    """Returns the estimator of a single embedding with a normal loss."""
     collection = case.new_collection()
     register = (collection.register_embedding_multi if isinstance(ids, list)
                 else collection.register_embedding)
@@ -49,7 +49,7 @@ class EmbeddingTest(case.GraphCase):
           self.assertAllClose(rows, expected[[1, 3, 0]], rtol=1e-12)
           self.assertAllEqual(expected[[2, 4]], np.zeros([2, 2]))
 
-  def testPartitionedTableEqualsAWholeOne(self):
+  def testPartitionedTableEqualsAWholeTable(self):
     W, ids = self._normal(7, 2), np.array([6, 0, 3, 3, 5, 1, 4])
     targets, vector = self._normal(7, 2), self._normal(7, 2)
     whole = tf.get_variable(
@@ -63,7 +63,7 @@ class EmbeddingTest(case.GraphCase):
           partitioner=tf.fixed_size_partitioner(3))
       parts = list(table)
       self.assertEqual([part.shape.as_list()[0] for part in parts], [3, 2, 2])
-      # Which ids each part holds.
+      # The ids of each part.
       rows = ([np.arange(i, 7, 3) for i in range(3)] if strategy == "mod"
               else [np.arange(0, 3), np.arange(3, 5), np.arange(5, 7)])
       assigns += [part.assign(W[held])

@@ -1,7 +1,8 @@
-"""Cases in which a block is no approximation: it equals the true Fisher.
+"""Models for which a block equals the true Fisher matrix.
 
-F = mean over cases of J^T H J, with J the Jacobian of what the loss takes by
-the parameters, and H the Fisher matrix of the loss; both in NumPy.
+F is the mean over examples of J^T H J, in NumPy. J is the Jacobian of the
+inputs of the loss with respect to the parameters; H is the Fisher matrix of the
+loss.
 """
 
 import numpy as np
@@ -14,14 +15,14 @@ VAR = 0.3
 
 
 def jacobian(function, params):
-  """Derivative [outputs, params] of a function of complex numbers."""
+  """Returns the Jacobian [outputs, params] by complex steps."""
   columns = [np.imag(function(params + step)) / 1e-30
              for step in 1e-30j * np.eye(params.size)]
   return np.stack(columns, axis=1)
 
 
 def mean_fisher(jacobians, loss_fishers):
-  """Mean over cases of J^T H J."""
+  """Returns the mean over examples of J^T H J."""
   return np.mean([J.T @ H @ J for J, H in zip(
       jacobians, loss_fishers, strict=True)], axis=0)
 
@@ -104,18 +105,18 @@ class FullyConnectedKFACBasicFBTest(ExactCase):
       collection.register_normal_predictive_distribution(outputs, var=VAR)
       first, second = self._blocks(collection)
 
-    def network(params, case):
+    def network(params, item):
       weights, bias = params[:6].reshape(3, 2), params[6:8]
-      return (case @ weights + bias) @ params[8:].reshape(2, 4)
+      return (item @ weights + bias) @ params[8:].reshape(2, 4)
 
     params = np.concatenate([W1.ravel(), b1, W2.ravel()])
-    jacobians = [jacobian(lambda p, case=case: network(p, case), params)
-                 for case in x]
+    jacobians = [jacobian(lambda p, item=item: network(p, item), params)
+                 for item in x]
     expected = mean_fisher(jacobians, len(x) * [np.eye(4) / VAR])
     self._assertExact(first, expected[:8, :8])
     self._assertExact(second, expected[8:, 8:])
 
-  def testIsExactForASingleCase(self):
+  def testIsExactForASingleExample(self):
     x, W, b = self._normal(1, 3), self._normal(3, 4), self._normal(4)
     with tf.Graph().as_default():
       collection = layer_collection.LayerCollection()
@@ -143,17 +144,17 @@ class FullyConnectedDiagonalFBTest(ExactCase):
       collection.register_categorical_predictive_distribution(logits)
       block, = self._blocks(collection)
     jacobians = [
-        jacobian(lambda p, case=case: case @ p[:12].reshape(3, 4) + p[12:],
-                 np.concatenate([W.ravel(), b])) for case in x]
+        jacobian(lambda p, item=item: item @ p[:12].reshape(3, 4) + p[12:],
+                 np.concatenate([W.ravel(), b])) for item in x]
     expected = mean_fisher(
-        jacobians, [categorical_fisher(case @ W + b) for case in x])
+        jacobians, [categorical_fisher(item @ W + b) for item in x])
     self._assertExact(block, np.diag(np.diag(expected)))
 
 
 class FullyConnectedMultiIndepFBTest(ExactCase):
 
   def testIsExactIfEachUseHasItsOwnNormalLoss(self):
-    x, W = self._normal(3, 5, 2), self._normal(2, 2)  # x: use, case, in
+    x, W = self._normal(3, 5, 2), self._normal(2, 2)  # x: use, example, in
     with tf.Graph().as_default():
       collection = layer_collection.LayerCollection()
       W_var = self._variable(W, "W")
@@ -164,8 +165,8 @@ class FullyConnectedMultiIndepFBTest(ExactCase):
           tf.concat(outputs, axis=1), var=VAR)
       block, = self._blocks(collection)
     jacobians = [
-        jacobian(lambda p, case=case: np.ravel(
-            x[:, case] @ p.reshape(2, 2)), W.ravel()) for case in range(5)]
+        jacobian(lambda p, item=item: np.ravel(
+            x[:, item] @ p.reshape(2, 2)), W.ravel()) for item in range(5)]
     self._assertExact(
         block, mean_fisher(jacobians, 5 * [np.eye(6) / VAR]))
 
@@ -174,8 +175,8 @@ class FullyConnectedSeriesFBTest(ExactCase):
 
   def testIsExactForASingleUse(self):
     x, W = self._normal(5, 2), self._normal(2, 3)
-    jacobians = [jacobian(lambda p, case=case: case @ p.reshape(2, 3),
-                          W.ravel()) for case in x]
+    jacobians = [jacobian(lambda p, item=item: item @ p.reshape(2, 3),
+                          W.ravel()) for item in x]
     expected = mean_fisher(jacobians, 5 * [np.eye(3) / VAR])
     for approx in ("kron_series_1", "kron_series_2"):
       with tf.Graph().as_default():
@@ -207,13 +208,13 @@ class ConvKFCBasicFBTest(ExactCase):
           tf.reshape(outputs, [4, -1]), var=VAR)
       block, = self._blocks(collection)
 
-    def network(p, case):
-      return np.ravel(conv2d(case, p[:f.size].reshape(f.shape), stride) +
+    def network(p, item):
+      return np.ravel(conv2d(item, p[:f.size].reshape(f.shape), stride) +
                       p[f.size:])
 
     params = np.concatenate([f.ravel(), b])
-    jacobians = [jacobian(lambda p, case=case: network(p, case), params)
-                 for case in x]
+    jacobians = [jacobian(lambda p, item=item: network(p, item), params)
+                 for item in x]
     size = len(jacobians[0])
     self._assertExact(block, mean_fisher(jacobians, 4 * [np.eye(size) / VAR]))
 
@@ -224,7 +225,7 @@ class ConvKFCBasicFBTest(ExactCase):
     self._check([2, 3, 2], [2, 3, 2, 2])
 
   def testIsExactForALinearNetwork(self):
-    # The locations are independent then, and G is the same at all.
+    # Then the locations are independent, and G is the same at all of them.
     self._check([3, 3, 2], [2, 2, 2, 2])
     self._check([5, 5, 1], [2, 2, 1, 2], stride=2)
 
@@ -246,14 +247,14 @@ class ConvDiagonalFBTest(ExactCase):
       collection.register_categorical_predictive_distribution(logits)
       block, = self._blocks(collection)
 
-    def network(p, case):
-      return np.ravel(conv2d(case, p[:16].reshape(f.shape)) + p[16:]) @ R
+    def network(p, item):
+      return np.ravel(conv2d(item, p[:16].reshape(f.shape)) + p[16:]) @ R
 
     params = np.concatenate([f.ravel(), b])
     expected = mean_fisher(
-        [jacobian(lambda p, case=case: network(p, case), params)
-         for case in x],
-        [categorical_fisher(network(params, case)) for case in x])
+        [jacobian(lambda p, item=item: network(p, item), params)
+         for item in x],
+        [categorical_fisher(network(params, item)) for item in x])
     self._assertExact(block, np.diag(np.diag(expected)))
 
 
@@ -279,13 +280,13 @@ class DepthwiseConvDiagonalFBTest(ExactCase):
       session.run(update)
       diagonal = session.run(product)
 
-    def network(p, case):
-      return np.ravel(depthwise_conv2d(case, p.reshape(f.shape))) @ R
+    def network(p, item):
+      return np.ravel(depthwise_conv2d(item, p.reshape(f.shape))) @ R
 
     expected = mean_fisher(
-        [jacobian(lambda p, case=case: network(p, case), f.ravel())
-         for case in x],
-        [categorical_fisher(network(f.ravel(), case)) for case in x])
+        [jacobian(lambda p, item=item: network(p, item), f.ravel())
+         for item in x],
+        [categorical_fisher(network(f.ravel(), item)) for item in x])
     self._assertExact(np.ravel(diagonal), np.diag(expected))
 
 
@@ -306,17 +307,17 @@ class ConvKFCBasicMultiIndepFBTest(ExactCase):
           var=VAR)
       block, = self._blocks(collection)
     jacobians = [
-        jacobian(lambda p, case=case: np.ravel(
-            [conv2d(use[case], p.reshape(f.shape)) for use in x]), f.ravel())
-        for case in range(4)]
+        jacobian(lambda p, item=item: np.ravel(
+            [conv2d(use[item], p.reshape(f.shape)) for use in x]), f.ravel())
+        for item in range(4)]
     size = len(jacobians[0])
     self._assertExact(block, mean_fisher(jacobians, 4 * [np.eye(size) / VAR]))
 
 
 class EmbeddingKFACFBTest(ExactCase):
 
-  def testIsExactForOneIdPerCaseAndANormalLoss(self):
-    ids, W = np.array([0, 2, 2, 1, 2]), self._normal(4, 2)  # 3 never occurs
+  def testIsExactForOneIdPerExampleAndANormalLoss(self):
+    ids, W = np.array([0, 2, 2, 1, 2]), self._normal(4, 2)  # 3 does not occur.
     with tf.Graph().as_default():
       collection = layer_collection.LayerCollection()
       W_var = self._variable(W, "W")
@@ -343,15 +344,15 @@ class EmbeddingKFACMultiIndepFBTest(ExactCase):
           tf.concat(outputs, axis=1), var=VAR)
       block, = self._blocks(collection)
     jacobians = [
-        jacobian(lambda p, case=case: np.ravel(p.reshape(3, 2)[case]),
-                 W.ravel()) for case in ids.T]
+        jacobian(lambda p, item=item: np.ravel(p.reshape(3, 2)[item]),
+                 W.ravel()) for item in ids.T]
     self._assertExact(block, mean_fisher(jacobians, 3 * [np.eye(4) / VAR]))
 
 
 class GenericCase(ExactCase):
 
   def _fisher(self, approx):
-    """Returns block and true Fisher of a network that is not linear."""
+    """Returns block and true Fisher matrix of a nonlinear network."""
     x, W, b, R = (self._normal(1, 2), self._normal(2, 2), self._normal(2),
                   self._normal(2, 3))
     with tf.Graph().as_default():
@@ -374,13 +375,13 @@ class GenericCase(ExactCase):
 
 class FullFBTest(GenericCase):
 
-  def testIsExactForASingleCase(self):
+  def testIsExactForASingleExample(self):
     self._assertExact(*self._fisher("full"))
 
 
 class NaiveDiagonalFBTest(GenericCase):
 
-  def testIsTheDiagonalForASingleCase(self):
+  def testIsTheDiagonalForASingleExample(self):
     block, expected = self._fisher("diagonal")
     self._assertExact(block, np.diag(np.diag(expected)))
 

@@ -1,4 +1,4 @@
-"""Products through cases equal those through the gradient, and cost less."""
+"""Products through examples equal those with the gradient, and cost less."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -13,7 +13,7 @@ WIDTH, OUT = 12, 10
 
 
 class Layer:
-  """A dense layer with a squared loss on few cases, in the default graph."""
+  """A dense layer with a squared loss on few examples."""
 
   def __init__(self, num_examples, use_bias=True, static=True, loss=None):
     rng = np.random.RandomState(0)
@@ -46,7 +46,7 @@ def operators(num_inputs, seed=1):
 
 
 def new_matmuls(function):
-  """Returns what a function returns, and how many products it made."""
+  """Returns the result of a function, and the number of products it made."""
   graph = tf.get_default_graph()
   before = set(graph.get_operations())
   result = function()
@@ -75,7 +75,7 @@ class FindOuterProductsTest(tf.test.TestCase):
             layer = Layer(3)
           self.assertIsNotNone(outer_products.find_outer_products(layer.vector))
 
-  def testFoundBehindTheGatesOfAnOptimizer(self):
+  def testFoundBehindGatedGradients(self):
     optimizers = tf.train.Optimizer
     for gate in (optimizers.GATE_NONE, optimizers.GATE_OP,
                  optimizers.GATE_GRAPH):
@@ -85,7 +85,7 @@ class FindOuterProductsTest(tf.test.TestCase):
             1.).compute_gradients(layer.loss, gate_gradients=gate)]
         self.assertIsNotNone(outer_products.find_outer_products(tuple(grads)))
 
-  def testNoneWhereTheGradientIsMoreThanTheProduct(self):
+  def testNoneIfTheGradientHasOtherTerms(self):
     def twice(layer):
       other = tf.matmul(2. * layer.inputs, layer.weights)
       return layer.loss + tf.reduce_mean(other)
@@ -136,7 +136,7 @@ class MultiplyTest(tf.test.TestCase):
     self.assertAllClose(A.T @ V @ G, products[1])
     self.assertAllClose(A @ V @ G.T, products[2])
 
-  def testTakesTheCheaperWay(self):
+  def testUsesTheCheaperProduct(self):
     limit = outer_products.max_num_examples(WIDTH, OUT)
     for num_examples, num_products in ((limit, 3), (limit + 1, 2)):
       with tf.Graph().as_default():
@@ -158,11 +158,11 @@ class MultiplyTest(tf.test.TestCase):
             kfac.utils.layer_params_to_mat2d(layer.vector), layer.vector)
         types = {op.type for op in graph.get_operations()}
       self.assertNotEmpty(types & {"If", "StatelessIf", "Switch"})
-      # Copies of the cases are made in the branch.
+      # The examples are copied in the branch.
       if "Switch" not in types:
         self.assertNotIn("OneHot", types)
 
-  def testLimitIsWhereTheOperationsAreAsMany(self):
+  def testLimitIsWhereOperationCountsAreEqual(self):
     for a, g in ((785, 1000), (4097, 4096), (10, 3), (1, 1)):
       def through_examples(n, a=a, g=g):
         return 2 * n * a * a + 2 * n * g * g + 2 * n * a * g
@@ -185,7 +185,7 @@ class MultiplyTest(tf.test.TestCase):
 class OptimizerTest(tf.test.TestCase):
 
   def _train(self, static, change=lambda grads: grads, **settings):
-    """Trains on few cases, and returns the parameters."""
+    """Trains on few examples, and returns the parameters."""
     with tf.Graph().as_default(), tf.Session() as sess:
       tf.set_random_seed(0)
       layer = Layer(3, static=static)

@@ -1,4 +1,4 @@
-"""Tests of what all factors share, of the constants, of users' factors."""
+"""Tests of the base class of factors, and of users' factors."""
 
 from unittest import mock
 
@@ -11,7 +11,7 @@ from kfac.python.ops import utils
 
 
 class _UserDense(ff.DenseSquareMatrixFactor):
-  """What a user writes: five members, two sources."""
+  """A user's dense factor: five members, two sources."""
 
   def __init__(self, sources):
     super().__init__()
@@ -38,7 +38,7 @@ class _UserDense(ff.DenseSquareMatrixFactor):
 
 
 class _UserDiagonal(ff.DiagonalFactor):
-  """The same for a diagonal, with the signature before TensorFlow 1.8."""
+  """A user's diagonal factor, with the signature before TensorFlow 1.8."""
 
   def __init__(self, sources):
     super().__init__()
@@ -65,14 +65,14 @@ class _UserDiagonal(ff.DiagonalFactor):
 
 
 class _OldDense(_UserDense):
-  """A dense one with the signature before TensorFlow 1.8."""
+  """A user's dense factor, with the signature before TensorFlow 1.8."""
 
   def _compute_new_cov(self, idx=0):
     return ff.compute_cov(self._sources[idx])
 
 
 class _OwnCov:
-  """Mixin: the user makes the covariance's variable."""
+  """Makes the variable of the covariance, as a user may."""
 
   use_resource = False
 
@@ -108,7 +108,7 @@ class SourcesAndTowersTest(tf.test.TestCase):
       self.assertAllClose(
           expected, oracles.new_cov(sess, factor), 1e-12, 1e-12)
 
-  def testTowersOfUnequalSizeCountAlike(self):
+  def testTowersOfUnequalSizeHaveEqualWeight(self):
     towers = [oracles.data(2, 3), oracles.data(6, 3, seed=1)]
     with tf.Graph().as_default(), self.session() as sess:
       factor = ff.FullyConnectedKroneckerFactor(
@@ -233,11 +233,11 @@ class PlacementTest(tf.test.TestCase):
       return ([op.device for op in products],
               [op.colocation_groups() for op in products])
 
-  def testCovariancesAreComputedWhereTheDataAre(self):
+  def testCovariancesAreComputedOnTheDeviceOfTheData(self):
     self.assertEqual(["/device:CPU:0", "/device:CPU:1"],
                      self._devices("/device:CPU:{}")[0])
 
-  def testDataWithoutDeviceLeaveTheDeviceInForce(self):
+  def testDataWithoutDeviceKeepTheCurrentDevice(self):
     self.assertEqual(2 * ["/device:CPU:7"], self._devices("")[0])
 
   def testConstantTurnsItOff(self):
@@ -245,7 +245,7 @@ class PlacementTest(tf.test.TestCase):
     self.assertEqual(2 * ["/device:CPU:7"],
                      self._devices("/device:CPU:{}")[0])
 
-  def testArgumentColocatesInAnyCase(self):
+  def testArgumentAlwaysColocates(self):
     for constant in (True, False):
       oracles.set_constants(self, COLOCATE_COV_OPS_WITH_INPUTS=constant)
       devices, groups = self._devices("", colocate_cov_ops_with_inputs=True)
@@ -330,7 +330,7 @@ class UserFactorTest(tf.test.TestCase):
 
 class OldNamesTest(tf.test.TestCase):
 
-  def testOldNamesDoWhatTheNewOnesDo(self):
+  def testOldNamesEqualTheNewOnes(self):
     rows, x = oracles.data(4, 3), oracles.data(3, 2, seed=1)
     cov = oracles.second_moment(rows)
     for cls, arguments, full in [

@@ -1,8 +1,8 @@
 """Tests that checkpoints of TensorFlow 1.8 to 1.10 restore.
 
-The fixture is what such a run wrote: `_write` makes a variable for each name
-that is spelled out below, fills it with numbers of its own and saves all of
-them. No name comes from our code. Names that depend on how a loss is computed
+The fixture has the names of such a checkpoint: `_write` makes a variable for
+each name listed below, fills it with different numbers and saves all of them.
+No name comes from our code. Names that depend on the computation of the loss
 are left out, and so are the ids of dampings that are split by pi.
 """
 
@@ -18,7 +18,7 @@ from kfac.python.ops import layer_collection
 from kfac.python.ops import optimizer
 
 # A table [6, 3] looked up by `ids`, a 3x3 convolution of `images` from 2 to 4
-# channels, and a layer from `features` [., 7] to 5. All have a tanh.
+# channels, and a dense layer from `features` [., 7] to 5, each with a tanh.
 _MODEL = {
     "KFAC/FisherEstimator/ff_diag_embedding_ids/cov": [6],
     "KFAC/FisherEstimator/ff_fckron_gradients_vectors_grad_TanhGrad_False/cov":
@@ -32,7 +32,7 @@ _MODEL = {
         [5, 5],
 }
 
-# Factors by themselves, with dampings that are numbers.
+# Single factors, with numbers as damping.
 _FACTORS = {
     "KFAC/FisherEstimator/ff_full_net_W__net_b_8/cov": [8, 8],
     "KFAC/FisherEstimator/ff_full_net_W__net_b_8/matpower_exp-1_damp0.25":
@@ -61,7 +61,7 @@ _FACTORS = {
 
 
 def _number(name, shape):
-  """Returns what the fixture holds: a covariance where one is stored."""
+  """Returns numbers for a variable; a covariance is positive definite."""
   seed = sum(name.encode())
   if name.endswith("cov") and len(shape) == 2 and shape[0] == shape[1]:
     return oracles.second_moment(oracles.data(20, shape[0], seed=seed)).astype(
@@ -72,7 +72,7 @@ def _number(name, shape):
 class CheckpointTest(tf.test.TestCase):
 
   def _write(self, shapes):
-    """Writes the fixture and returns its path and what it holds."""
+    """Writes the fixture, and returns its path and values."""
     values = {name: _number(name, shape) for name, shape in shapes.items()}
     folder = tempfile.TemporaryDirectory()
     self.addCleanup(folder.cleanup)
@@ -126,7 +126,7 @@ class CheckpointTest(tf.test.TestCase):
     return optimizer.KfacOptimizer(
         0.1, 0.95, 0.01, layers, momentum=0.9), loss
 
-  def testModelGoesOnFromItsCovariances(self):
+  def testModelContinuesFromItsCovariances(self):
     path, values = self._write(_MODEL)
     with tf.Graph().as_default(), self.session() as sess:
       tf.set_random_seed(4)

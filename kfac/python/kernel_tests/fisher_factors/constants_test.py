@@ -22,7 +22,7 @@ class ConstantsTest(tf.test.TestCase):
 
   def testDefaultsAndSetting(self):
     self.assertEqual(self._DEFAULTS, self._values())
-    oracles.set_constants(self, **self._DEFAULTS)  # restored in the end
+    oracles.set_constants(self, **self._DEFAULTS)  # Restored at the end.
     ff.set_global_constants()
     self.assertEqual(self._DEFAULTS, self._values())
     ff.set_global_constants(zero_debias=False)

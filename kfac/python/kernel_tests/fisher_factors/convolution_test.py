@@ -12,16 +12,16 @@ from kfac.python.ops import utils
 from kfac.python.ops.utils import correlations
 
 
-def _noting_cases(function, seen):
-  """Wraps an extractor of patches to note the number of cases it is given."""
-  def noting(inputs, *args, **kwargs):
+def _recording_batch_sizes(function, seen):
+  """Wraps an extractor of patches; appends its batch sizes to `seen`."""
+  def recording(inputs, *args, **kwargs):
     seen.append(inputs.shape.as_list()[0])
     return function(inputs, *args, **kwargs)
-  return noting
+  return recording
 
 
-def _cases():
-  """Yields images, four ints each, and what the filter sees of the images."""
+def _convolutions():
+  """Yields images, size, strides, rates and padding, and the patches."""
   for (sizes, filter_size, strides, rates), padding in itertools.product(
       oracles.CONVOLUTIONS, ("SAME", "VALID")):
     images = oracles.data(3, *sizes, 2)
@@ -32,7 +32,7 @@ def _cases():
 class ConvInputKroneckerFactorTest(tf.test.TestCase):
 
   def testSecondMomentOfPatches(self):
-    for images, size, strides, rates, padding, seen in _cases():
+    for images, size, strides, rates, padding, seen in _convolutions():
       for has_bias in (False, True):
         rows = oracles.with_ones(seen) if has_bias else seen
         expected = oracles.second_moment(rows.reshape(-1, rows.shape[-1]))
@@ -134,7 +134,7 @@ class CorrelationTest(tf.test.TestCase):
              ([2, 3], 2, [4, 3])]
 
   def _images(self, size, channels):
-    """Returns images of enough cases for correlations to be cheaper."""
+    """Returns a batch so large that correlations are cheaper."""
     return oracles.data(30, *size, channels)
 
   def testEqualsPatchesButExtractsNone(self):
@@ -178,13 +178,13 @@ class CorrelationTest(tf.test.TestCase):
     self.assertAllClose(
         oracles.second_moment(seen.reshape(-1, 18)), cov, 1e-12, 1e-12)
 
-  def testSomeOfTheCases(self):
+  def testSomeOfTheExamples(self):
     images = np.ones([8, 5, 5, 1]) * oracles.data(5, 5, 1)
     with tf.Graph().as_default(), self.session() as sess:
       factor = ff.ConvInputKroneckerFactor(
           tf.constant(images), [3, 3, 1, 4], "VALID", has_bias=True,
           sub_sample_inputs=True)
-      cov = oracles.new_cov(sess, factor)  # all cases are the same
+      cov = oracles.new_cov(sess, factor)  # All examples are equal.
     rows = oracles.with_ones(
         oracles.patches(images[:1], [3, 3], [1, 1], [1, 1], "VALID"))
     self.assertAllClose(oracles.second_moment(rows[0]), cov, 1e-12, 1e-12)
@@ -201,7 +201,7 @@ class CorrelationTest(tf.test.TestCase):
         self.assertAllClose(oracles.second_moment(seen.reshape(-1, 18)),
                             oracles.new_cov(sess, factor), 1e-12, 1e-12)
 
-  def testWhatDoesNotFitIsToldByTheExtractionOfPatches(self):
+  def testErrorsAreThoseOfTheExtractionOfPatches(self):
     with tf.Graph().as_default():
       x = tf.zeros([2, 4, 4, 3], name="x")
       for message, args in [
@@ -221,21 +221,21 @@ class CorrelationTest(tf.test.TestCase):
 
 
 class MaxPatchElementsTest(tf.test.TestCase):
-  """How many cases are taken at once changes nothing."""
+  """The number of examples processed at once changes nothing."""
 
-  def _cases(self):
+  def _three_layers(self):
     """Returns one convolution with strides, one dilated, one with neither."""
-    cases = list(_cases())
-    return [cases[0], cases[3], cases[5]]
+    found = list(_convolutions())
+    return [found[0], found[3], found[5]]
 
   def _limits(self, elements_per_example):
-    """Returns limits, of one and two of five cases, and static batch sizes."""
+    """Returns limits of one and two of five examples, and static sizes."""
     return [(1, None), (2.5 * elements_per_example, 5),
             (2.5 * elements_per_example, None)]
 
   def testInputFactorInChunks(self):
-    for images, size, strides, rates, padding, _ in self._cases():
-      images = np.concatenate([images, 2 * images[:2]])  # five cases
+    for images, size, strides, rates, padding, _ in self._three_layers():
+      images = np.concatenate([images, 2 * images[:2]])  # Five examples.
       seen = oracles.patches(images, size, strides, rates, padding)
       expected = oracles.second_moment(
           oracles.with_ones(seen).reshape(-1, seen.shape[-1] + 1))
@@ -272,8 +272,8 @@ class MaxPatchElementsTest(tf.test.TestCase):
                               oracles.new_cov(sess, factor), 1e-12, 1e-12)
 
   def testDiagonalFactorInChunks(self):
-    for images, size, strides, rates, padding, seen in self._cases():
-      images = np.concatenate([images, 2 * images[:2]])  # five cases
+    for images, size, strides, rates, padding, seen in self._three_layers():
+      images = np.concatenate([images, 2 * images[:2]])  # Five examples.
       seen = oracles.with_ones(
           oracles.patches(images, size, strides, rates, padding))
       out = correlations.output_sizes(
@@ -296,7 +296,7 @@ class MaxPatchElementsTest(tf.test.TestCase):
               expected, oracles.new_cov(sess, factor), 1e-11, 1e-11)
 
   def testNoMoreIsExtractedAtOnce(self):
-    # A case has 4 * 5 patches of 18 elements.
+    # An example has 4 * 5 patches of 18 elements.
     images = tf.zeros([7, 4, 5, 2])
     grads = tf.zeros([7, 4, 5, 3])
     for limit, expected in ((7 * 360, {7}), (7 * 360 - 1, {1, 6}),
@@ -305,17 +305,17 @@ class MaxPatchElementsTest(tf.test.TestCase):
       seen = []
       with mock.patch.object(
           utils, "extract_convolution_patches",
-          _noting_cases(utils.extract_convolution_patches, seen)):
+          _recording_batch_sizes(utils.extract_convolution_patches, seen)):
         ff.ConvInputKroneckerFactor(
             images, [3, 3, 2, 3], "SAME",
             extract_patches_fn="extract_image_patches")._compute_new_cov(0, 0)
       self.assertEqual(expected, set(seen))
-      # The gradient of a case has 18 * 3 elements more.
+      # The gradient of an example has 18 * 3 more elements.
       oracles.set_constants(self, MAX_PATCH_ELEMENTS=limit * 414 // 360 + 1)
       del seen[:]
       with mock.patch.object(
           utils, "extract_convolution_patches",
-          _noting_cases(utils.extract_convolution_patches, seen)):
+          _recording_batch_sizes(utils.extract_convolution_patches, seen)):
         ff.ConvDiagonalFactor(
             images, grads, [3, 3, 2, 3], [1, 1, 1, 1],
             "SAME")._compute_new_cov(0, 0)
@@ -333,10 +333,10 @@ class MaxPatchElementsTest(tf.test.TestCase):
 
 
 class SubSamplingTest(tf.test.TestCase):
-  """Case i is i + 1 everywhere, so a mean of squares tells which were taken."""
+  """Example i is i + 1, so that a mean of squares identifies the sample."""
 
   def _covs(self, num_runs, constants=None, has_bias=False, **kwargs):
-    """Returns covariances [runs, n, n] of 6 cases with 4 locations each."""
+    """Returns covariances [runs, n, n] of 6 examples with 4 locations each."""
     oracles.set_constants(self, **(constants or {}))
     images = np.arange(1., 7.)[:, None, None, None] * np.ones([6, 2, 2, 1])
     with tf.Graph().as_default(), self.session() as sess:
@@ -353,12 +353,12 @@ class SubSamplingTest(tf.test.TestCase):
         covs.append(sess.run(factor.get_cov()))
       return np.array(covs)
 
-  def _meansOfCases(self, count):
+  def _meansOfExamples(self, count):
     return [np.mean(np.square(subset)) for subset in
             itertools.combinations(np.arange(1., 7.), count)]
 
   def _checkIn(self, allowed, covs):
-    """Checks each covariance, and that they are not all the same one."""
+    """Checks that covariances are allowed, and not all equal."""
     for cov in covs[:, 0, 0]:
       self.assertLess(np.min(np.abs(np.array(allowed) - cov)), 1e-9)
     self.assertGreater(len(set(np.round(covs[:, 0, 0], 9))), 1)
@@ -367,18 +367,19 @@ class SubSamplingTest(tf.test.TestCase):
     self.assertAllClose([[[np.mean(np.square(np.arange(1., 7.)))]]],
                         self._covs(1), 1e-12, 1e-12)
 
-  def testHalfOfTheCases(self):
+  def testHalfOfTheExamples(self):
     for kwargs, constants in (({"sub_sample_inputs": True}, None),
                               ({}, {"_SUB_SAMPLE_INPUTS": True})):
-      self._checkIn(self._meansOfCases(3), self._covs(20, constants, **kwargs))
+      self._checkIn(
+          self._meansOfExamples(3), self._covs(20, constants, **kwargs))
 
-  def testPartOfTheCasesAndAtLeastOne(self):
+  def testFractionOfTheExamplesAndAtLeastOne(self):
     for fraction, count in ((0.67, 4), (0.01, 1)):
-      self._checkIn(self._meansOfCases(count), self._covs(
+      self._checkIn(self._meansOfExamples(count), self._covs(
           20, {"_INPUTS_TO_EXTRACT_PATCHES_FACTOR": fraction},
           sub_sample_inputs=True))
 
-  def testSubSampledCasesHaveTheRightMean(self):
+  def testSubSampledExamplesHaveTheRightMean(self):
     covs = self._covs(300, sub_sample_inputs=True)
     values = np.square(np.arange(1., 7.))
     # Standard deviation of the mean of 300 samples of 3 out of 6.
@@ -389,7 +390,7 @@ class SubSamplingTest(tf.test.TestCase):
     for kwargs, constants in (({"sub_sample_patches": True}, {}),
                               ({}, {"_SUB_SAMPLE_OUTER_PRODUCTS": True})):
       # One row in the covariance: one or two patches of all 24.
-      self._checkIn(self._meansOfCases(1), self._covs(
+      self._checkIn(self._meansOfExamples(1), self._covs(
           20, dict(constants, _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW=1),
           **kwargs))
       twos = [(a * a + b * b) / 2. for a in range(1, 7) for b in range(1, 7)]
@@ -417,7 +418,7 @@ class SubSamplingTest(tf.test.TestCase):
           sub_sample_inputs=True, sub_sample_patches=True)
       self.assertAllClose(np.ones([10]), covs[:, 1, 1], 1e-12, 1e-12)
 
-  def testArgumentWinsOverConstant(self):
+  def testArgumentOverridesConstant(self):
     constants = {"_SUB_SAMPLE_INPUTS": True,
                  "_SUB_SAMPLE_OUTER_PRODUCTS": True}
     covs = self._covs(
@@ -428,7 +429,7 @@ class SubSamplingTest(tf.test.TestCase):
 
 class ConvOutputKroneckerFactorTest(tf.test.TestCase):
 
-  def testSecondMomentOverCasesAndLocations(self):
+  def testSecondMomentOverExamplesAndLocations(self):
     for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
       for shape in ([3, 5], [3, 4, 5], [2, 2, 3, 5]):  # spatial.., channels
         grads = oracles.data(2, 2, 3, *shape, dtype=dtype)  # sources, towers
@@ -455,17 +456,17 @@ class ConvOutputKroneckerFactorTest(tf.test.TestCase):
 
 class ConvDiagonalFactorTest(tf.test.TestCase):
 
-  def testMeanSquareOfTheGradientsOfCases(self):
-    for images, size, strides, rates, padding, seen in _cases():
+  def testMeanSquareOfTheGradientsOfExamples(self):
+    for images, size, strides, rates, padding, seen in _convolutions():
       height, width = self._outputSizes(images, size, strides, rates, padding)
       grads = oracles.data(2, 3, height, width, 4, seed=1)  # two sources
       for has_bias in (False, True):
         rows = oracles.with_ones(seen) if has_bias else seen
         expected = np.zeros([rows.shape[-1], 4])
         for source in grads:
-          for case in range(3):
+          for example in range(3):
             case_grad = np.zeros_like(expected)
-            for a, g in zip(rows[case], source[case].reshape(-1, 4),
+            for a, g in zip(rows[example], source[example].reshape(-1, 4),
                             strict=True):
               case_grad += np.outer(a, g)
             expected += np.square(case_grad) / 3.
@@ -493,21 +494,22 @@ class ConvDiagonalFactorTest(tf.test.TestCase):
       filters, x = tf.constant(w), tf.constant(images)
       outputs = tf.nn.conv2d(x, filters, [1, 2, 2, 1], "SAME")
       loss = tf.reduce_sum(tf.sin(outputs) * weights, axis=[1, 2, 3])
-      by_case = [tf.gradients(loss[i], filters)[0] for i in range(2)]
+      by_example = [tf.gradients(loss[i], filters)[0] for i in range(2)]
       factor = ff.ConvDiagonalFactor(
           x, tf.gradients(loss, outputs)[0], [3, 3, 2, 3], [1, 2, 2, 1],
           "SAME")
       cov = oracles.new_cov(sess, factor)
-      expected = np.mean(np.square(sess.run(by_case)), 0).reshape(18, 3)
+      expected = np.mean(np.square(sess.run(by_example)), 0).reshape(18, 3)
     self.assertAllClose(expected, cov, 1e-11, 1e-11)
 
   def testTowersAndName(self):
     images, grads = oracles.data(2, 2, 3, 3, 1), oracles.data(2, 2, 3, 3, 2)
     expected = np.zeros([1, 2])
     for tower in range(2):
-      for case in range(2):
+      for example in range(2):
         expected += np.square(np.tensordot(
-            images[tower, case], grads[tower, case], [[0, 1], [0, 1]])) / 4.
+            images[tower, example], grads[tower, example],
+            [[0, 1], [0, 1]])) / 4.
     with tf.Graph().as_default(), self.session() as sess:
       factor = ff.ConvDiagonalFactor(
           [tf.constant(images[i], name=f"x{i}") for i in range(2)],

@@ -1,4 +1,4 @@
-"""Tests of covariances of data, of where they are computed, of sampling."""
+"""Tests of covariances of data, of their placement and of sampling."""
 
 from unittest import mock
 
@@ -73,9 +73,9 @@ class ComputeCovTest(tf.test.TestCase):
                             sess.run(cov, {rows: value}), 1e-13, 1e-13)
 
 
-class FirstCasesTest(tf.test.TestCase):
+class FirstExamplesTest(tf.test.TestCase):
 
-  def testTakesAPartOfTheRows(self):
+  def testTakesAFractionOfTheRows(self):
     rows = oracles.data(7, 2)
     with tf.Graph().as_default(), self.session() as sess:
       for fraction, count in ((1., 7), (0.5, 4), (1e-6, 1)):
@@ -146,7 +146,7 @@ class PlacementTest(tf.test.TestCase):
 
 class SubsampleTest(tf.test.TestCase):
 
-  def testPicksSoManyRowsForEachRowOfTheCovariance(self):
+  def testPicksRowsInProportionToTheCovariance(self):
     rows = np.arange(60.).reshape([20, 3])
     with tf.Graph().as_default(), self.session() as sess:
       tf.set_random_seed(1)
@@ -156,11 +156,11 @@ class SubsampleTest(tf.test.TestCase):
         got = sess.run(fisher_factors._subsample_for_cov_computation(
             tf.constant(rows)))
         self.assertLen(got, expected)
-        # Whole rows, none of them twice.
+        # Whole rows, without replacement.
         self.assertLen(set(got[:, 0]), expected)
         self.assertLessEqual({tuple(r) for r in got}, {tuple(r) for r in rows})
 
-  def testEachRunPicksOthersAndAllAlike(self):
+  def testEachRunPicksAnewAndUniformly(self):
     with tf.Graph().as_default(), self.session() as sess:
       tf.set_random_seed(2)
       rows = tf.stack([tf.range(8.), tf.zeros([8])], axis=1)
@@ -169,7 +169,7 @@ class SubsampleTest(tf.test.TestCase):
       counts = np.zeros(8)
       for _ in range(400):
         counts[sess.run(picked)[:, 0].astype(int)] += 1
-      # Each is a quarter of the time among the two: 100, deviation 8.7.
+      # Each row is picked in a quarter of the runs: 100, deviation 8.7.
       self.assertAllInRange(counts, 60, 140)
 
 

@@ -1,4 +1,4 @@
-"""Tests of dense factors: their covariance and the matrices kept of it."""
+"""Tests of dense factors: covariances, and the matrices kept of them."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -12,7 +12,7 @@ _EXPS = (-1, -0.5, 0.5, 2)
 
 
 class _Kept:
-  """A factor of some rows, with all its ops."""
+  """A factor of given rows, with all its ops."""
 
   def __init__(self, sess, register, rows=None):
     self.sess = sess
@@ -100,7 +100,7 @@ class KeptMatricesTest(tf.test.TestCase):
               oracles.power(kept.damped(damping), exp),
               sess.run(operator.to_dense()), 1e-10, 1e-10)
 
-  def testPowerOneIsOfThePresentCovariance(self):
+  def testPowerOneIsOfTheCurrentCovariance(self):
     with tf.Graph().as_default(), self.session() as sess:
       kept = _Kept(sess, lambda factor: None)
       one = kept.factor.get_matpower(1, 0.5).to_dense()
@@ -246,11 +246,11 @@ class DampingTest(tf.test.TestCase):
           ["ff_fckron_rows_False/matpower_exp-1_damp" + name + ":0"
            for name in ("a_1", "0.5")],
           [v.name for v in kept.factor._matpower_by_exp_and_damping.values()])
-      kept.factor.instantiate_inv_variables()  # makes only what is missing
+      kept.factor.instantiate_inv_variables()  # Makes only what is missing.
       self.assertLen(kept.factor._matpower_by_exp_and_damping, 2)
       self.assertLen(kept.invert, 2)
 
-  def testBothOrNoSpellingRaises(self):
+  def testBothOrNoArgumentRaises(self):
     with tf.Graph().as_default():
       factor = ff.FullyConnectedKroneckerFactor(tf.zeros([2, 3]))
       for arguments in ({}, {"damping_func": 0.5, "damping": 0.5}):
@@ -302,7 +302,7 @@ class StartTest(tf.test.TestCase):
         for value in sess.run(self._all(kept.factor)):
           self.assertAllEqual(expected, value)
 
-  def testNothingIsKeptOfACovarianceThatIsStillZero(self):
+  def testNothingIsKeptOfAZeroCovariance(self):
     for at_zero, start in ((True, np.zeros([4, 4])), (False, np.eye(4))):
       oracles.set_constants(self, INIT_INVERSES_AT_ZERO=at_zero)
       with tf.Graph().as_default(), self.session() as sess:
@@ -320,7 +320,7 @@ class StartTest(tf.test.TestCase):
         sess.run(kept.invert)
         self.assertAllClose(expected, sess.run(matrices), 1e-10, 1e-10)
 
-  def testUpdatesInOneRunKeepNothingElseThanTheInverse(self):
+  def testUpdatesInOneRunKeepTheInverse(self):
     with tf.Graph().as_default(), self.session() as sess:
       kept = _Kept(sess, lambda factor: factor.register_inverse(0.5))
       inverse = kept.factor.get_inverse(0.5).to_dense()

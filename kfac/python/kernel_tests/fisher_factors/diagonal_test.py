@@ -37,7 +37,7 @@ class NaiveDiagonalFactorTest(tf.test.TestCase):
 
 class FullyConnectedDiagonalFactorTest(tf.test.TestCase):
 
-  def testMeanSquareOfTheGradientsOfCases(self):
+  def testMeanSquareOfTheGradientsOfExamples(self):
     inputs = oracles.data(2, 5, 3)  # towers, batch, in
     grads = oracles.data(2, 2, 5, 4, seed=1)  # sources, towers, batch, out
     for has_bias in (False, True):
@@ -71,7 +71,7 @@ class FullyConnectedDiagonalFactorTest(tf.test.TestCase):
 
 class PowersTest(tf.test.TestCase):
 
-  def testPowersOfThePresentCovariance(self):
+  def testPowersOfTheCurrentCovariance(self):
     a, g = oracles.data(5, 2), oracles.data(5, 3, seed=1)
     x = oracles.data(6, 2, seed=2)
     diagonal = np.mean(np.square(a[:, :, None] * g[:, None]), 0).reshape(-1)
@@ -80,7 +80,7 @@ class PowersTest(tf.test.TestCase):
       factor = ff.FullyConnectedDiagonalFactor(tf.constant(a), tf.constant(g))
       factor.instantiate_cov_variables()
       before = tf.global_variables()
-      # All of this keeps nothing.
+      # None of these keeps a matrix.
       factor.register_matpower(-1, 0.5)
       factor.register_cholesky(0.5)
       factor.register_cholesky_inverse(0.5)

@@ -9,11 +9,11 @@ from kfac.python.ops import fisher_factors as ff
 
 class EmbeddingInputKroneckerFactorTest(tf.test.TestCase):
 
-  def testCountsOfIdsPerCase(self):
+  def testCountsOfIdsPerExample(self):
     for ids in ([0, 2, 2, 4], [[0, 2], [2, 2], [1, 0]], [[3], [3]]):
       expected = np.zeros(5)
-      for case in ids:
-        for i in np.atleast_1d(case):
+      for example in ids:
+        for i in np.atleast_1d(example):
           expected[i] += 1. / len(ids)
       for id_type in (tf.int32, tf.int64):
         for dtype in (None, tf.float32, tf.float64):

@@ -1,4 +1,4 @@
-"""What the tests of fisher_factors share: NumPy oracles, a run of a factor."""
+"""NumPy oracles of factors, and a function that runs a factor."""
 
 from unittest import mock
 
@@ -35,7 +35,7 @@ def data(*shape, seed=0, dtype=np.float64):
 
 
 def new_cov(sess, factor):
-  """Returns what a factor makes of its data, without any past.
+  """Returns the covariance that a factor computes from its data.
 
   Args:
     sess: Session.
@@ -57,7 +57,7 @@ def with_ones(rows):
 
 
 def second_moment(rows):
-  """Returns the mean outer product [n, n] of rows, one after the other."""
+  """Returns the mean outer product [n, n] of rows, by a loop."""
   total = np.zeros([rows.shape[1], rows.shape[1]])
   for row in rows:
     total += np.outer(row, row)
@@ -71,7 +71,7 @@ def power(matrix, exp):
 
 
 def patches(images, size, strides, rates, padding):
-  """Cuts out what each location of a convolution sees.
+  """Extracts the patch of each location of a convolution.
 
   Args:
     images: Array [batch, height, width, channels].

@@ -30,7 +30,7 @@ class InitializerTest(tf.test.TestCase):
             self.assertAllEqual(0. * otherwise if at_zero else otherwise,
                                 value)
 
-  def testVariablesAreResourcesNobodyTrains(self):
+  def testVariablesAreResourcesThatAreNotTrained(self):
     with tf.Graph().as_default():
       variable = moving_average.make_variable(
           "v", [2, 2], tf.float64, fisher_factors.inverse_initializer)
@@ -69,7 +69,7 @@ class MovingAverageTest(tf.test.TestCase):
           expected = np.average(values[:t], axis=0, weights=weights)
           self.assertAllClose(expected, got, 1e-12, 1e-12)
 
-  def testWithoutZeroDebiasTheStartCounts(self):
+  def testWithoutZeroDebiasTheInitialValueCounts(self):
     oracles.set_constants(self, ZERO_DEBIAS=False)
     values = oracles.data(4, 2)
     expected = np.full([2], 2.)
@@ -135,7 +135,7 @@ class FactorAverageTest(tf.test.TestCase):
         covariances.append(sess.run(factor.get_cov()))
       return covariances
 
-  def testConstantAssignedAfterImportCounts(self):
+  def testConstantAssignedAfterImportIsUsed(self):
     first, second = (oracles.second_moment(rows) for rows in self._rows)
     self.assertAllClose([first, (0.9 * first + second) / 1.9],
                         self._covariances(), 1e-12, 1e-12)

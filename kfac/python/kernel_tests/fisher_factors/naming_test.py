@@ -10,7 +10,7 @@ from kfac.python.ops.fisher_factors import naming
 
 class ScopeStringTest(tf.test.TestCase):
 
-  def testNameLosesOutputZeroAndSlashes(self):
+  def testOutputZeroAndSlashesAreRemoved(self):
     with tf.Graph().as_default():
       with tf.name_scope("net/layer"):
         a, b = tf.split(tf.zeros([2]), 2, name="pair")
@@ -29,13 +29,13 @@ class ScopeStringTest(tf.test.TestCase):
           fisher_factors.scope_string_from_name(
               utils.PartitionedTensor([a, b])))
 
-  def testOnlyTheFirstOutputLosesItsNumber(self):
+  def testOnlyOutputZeroIsRemoved(self):
     with tf.Graph().as_default():
       parts = tf.split(tf.zeros([11]), 11, name="parts")
       self.assertEqual(
           "parts_10", fisher_factors.scope_string_from_name(parts[10]))
 
-  def testParamsJoinByTheirKind(self):
+  def testParamsAreJoinedByTheirType(self):
     with tf.Graph().as_default():
       a = tf.zeros([1], name="x/a")
       b = tf.zeros([1], name="b")

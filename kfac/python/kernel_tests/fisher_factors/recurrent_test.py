@@ -1,4 +1,4 @@
-"""Tests of the factor of a layer that is used several times."""
+"""Tests of the factors of layers that are used several times."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -24,7 +24,7 @@ def _flat(uses):
 
 
 def _lag_one(uses):
-  """Sum over uses and cases of x_{t+1} x_t^T, over the number of rows."""
+  """Sums x_{t+1} x_t^T over uses and examples; divides by their number."""
   total = np.zeros(2 * [uses.shape[-1]])
   for now, later in zip(uses[:-1], uses[1:], strict=True):
     for x, y in zip(now, later, strict=True):
@@ -221,7 +221,7 @@ class SeriesTest(tf.test.TestCase):
       before = len(graph.get_operations())
       invert = factor.make_inverse_update_ops()
       types = [op.type for op in graph.get_operations()[before:]]
-      # That of C, and that of the lag-one matrix of each option.
+      # The one of C, and the one of the lag-one matrix of each option.
       self.assertEqual(3, types.count("SelfAdjointEigV2"))
       sess.run([v.initializer for v in kept])
       sess.run(invert)
@@ -250,7 +250,7 @@ class SeriesTest(tf.test.TestCase):
         with self.assertRaisesRegex(TypeError, "^damping_func must be given"):
           method()
 
-  def testNothingIsKeptOfACovarianceThatIsStillZero(self):
+  def testNothingIsKeptOfAZeroCovariance(self):
     with tf.Graph().as_default(), self.session() as sess:
       factor = self._factor()
       factor.register_option1quants(0.1)

@@ -1,4 +1,4 @@
-"""Tests of inverses in a background thread: age, errors, the end."""
+"""Tests of inverses in a background thread: age, errors, termination."""
 
 import threading
 import time
@@ -9,14 +9,14 @@ import kfac
 from kfac.python.kernel_tests import dense_net_oracle as dense_net
 from kfac.python.ops.kfac_utils import background
 
-TIMEOUT = 60  # seconds, for what should not hang; nothing is asserted of time
+TIMEOUT = 60  # Seconds, so that a test cannot hang. No test measures time.
 
 
 class _Session:
-  """A session whose runs wait until they are let through.
+  """A session whose runs wait until `let` is called.
 
   Attributes:
-    log: What happened.
+    log: List of events.
   """
 
   def __init__(self, log=None):
@@ -33,7 +33,7 @@ class _Session:
     self.log.append(fetches)
 
   def let(self, count=1, error=None):
-    """Lets runs end, or fail."""
+    """Lets runs return, or raise an error."""
     self._error = error
     for _ in range(count):
       self._gate.release()
@@ -45,7 +45,7 @@ class _Session:
 class BackgroundInversesTest(tf.test.TestCase):
 
   def _in_thread(self, function):
-    """Starts a thread; the function that is returned awaits its end."""
+    """Starts a thread; returns a function that joins it."""
     thread = threading.Thread(target=function)
     thread.start()
 
@@ -70,14 +70,14 @@ class BackgroundInversesTest(tf.test.TestCase):
       self.assertEqual(session.log, ["inv", "step"])
       self.assertEqual(inverses.age, 0)
 
-  def testStepsGoOnUntilInversesAreTooOld(self):
+  def testStepsContinueUntilInversesAreTooOld(self):
     for max_age in (1, 3):
       session = _Session()
       with background.BackgroundInverses(session, "inv", max_age) as inverses:
         session.let()
         inverses.step()
         session.await_start()
-        # The second run hangs; it has what the second step knows.
+        # The second run waits; it has the covariances of the second step.
         for age in range(1, max_age + 1):
           inverses.step()
           self.assertEqual(inverses.age, age)
@@ -112,9 +112,9 @@ class BackgroundInversesTest(tf.test.TestCase):
     for _ in range(2):
       with self.assertRaisesRegex(ArithmeticError, "singular"):
         inverses.step()
-    inverses.stop()  # it was told already
+    inverses.stop()  # The error has been raised already.
 
-  def testErrorsReachWhoeverStops(self):
+  def testErrorsAreRaisedByStop(self):
     for use_context in (False, True):
       session = _Session()
       inverses = background.BackgroundInverses(session, "inv", 9)
@@ -132,7 +132,7 @@ class BackgroundInversesTest(tf.test.TestCase):
           inverses.stop()
       inverses.stop()
 
-  def testErrorOfTheBlockGoesFirst(self):
+  def testErrorOfTheBlockTakesPrecedence(self):
     session = _Session()
     session.let(error=ArithmeticError("singular"))
     with self.assertRaisesRegex(ValueError, "mine"):
@@ -152,7 +152,7 @@ class BackgroundInversesTest(tf.test.TestCase):
       inverses.step()
     self.assertTrue(inverses._thread.daemon)
 
-  def testStopAwaitsTheRunThatIsUnderWay(self):
+  def testStopWaitsForTheCurrentRun(self):
     session = _Session()
     inverses = background.BackgroundInverses(session, "inv", 1)
     session.let()
@@ -170,7 +170,7 @@ class BackgroundInversesTest(tf.test.TestCase):
     join()
     self.assertEqual(session.log, ["inv", "inv", "stopped"])
 
-  def testStopReleasesStepsThatWait(self):
+  def testStopReleasesWaitingSteps(self):
     session = _Session()
     inverses = background.BackgroundInverses(session, "inv", 0)
 
@@ -181,7 +181,7 @@ class BackgroundInversesTest(tf.test.TestCase):
       session.log.append("released")
 
     joins = [self._in_thread(step)]
-    session.await_start()  # of an update that lacks what comes now
+    session.await_start()  # The update has older covariances.
     joins.append(self._in_thread(step))
     while inverses._num_updates < 2:
       time.sleep(0)
@@ -210,7 +210,7 @@ class TrainingTest(tf.test.TestCase):
         0.1, 0.9, 0.1, model.layers, estimation_mode="exact")
     return model, optimizer, optimizer.minimize(model.loss, global_step)
 
-  def testAgeZeroIsTrainingByHand(self):
+  def testAgeZeroEqualsSynchronousTraining(self):
     data = dense_net.batches(4)
     with tf.Graph().as_default() as graph, self.session() as sess:
       model, optimizer, train_op = self._build()
@@ -231,7 +231,7 @@ class TrainingTest(tf.test.TestCase):
           expected, dense_net.stacked(sess.run(model.variables)), rtol=1e-9)
 
   def _train(self, data, folder, max_age):
-    """Trains by the hook; returns global step and loss of the last batch."""
+    """Trains with the hook; returns global step and loss of the last batch."""
     with tf.Graph().as_default():
       step = tf.train.create_global_step()
       model, optimizer, train_op = self._build(step)
@@ -240,7 +240,7 @@ class TrainingTest(tf.test.TestCase):
           checkpoint_dir=folder, hooks=[hook], save_checkpoint_secs=None,
           save_checkpoint_steps=100) as sess:
         for x, y in data:
-          sess.run(model.variables)  # takes no part, and needs no feed
+          sess.run(model.variables)  # Another run, without a feed.
           _, loss = sess.run(
               [train_op, model.loss], {model.x: x, model.y: y})
         count = sess.run(step)
@@ -257,7 +257,7 @@ class TrainingTest(tf.test.TestCase):
     self.assertEqual(count, 30)
     self.assertLess(end, start)
 
-  def testHookStartsAnewInANewSession(self):
+  def testHookRestartsInANewSession(self):
     with tf.Graph().as_default():
       model, optimizer, train_op = self._build()
       hook = background.BackgroundInversesHook(optimizer, 2)

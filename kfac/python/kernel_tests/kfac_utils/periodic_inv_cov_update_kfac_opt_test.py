@@ -30,7 +30,7 @@ def settings(momentum_type="regular", mode="exact", **kwargs):
 
 def by_hand(data, invert_every, cov_update_every, burnin, kwargs,
             amortize=False, adapt=None):
-  """Trains by a plain KfacOptimizer.
+  """Trains with a KfacOptimizer, whose updates are run explicitly.
 
   Returns:
     V1 and V2 after each batch.
@@ -77,7 +77,7 @@ def build(*args, adapt=None, use_resource=True, **kwargs):
 
 
 def by_itself(data, *args, adapt=None, **kwargs):
-  """Trains by a PeriodicInvCovUpdateKfacOpt, see by_hand."""
+  """Trains with a PeriodicInvCovUpdateKfacOpt; see by_hand."""
   with tf.Graph().as_default() as graph, tf.Session() as sess:
     model, _, train_op = build(*args, adapt=adapt, **kwargs)
     initializer = tf.global_variables_initializer()
@@ -91,7 +91,7 @@ def by_itself(data, *args, adapt=None, **kwargs):
 
 
 def counted(sess, fetches, feed):
-  """Returns how often each op that is dear or random was run."""
+  """Returns how often each op that is expensive or random was run."""
   metadata = tf.RunMetadata()
   sess.run(fetches, feed, run_metadata=metadata, options=tf.RunOptions(
       trace_level=tf.RunOptions.FULL_TRACE))
@@ -107,7 +107,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
   def _assertClose(self, one, other):
     self.assertAllClose(one, other, rtol=1e-8, atol=1e-10)
 
-  def testEachStepWithAllUpdatesIsThatOfNumPy(self):
+  def testStepsWithAllUpdatesEqualNumPy(self):
     data = dense_net.batches(4)
     oracle = dense_net.Kfac(DAMPING, DECAY)
     expected = []
@@ -116,7 +116,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
       expected.append(oracle.params)
     self._assertClose(expected, by_itself(data, 1, 1, **settings()))
 
-  def testTrainingIsThatOfAHand(self):
+  def testTrainingEqualsExplicitUpdates(self):
     data = dense_net.batches(7)
     for momentum_type in ("regular", "adam", "qmodel"):
       kwargs = settings(momentum_type)
@@ -136,7 +136,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
         self._assertClose(params[2], dense_net.initial_params())
         self.assertNotAllClose(params[3], params[2])
 
-  def testBurnInCountsInTheGlobalStep(self):
+  def testBurnInIncrementsTheGlobalStep(self):
     (x, y), = dense_net.batches(1)
     for use_resource in (False, True):
       with graph_modes.control_flow(False), tf.Graph().as_default() as graph, (
@@ -158,7 +158,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
   def testAmortizedInverses(self):
     data = dense_net.batches(7)
     kwargs = settings()
-    for every in (3, 6):  # fewer and more than the four factors
+    for every in (3, 6):  # Fewer and more than the four factors.
       params = by_itself(data, every, 1, amortize=True, **kwargs)
       self._assertClose(
           by_hand(data, every, 1, 0, kwargs, amortize=True), params)
@@ -173,8 +173,8 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
               dense_net.logits_of(batch[0], model.variables), batch[1]),
           damping_adaptation_interval=2)
 
-    # Adapted in the second and fourth step, where no inverses are due.
-    # Small steps on one batch go as the model foretells.
+    # Damping is adapted in steps two and four, when no inverses are due.
+    # For small steps on one batch the predicted change is accurate.
     data = 5 * dense_net.batches(1)
     kwargs = dict(settings(), learning_rate=0.01)
     params = by_itself(data, 4, 1, adapt=adapt, **kwargs)
@@ -183,7 +183,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
     self._assertClose(params[3], fixed[3])
     self.assertNotAllClose(params[4], fixed[4], rtol=1e-7, atol=1e-9)
 
-  def testGoesOnFromACheckpoint(self):
+  def testContinuesFromACheckpoint(self):
     data = dense_net.batches(6)
     for number, kwargs in enumerate((
         settings(amortize=True), settings(num_burnin_steps=3))):
@@ -212,7 +212,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
           sess.run(tf.global_variables_initializer())
           alone = counted(sess, train_op, {model.x: x, model.y: y})
         with tf.Graph().as_default(), self.session() as sess:
-          # At run 8 nothing is due, at 9 covariances, at 10 or 12 inverses.
+          # In run 8 nothing is due, in 9 covariances, in 10 or 12 inverses.
           model, _, train_op = build(5, 3, amortize=amortize, **kwargs)
           sess.run(tf.global_variables_initializer())
           runs = [counted(sess, train_op, {model.x: x, model.y: y})
@@ -231,7 +231,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
           for number in (1, 2, 4, 7, 8):
             self.assertEqual(runs[number], alone)
 
-  def testUpdateOpIsOne(self):
+  def testUpdateOpIsMadeOnce(self):
     with tf.Graph().as_default(), self.session() as sess:
       model = dense_net.build()
       optimizer = kfac.PeriodicInvCovUpdateKfacOpt(
@@ -250,7 +250,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
         sess.run(fetch, {model.x: x, model.y: y})
         self.assertEqual(sess.run(optimizer._num_runs), count)
 
-  def testNamesDoNotDependOnTheWay(self):
+  def testNamesDoNotDependOnTheOrderOfCalls(self):
     for minimize in (False, True):
       for burnin in (0, 1):
         with tf.Graph().as_default():
@@ -297,7 +297,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
       with self.assertRaisesRegex(TypeError, "layer_collection must be given"):
         kfac.PeriodicInvCovUpdateKfacOpt(**settings())
 
-  def testMinimizeTakesNoMoreThanKfacOptimizer(self):
+  def testMinimizeHasTheArgumentsOfKfacOptimizer(self):
     with tf.Graph().as_default():
       model = dense_net.build()
       optimizer = kfac.PeriodicInvCovUpdateKfacOpt(
@@ -308,7 +308,7 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
           ValueError, "grads_and_vars must have a gradient for each"):
         optimizer.apply_gradients([(None, v) for v in model.variables])
 
-  def testReferenceVariablesInABranchThatIsAFunction(self):
+  def testReferenceVariablesInABranchOfControlFlowV2(self):
     with graph_modes.control_flow(True), tf.Graph().as_default():
       with self.assertRaisesRegex(ValueError, re.escape(
           "num_burnin_steps must be 0 where control flow v2 meets reference "

@@ -1,4 +1,4 @@
-"""Tests of schedules: what is due, how work is dealt out, who runs it."""
+"""Tests of schedules: due updates, balanced shares, hooks."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ LEARNING_RATE = 0.1
 class ScheduleTest(tf.test.TestCase):
 
   def _due(self, schedule, count):
-    """Returns the updates with covariances, and for each share of inverses."""
+    """Returns the steps with covariances, and for each share with inverses."""
     return ([t for t in range(count) if schedule.cov_due(t)],
             [[t for t in range(count) if schedule.inv_due(t, share)]
              for share in range(schedule.shares)])
@@ -28,7 +28,7 @@ class ScheduleTest(tf.test.TestCase):
     self.assertEqual(
         self._due(schedules.Schedule(), 6), (list(range(6)), [[0, 5]]))
 
-  def testBurnInHasAll(self):
+  def testBurnInRunsAllUpdates(self):
     schedule = schedules.Schedule(cov_every=4, inv_every=3, burn_in=2)
     self.assertEqual(
         self._due(schedule, 11), ([0, 1, 2, 6, 10], [[0, 1, 2, 5, 8]]))
@@ -41,7 +41,7 @@ class ScheduleTest(tf.test.TestCase):
         self._due(schedules.Schedule(inv_every=5, shares=2), 13)[1],
         [[0, 5, 10], [0, 2, 7, 12]])
 
-  def testEachShareOnceInAPeriod(self):
+  def testEachShareIsDueOncePerPeriod(self):
     for every, burn_in in itertools.product((1, 4, 7), (0, 1, 5)):
       for shares in range(1, every + 1):
         schedule = schedules.Schedule(1, every, burn_in, shares)
@@ -95,7 +95,7 @@ class BalancedSharesTest(tf.test.TestCase):
       self.assertEqual(shares, [sorted(share) for share in shares])
       self.assertEqual(shares, schedules.balanced_shares(costs, num_shares))
 
-  def testWithinTheBoundOfTheBest(self):
+  def testWithinTheBoundOfTheOptimum(self):
     rng = np.random.RandomState(1)
     for _ in range(20):
       costs, num_shares = rng.randint(1, 30, size=6), 3
@@ -111,7 +111,7 @@ class BalancedSharesTest(tf.test.TestCase):
     self.assertEqual(
         schedules.balanced_shares([1, 1, 100, 1, 1], 2), [[2], [0, 1, 3, 4]])
 
-  def testItemsWithoutCostAreSpread(self):
+  def testItemsWithoutCostAreDistributed(self):
     self.assertEqual(
         [len(share) for share in schedules.balanced_shares([0] * 6, 3)],
         [2, 2, 2])
@@ -126,7 +126,7 @@ class BalancedSharesTest(tf.test.TestCase):
 
 
 class _Training:
-  """A dense net with a K-FAC optimizer in the default graph."""
+  """A dense network with a K-FAC optimizer in the default graph."""
 
   def __init__(self, global_step=False):
     self.model = dense_net.build()
@@ -168,7 +168,7 @@ class UpdatesTest(tf.test.TestCase):
 
     Args:
       data: List of batches.
-      by_hand: Whether by sess.run and not by Updates.
+      by_hand: Whether updates are run by sess.run, not by Updates.
       cov_first: As in Updates.
 
     Returns:
@@ -200,7 +200,7 @@ class UpdatesTest(tf.test.TestCase):
         sess.run([train_op] + [cov] * (t in (2, 4, 6) and not first), feed)
       return sess.run(training.model.variables)
 
-  def testRunsAreThoseOfAHand(self):
+  def testUpdatesEqualExplicitRuns(self):
     data = dense_net.batches(8)
     results = []
     for cov_first in (False, True):
@@ -225,7 +225,7 @@ class UpdatesTest(tf.test.TestCase):
       self.assertTrue(all(np.any(value) for value in sess.run(kept)))
       self.assertEqual([len(updates.ops(t)) for t in range(1, 5)],
                        [1, 2, 1, 2])
-      # Each share renews other matrices, all of them together every one.
+      # Shares renew different matrices; together they renew all.
       changed = []
       for t in range(1, 5):
         for matrix in kept:
@@ -239,17 +239,17 @@ class UpdatesTest(tf.test.TestCase):
 class ScheduleHookTest(tf.test.TestCase):
 
   def _train(self, batches, checkpoint_dir=None, only_steps=True):
-    """Trains by a hook.
+    """Trains with a hook.
 
     Args:
       batches: Batches.
-      checkpoint_dir: Directory to go on from, and to save to.
-      only_steps: Whether the hook is told the train op, so that there may be
-        other runs.
+      checkpoint_dir: Directory to restore from and save to.
+      only_steps: Whether the hook has the train op, so that other runs are
+        allowed.
 
     Returns:
-      Parameters, for each step how many covariance updates there were until
-      then, and the global step.
+      Parameters, the number of covariance updates before each step, and the
+      global step.
     """
     with tf.Graph().as_default():
       training = _Training(global_step=True)
@@ -265,20 +265,20 @@ class ScheduleHookTest(tf.test.TestCase):
         numbers = []
         for batch in batches:
           if only_steps:
-            sess.run(model.variables)  # takes no part, and needs no feed
+            sess.run(model.variables)  # Another run, without a feed.
           sess.run(training.train_op, training.feed(batch))
           numbers.append(sess._tf_sess().run(factor._average._num_updates))
           step = sess._tf_sess().run(training.step)
         return (sess._tf_sess().run(model.variables), numbers, step)
 
-  def testCountsByTheGlobalStep(self):
+  def testCountsTheGlobalStep(self):
     data = dense_net.batches(5)
     for only_steps in (True, False):
       _, numbers, step = self._train(data, only_steps=only_steps)
       self.assertEqual(numbers, [1, 1, 2, 2, 3])
       self.assertEqual(step, 5)
 
-  def testGoesOnFromACheckpoint(self):
+  def testContinuesFromACheckpoint(self):
     data = dense_net.batches(5)
     whole, _, _ = self._train(data)
     folder = self.get_temp_dir()

@@ -1,6 +1,6 @@
-"""Layers that are objects, with their variables as attributes, are registered.
+"""Tests of the registration of layer objects, with variables as attributes.
 
-`tf.layers` is there up to TensorFlow 2.15, `tf.keras.layers` in all versions.
+`tf.layers` exists up to TensorFlow 2.15, `tf.keras.layers` in all versions.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import kfac
 
 
 def _kinds():
-  """Returns {name: module with Conv2D, Dense and Flatten} of what there is."""
+  """Returns {name: module with Conv2D, Dense and Flatten}."""
   kinds = {"keras": tf.keras.layers}
   if hasattr(getattr(tf, "layers", None), "Dense"):  # Not with Keras 3.
     kinds["layers"] = tf.layers
@@ -33,7 +33,7 @@ class LayerObjectsTest(tf.test.TestCase):
       layers: Module with Conv2D, Dense and Flatten.
 
     Returns:
-      Losses before each of 20 steps, what a layer computes, and the same by
+      Losses before each of 20 steps, outputs of a layer, and the same from
       its kernel and bias.
     """
     rng = np.random.RandomState(0)

@@ -86,8 +86,8 @@ class _Model:
     return self.w, self.b
 
 
-# By kind of layer: {approximation: block}, the default first, and the uses
-# that one registration counts.
+# By kind of layer: {approximation: block}, the default first, and the number
+# of uses that one registration counts.
 _KINDS = {
     "fully_connected": ({"kron": fb.FullyConnectedKFACBasicFB,
                          "diagonal": fb.FullyConnectedDiagonalFB}, 1),
@@ -113,7 +113,7 @@ _SETTABLE = ("embedding", "generic", "fully_connected", "conv2d",
 
 class RegistrationTest(tf.test.TestCase):
 
-  def testEachKindHasItsBlocksDefaultAndUses(self):
+  def testBlocksDefaultAndUsesOfEachKind(self):
     with tf.Graph().as_default():
       model = _Model()
       for kind, (blocks, uses) in _KINDS.items():
@@ -155,7 +155,7 @@ class RegistrationTest(tf.test.TestCase):
           [block.num_registered_towers for block in layers.get_blocks()],
           [2, 2])
 
-  def testBiasAndListsAreTakenAsTheyAre(self):
+  def testBiasAndListsAreAccepted(self):
     with tf.Graph().as_default():
       model, layers = _Model(), lc.LayerCollection()
       layers.register_fully_connected([model.w, model.b], model.x, model.y)
@@ -174,7 +174,7 @@ class RegistrationTest(tf.test.TestCase):
       self.assertEqual(layers.get_use_count_map(), {model.w: 1})
       self.assertEqual(layers.fisher_blocks[model.w]._num_uses, 2)
 
-  def testGenericCountsCasesOfItsTowers(self):
+  def testGenericCountsExamplesOfItsTowers(self):
     with tf.Graph().as_default():
       w, layers = _variable("w", [2]), lc.LayerCollection()
       layers.register_generic(w, 3)
@@ -257,7 +257,7 @@ class ReuseTest(tf.test.TestCase):
         variable = params[0] if isinstance(params, tuple) else params
         self.assertEqual(layers.get_use_count_map()[variable], 5 * uses)
 
-  def testAutoReuseMakesTheFirst(self):
+  def testAutoReuseRegistersTheFirst(self):
     with tf.Graph().as_default():
       model, layers = _Model(), lc.LayerCollection()
       params = model.fully_connected(layers, reuse=tf.AUTO_REUSE)
@@ -265,7 +265,7 @@ class ReuseTest(tf.test.TestCase):
       with tf.variable_scope("any", reuse=tf.AUTO_REUSE):
         model.generic(lc.LayerCollection())
 
-  def testFalseNeedsANewLayerAndTrueAKnownOne(self):
+  def testFalseNeedsANewLayerAndTrueARegisteredOne(self):
     with tf.Graph().as_default():
       model = _Model()
       for kind in _KINDS:
@@ -343,7 +343,7 @@ class LinkedParametersTest(tf.test.TestCase):
           model.filter, [1, 1, 1, 1], "SAME", model.images, model.conv)
       self.assertIs(type(layers.fisher_blocks[model.filter]),
                     fb.ConvKFCBasicFB)
-      # Other sets, and an argument, go their own way.
+      # Other sets are not linked, and an argument overrides.
       for kwargs, key in (({}, (model.w,)),
                           ({"approx": "kron"}, (model.w, model.b))):
         layers = lc.LayerCollection()
@@ -353,7 +353,7 @@ class LinkedParametersTest(tf.test.TestCase):
         self.assertIs(type(layers.get_blocks()[0]),
                       fb.FullyConnectedKFACBasicFB)
 
-  def testLinkedApproximationMustSuitTheLayer(self):
+  def testLinkedApproximationMustExistForTheLayer(self):
     with tf.Graph().as_default():
       model, layers = _Model(), lc.LayerCollection()
       layers.define_linked_parameters((model.w, model.b), "full")
@@ -384,7 +384,7 @@ class LinkedParametersTest(tf.test.TestCase):
 
 class CheckRegistrationTest(tf.test.TestCase):
 
-  def testAcceptsWhatFits(self):
+  def testAcceptsACompleteRegistration(self):
     with tf.Graph().as_default():
       model, layers = _Model(), lc.LayerCollection()
       again = tf.matmul(model.x, model.w) + model.b
@@ -397,12 +397,12 @@ class CheckRegistrationTest(tf.test.TestCase):
       layers.create_subgraph()
       layers.check_registration([free, model.b, model.w])
 
-  def testAllThatIsWrongIsInOneError(self):
+  def testOneErrorListsAllFaults(self):
     with tf.Graph().as_default():
       model, layers = _Model(), lc.LayerCollection()
       missing = _variable("missing", [2])
       extra = _variable("extra", [2])
-      # Registered for one use, used twice; and for one use, but not used.
+      # One is registered for one use and used twice, one is not used.
       out = model.y + tf.matmul(model.x, model.w) + missing
       layers.register_fully_connected(model.w, model.x, model.y)
       model.conv2d(layers)
@@ -542,7 +542,7 @@ class DefaultTest(tf.test.TestCase):
 
 
 class _ScaleFactor(ff.DiagonalFactor):
-  """Mean squared gradient of a scale per unit, as a user would write it."""
+  """A user's factor: mean squared gradient of a scale per unit."""
 
   def __init__(self, inputs, grads):
     super().__init__()
@@ -596,7 +596,7 @@ class _ScaleFB(fb.DiagonalFB):
 
 
 class _UsersCollection(lc.LayerCollection):
-  """A subclass as programs have them: another default, another layer."""
+  """A user's subclass, with another default and another layer."""
 
   def _get_block_type(self, params, approx, default, approx_to_type):
     if approx == "mine":

@@ -1,4 +1,4 @@
-"""Bad input of convolutions gets one clear line."""
+"""Errors of the registration of convolutions."""
 
 import tensorflow.compat.v1 as tf
 
@@ -108,7 +108,7 @@ class ConvolutionErrorsTest(errors.ErrorsCase):
             **dict(good, params=(depthwise, errors.variable("b", [6]))))
       layers.register_depthwise_conv2d(**good)
 
-  def testSeparableKeepsNeitherPart(self):
+  def testSeparableRegistersNeitherPart(self):
     with tf.Graph().as_default():
       layers = lc.LayerCollection()
       pointwise = errors.variable("p", [1, 1, 6, 4])
@@ -134,7 +134,7 @@ class ConvolutionErrorsTest(errors.ErrorsCase):
       for bad, text in cases:
         with self.assertRejected(layers, ValueError, text):
           layers.register_separable_conv2d(**dict(good, **bad))
-      # What is wrong may be one part only, and be known late.
+      # An error of the second part must undo the first.
       layers.register_generic(bias, 4)
       with self.assertRejected(
           layers, ValueError, "params must not share variables with other "

@@ -1,4 +1,4 @@
-"""Bad input of dense and generic layers gets one clear line."""
+"""Errors of the registration of dense and generic layers."""
 
 import tensorflow.compat.v1 as tf
 

@@ -1,4 +1,4 @@
-"""Bad input of embeddings gets one clear line."""
+"""Errors of the registration of embeddings."""
 
 import tensorflow.compat.v1 as tf
 

@@ -1,4 +1,4 @@
-"""A test case that checks that a refused registration changes nothing."""
+"""A test case: an error of a registration leaves the collection unchanged."""
 
 import contextlib
 
@@ -11,7 +11,7 @@ def variable(name, shape, dtype=tf.float32):
 
 
 def _held(layers):
-  """Returns all that a collection holds, as values that can be compared."""
+  """Returns the state of a collection, as values that can be compared."""
   return (
       [(key, block, block.num_registered_towers)
        for key, block in layers.fisher_blocks.items()],
@@ -21,9 +21,9 @@ def _held(layers):
 
 
 def refusal_of_outer(tensor):
-  """Returns how a tensor made outside of all graphs is refused.
+  """Returns the error of a tensor that was made outside of all graphs.
 
-  Without eager execution there is no such tensor: it is of the default graph.
+  Without eager execution it belongs to the default graph.
   """
   if type(tensor).__name__ == "EagerTensor":
     return "must be a graph tensor, got the eager 'EagerTensor'"
@@ -36,7 +36,7 @@ class ErrorsCase(tf.test.TestCase):
 
   @contextlib.contextmanager
   def assertRejected(self, layers, error, text):
-    """Asserts an error of one line that leaves the collection as it was."""
+    """Asserts an error of one line that changes nothing."""
     before = _held(layers)
     with self.assertRaisesRegex(error, text) as caught:
       yield

@@ -1,4 +1,4 @@
-"""Bad input of losses gets one clear line."""
+"""Errors of the registration of losses."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf

@@ -13,7 +13,7 @@ def _log_sum_exp(logits):
 
 class LossesTest(tf.test.TestCase):
 
-  def testEachRegistrationMakesItsLoss(self):
+  def testRegistrationMakesTheLoss(self):
     with tf.Graph().as_default(), self.cached_session() as sess:
       layers = lc.LayerCollection()
       logits = tf.ones([4, 3])
@@ -58,7 +58,7 @@ class LossesTest(tf.test.TestCase):
           self.assertIs(loss.inputs, mean)
       self.assertEqual(
           layers.losses, layers.towers_by_loss[0] + layers.towers_by_loss[1])
-      # The lists are the caller's.
+      # The lists are copies.
       layers.losses.clear()
       layers.towers_by_loss[0].clear()
       self.assertLen(layers.losses, 6)
@@ -77,7 +77,7 @@ class LossesTest(tf.test.TestCase):
             register(logits, name=name, reuse=True)
         self.assertEqual(layers.losses, [])
         self.assertEqual(layers.loss_colocation_ops, {})
-        register(logits, name="a", reuse=tf.AUTO_REUSE)  # makes the first
+        register(logits, name="a", reuse=tf.AUTO_REUSE)  # Registers the first.
         register(logits, reuse=tf.AUTO_REUSE)
         with tf.variable_scope("any", reuse=tf.AUTO_REUSE):
           register(logits, name="b")
@@ -92,7 +92,7 @@ class LossesTest(tf.test.TestCase):
         self.assertLen(layers.losses, 3)
         self.assertLen(layers.loss_colocation_ops, 3)
 
-  def testWithoutANameAllAreNew(self):
+  def testLossesWithoutANameAreNew(self):
     with tf.Graph().as_default():
       layers = lc.LayerCollection()
       for _ in range(3):
@@ -114,7 +114,7 @@ class LossesTest(tf.test.TestCase):
       layers.register_multi_bernoulli_predictive_distribution(
           logits_op, targets=bits, seed=3)
       values, total = sess.run([layers.eval_losses(), layers.total_loss()])
-      # The default variance 0.5 makes the squared error of the normal one.
+      # With the default variance 0.5 the normal loss is the squared error.
       expected = [
           np.sum(_log_sum_exp(logits) - logits[np.arange(5), labels]),
           np.sum(np.square(mean - wanted)) + 15 * np.log(np.pi) / 2,
@@ -139,7 +139,7 @@ class LossesTest(tf.test.TestCase):
     entropies = [
         -np.sum(p * np.log(p)), 1.5 * np.log(np.pi * np.e),
         -np.sum(q * np.log(q) + (1 - q) * np.log(1 - q))]
-    # The log probability of one case varies by less than 1.3 here.
+    # The log probability of one example varies by less than 1.3 here.
     error = 5 * 1.3 / np.sqrt(runs)
     self.assertAllClose(np.array(values) / runs, entropies, atol=error)
     self.assertAllClose(total / runs, np.sum(entropies), atol=3 * error)
@@ -154,7 +154,7 @@ class LossesTest(tf.test.TestCase):
             "CategoricalLogitsNegativeLogProbLoss, got None"):
           evaluate()
 
-  def testLossesAreEvaluatedBesideTheirInputs(self):
+  def testLossesAreColocatedWithTheirInputs(self):
     with tf.Graph().as_default():
       layers = lc.LayerCollection()
       devices = ["/device:CPU:1", "/device:CPU:2"]

@@ -25,7 +25,7 @@ class LayerParametersDictTest(tf.test.TestCase):
       self.assertIn([a, b], params)
       for key in (a, (b, a), c, (d,)):
         self.assertNotIn(key, params)
-      params[a, b] = 4  # the same key is set anew
+      params[a, b] = 4  # The same key may be set again.
       self.assertEqual(params[a, b], 4)
       self.assertLen(params, 3)
 
@@ -44,7 +44,7 @@ class LayerParametersDictTest(tf.test.TestCase):
           r"'c:0'\]"):
         params[c, c] = 2
       self.assertEqual(dict(params), {(a, b): 1})
-      params[c] = 3  # no failure has taken it
+      params[c] = 3  # The errors above have not taken it.
 
   def testDeletingFreesTheVariables(self):
     with tf.Graph().as_default():

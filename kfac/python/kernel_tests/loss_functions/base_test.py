@@ -1,4 +1,4 @@
-"""Values, samples, interface and errors of the losses."""
+"""Tests of the interface of losses, and of what they have in common."""
 
 import inspect
 import itertools
@@ -20,9 +20,9 @@ class ModuleTest(tf.test.TestCase):
 
 
 class LossFunctionTest(tf.test.TestCase):
-  """What a user's class gets from the bases."""
+  """Members that a user's class inherits."""
 
-  def testAbstractMembersAreThoseAUserHasToWrite(self):
+  def testAbstractMembersAreThoseAUserMustDefine(self):
     expected = {
         "LossFunction": oracles.HESSIAN + ["inputs"],
         "NegativeLogProbLoss":
@@ -65,7 +65,7 @@ class LossFunctionTest(tf.test.TestCase):
       self.assertIs(loss.input_minibatches[0], x)
       self.assertEqual(loss.num_registered_minibatches, 1)
 
-  def testUserLossWithoutAValueSaysSo(self):
+  def testUserLossWithoutAValueRaises(self):
     cls = self._subclass(
         loss_functions.LossFunction, oracles.HESSIAN + ["inputs"])
     with tf.Graph().as_default():
@@ -76,7 +76,7 @@ class LossFunctionTest(tf.test.TestCase):
         cls().evaluate()
 
   def _laplace(self, **members):
-    """A loss after a distribution that this package does not have."""
+    """Returns a loss of a distribution that this package does not have."""
     return self._subclass(
         loss_functions.DistributionNegativeLogProbLoss,
         oracles.HESSIAN + oracles.FISHER,
@@ -103,13 +103,13 @@ class LossFunctionTest(tf.test.TestCase):
       value, = oracles.run(loss.evaluate())
       self.assertAllClose(value, 2 * np.log(4.) + (3. + 1.) / 2.)
 
-  def testNoDistributionIsSaid(self):
+  def testMissingDistributionRaises(self):
     loss = self._laplace()()
     with self.assertRaisesRegex(
         NotImplementedError, "^UserLoss must define dist or pass it"):
       loss.dist  # noqa: B018
 
-  def testNaturalParamsLendTheirFisherToTheHessian(self):
+  def testHessianOfNaturalParamsIsTheirFisher(self):
     cls = self._subclass(
         loss_functions.NaturalParamsNegativeLogProbLoss,
         ["params", "sample"],
@@ -126,7 +126,7 @@ class LossFunctionTest(tf.test.TestCase):
 
 
 class AllLossesTest(tf.test.TestCase):
-  """What the classes have in common."""
+  """Properties of all losses."""
 
   def _makers(self):
     module = loss_functions
@@ -143,7 +143,7 @@ class AllLossesTest(tf.test.TestCase):
       with tf.Graph().as_default():
         a = tf.zeros([30, 4])
         def grad(loss, a=a, **kwargs):
-          # A value may be the same for all samples, a gradient is not.
+          # The value may be equal for all samples; the gradient is not.
           return tf.gradients(loss.evaluate_on_sample(**kwargs), a)[0]
         first, again, given, zero = oracles.run(
             grad(make(a, seed=1)), grad(make(a, seed=1)),
@@ -214,7 +214,7 @@ class AllLossesTest(tf.test.TestCase):
   def testEagerTensorsAreRefused(self):
     make = loss_functions.CategoricalLogitsNegativeLogProbLoss
     eager, labels = tf.zeros([3, 4]), tf.zeros([3], tf.int32)
-    if not tf.executing_eagerly():  # The same is a graph's where that is off.
+    if not tf.executing_eagerly():  # Without eager mode it is a graph's.
       self.assertIs(make(eager, labels).params, eager)
       return
     with tf.Graph().as_default():

@@ -32,7 +32,7 @@ class CategoricalLogitsNegativeLogProbLossTest(tf.test.TestCase):
       loss = loss_functions.CategoricalLogitsNegativeLogProbLoss(a, [1])
       self.assertAllClose(oracles.run(loss.evaluate()), [2e4])
 
-  def testSequencesOfCases(self):
+  def testSequences(self):
     logits = np.random.RandomState(0).randn(2, 3, 4)
     labels = np.array([[0, 1, 2], [3, 3, 0]])
     with tf.Graph().as_default():
@@ -73,7 +73,7 @@ class CategoricalLogitsNegativeLogProbLossTest(tf.test.TestCase):
         whole = make(tf.constant(logits), targets)
         loss = make(parts[0], targets[:3])
         self.assertEqual(loss.num_registered_minibatches, 1)
-        # Another integer type is cast to the first's.
+        # Other integer types are cast to the first one.
         loss.register_additional_minibatch(
             parts[1], targets[3:5].astype(np.int32))
         loss.register_additional_minibatch(logits=parts[2], targets=targets[5:])

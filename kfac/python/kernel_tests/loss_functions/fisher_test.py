@@ -1,4 +1,4 @@
-"""Products of the losses with F and B, against enumerated expectations."""
+"""Products of losses with F and B equal enumerated expectations."""
 
 import itertools
 
@@ -10,8 +10,8 @@ from kfac.python.ops import loss_functions
 BATCH_SIZE = 3
 
 
-# Oracles in NumPy, for one case with parameters as one vector. Densities take
-# complex parameters, so that a derivative is Im f(x + i h) / h to all digits.
+# Oracles in NumPy, for one example, with parameters as one vector. Densities
+# take complex parameters: a derivative is Im f(x + i h) / h, which is accurate.
 
 
 def gradient(function, params):
@@ -20,7 +20,7 @@ def gradient(function, params):
 
 
 def fisher(log_density, outcomes, params):
-  """The expectation of score score^T over the weighted outcomes."""
+  """Returns the expectation of score score^T over weighted outcomes."""
   total = 0.
   for weight, outcome in outcomes:
     score = gradient(lambda p, x=outcome: log_density(p, x), params)
@@ -61,8 +61,8 @@ def bernoulli_outcomes(logits):
     yield np.exp(bernoulli_log_density(logits, x)), x
 
 
-class Case:
-  """One loss, its parameters as arrays, and the exact F of every case."""
+class Model:
+  """A loss, its parameters as arrays, and the exact F of each example."""
 
   def __init__(self, make, params, fishers, targets):
     self.make = make  # From tensors like `params`, and targets.
@@ -71,7 +71,7 @@ class Case:
     self.targets = targets
 
 
-def make_cases(dtype=np.float64):
+def make_models(dtype=np.float64):
   rng = np.random.RandomState(0)
   # Rounded first, so that the oracle sees the same numbers.
   def array(*shape):
@@ -92,26 +92,26 @@ def make_cases(dtype=np.float64):
 
   module = loss_functions
   return {
-      "normal_mean": Case(
+      "normal_mean": Model(
           lambda m, t=None: module.NormalMeanNegativeLogProbLoss(m, targets=t),
           [mean], mean_fishers(0.5), array(BATCH_SIZE, 2)),
-      "normal_mean_row_of_variances": Case(
+      "normal_mean_row_of_variances": Model(
           lambda m, t=None: module.NormalMeanNegativeLogProbLoss(
               m, np.array([0.25, 3.]), t),
           [mean], mean_fishers([0.25, 3.]), array(BATCH_SIZE, 2)),
-      "normal_mean_variance": Case(
+      "normal_mean_variance": Model(
           module.NormalMeanVarianceNegativeLogProbLoss, [mean, variance],
           [fisher(lambda p, x: normal_log_density(p[:2], p[2:], x),
                   normal_outcomes(m, v), np.concatenate([m, v]))
            for m, v in zip(mean, variance, strict=True)],
           array(BATCH_SIZE, 2)),
-      "categorical": Case(
+      "categorical": Model(
           module.CategoricalLogitsNegativeLogProbLoss, [logits], categorical,
           labels),
-      "onehot_categorical": Case(
+      "onehot_categorical": Model(
           module.OnehotCategoricalLogitsNegativeLogProbLoss, [logits],
           categorical, np.eye(4)[labels]),
-      "multi_bernoulli": Case(
+      "multi_bernoulli": Model(
           module.MultiBernoulliNegativeLogProbLoss, [logits],
           [fisher(bernoulli_log_density, bernoulli_outcomes(row), row)
            for row in logits], bits),
@@ -119,7 +119,7 @@ def make_cases(dtype=np.float64):
 
 
 def unit_vectors(size, dtype):
-  """For every coordinate the batch whose cases all are its unit vector."""
+  """Lists, for each coordinate, a batch of its unit vector."""
   return [np.tile(row, (BATCH_SIZE, 1)) for row in np.eye(size, dtype=dtype)]
 
 
@@ -136,17 +136,17 @@ def joined(structure):
 
 
 def columns_to_matrices(columns):
-  """From the columns [B, n] of each case's matrix to [B, n, k]."""
+  """Stacks columns [B, n] of the matrices of all examples to [B, n, k]."""
   return np.stack(columns, axis=2)
 
 
 class LossFunctionFisherTest(tf.test.TestCase):
 
-  def _matrices(self, case, dtype, kind):
-    """Dense F, B, B^T and B from its columns, by products with units."""
+  def _matrices(self, model, dtype, kind):
+    """Returns dense F, B, B^T and B from its columns."""
     with tf.Graph().as_default(), self.session() as sess:
-      params = [tf.constant(p, dtype) for p in case.params]
-      loss = case.make(*params)
+      params = [tf.constant(p, dtype) for p in model.params]
+      loss = model.make(*params)
       multiply = getattr(loss, "multiply_" + kind)
       factor = getattr(loss, f"multiply_{kind}_factor")
       transpose = getattr(loss, f"multiply_{kind}_factor_transpose")
@@ -154,7 +154,7 @@ class LossFunctionFisherTest(tf.test.TestCase):
           loss, f"multiply_{kind}_factor_replicated_one_hot")
       shape = getattr(loss, f"{kind}_factor_inner_shape")
       static_shape = getattr(loss, f"{kind}_factor_inner_static_shape")
-      size = sum(p.shape[1] for p in case.params)
+      size = sum(p.shape[1] for p in model.params)
       inner_size = static_shape.as_list()[1]
       structures = [structured(unit, len(params))
                     for unit in unit_vectors(size, dtype)]
@@ -171,13 +171,13 @@ class LossFunctionFisherTest(tf.test.TestCase):
               for columns in results]
 
   def _check(self, dtype, tolerance):
-    for name, case in make_cases(dtype).items():
+    for name, model in make_models(dtype).items():
       kinds = ["fisher"] + ["hessian"] * (name != "normal_mean_variance")
       for kind in kinds:
         with self.subTest(loss=name, kind=kind):
           product, factor, transpose, one_hot = self._matrices(
-              case, dtype, kind)
-          exact = np.stack(case.fishers)
+              model, dtype, kind)
+          exact = np.stack(model.fishers)
           self.assertAllClose(product, exact, tolerance, tolerance)
           self.assertAllClose(
               factor @ factor.swapaxes(1, 2), exact, tolerance, tolerance)
@@ -192,40 +192,40 @@ class LossFunctionFisherTest(tf.test.TestCase):
     self._check(np.float32, 2e-5)
 
   def testCategoricalFactorIsTheNamedOne(self):
-    # B B^T = F leaves B open; other code relies on diag(q) - p q^T.
-    case = make_cases()["categorical"]
-    _, factor, _, _ = self._matrices(case, np.float64, "fisher")
-    for logits, matrix in zip(case.params[0], factor, strict=True):
+    # B is not unique given B B^T = F; other code relies on diag(q) - p q^T.
+    model = make_models()["categorical"]
+    _, factor, _, _ = self._matrices(model, np.float64, "fisher")
+    for logits, matrix in zip(model.params[0], factor, strict=True):
       probs = np.exp(logits) / np.exp(logits).sum()
       roots = np.sqrt(probs)
       self.assertAllClose(
           matrix, np.diag(roots) - np.outer(probs, roots), 1e-12, 1e-12)
 
   def testHessianOfNaturalParamsIsFisherForAnyTargets(self):
-    for name, case in make_cases().items():
+    for name, model in make_models().items():
       if name == "normal_mean_variance":
         continue
       with self.subTest(loss=name), tf.Graph().as_default(), \
           self.session() as sess:
-        params = tf.constant(case.params[0])
-        loss = case.make(params, case.targets)
+        params = tf.constant(model.params[0])
+        loss = model.make(params, model.targets)
         grad, = tf.gradients(loss.evaluate(), params)
         columns = sess.run([
             tf.gradients(grad, params, grad_ys=tf.constant(unit))[0]
-            for unit in unit_vectors(case.params[0].shape[1], np.float64)])
+            for unit in unit_vectors(model.params[0].shape[1], np.float64)])
         self.assertAllClose(columns_to_matrices(columns),
-                            np.stack(case.fishers), 1e-10, 1e-10)
+                            np.stack(model.fishers), 1e-10, 1e-10)
 
   def testUnknownBatchAndSizesAreReadWhenRun(self):
-    for name, case in make_cases().items():
+    for name, model in make_models().items():
       with self.subTest(loss=name), tf.Graph().as_default(), \
           self.session() as sess:
-        fed = [tf.placeholder(tf.float64, [None, None]) for _ in case.params]
-        loss = case.make(*fed)
-        fixed = case.make(*[tf.constant(p) for p in case.params])
+        fed = [tf.placeholder(tf.float64, [None, None]) for _ in model.params]
+        loss = model.make(*fed)
+        fixed = model.make(*[tf.constant(p) for p in model.params])
         self.assertEqual(
             loss.fisher_factor_inner_static_shape.as_list(), [None, None])
-        feed = dict(zip(fed, case.params, strict=True))
+        feed = dict(zip(fed, model.params, strict=True))
         got, expected, shape = sess.run(
             [loss.multiply_fisher_factor_replicated_one_hot((1,)),
              fixed.multiply_fisher_factor_replicated_one_hot((1,)),
@@ -234,8 +234,8 @@ class LossFunctionFisherTest(tf.test.TestCase):
         self.assertAllEqual(
             shape, fixed.fisher_factor_inner_static_shape.as_list())
 
-  def testLogitsOfMoreDimensionsAreMoreCases(self):
-    # Cases [B, T] with K classes equal B * T cases; an index names the place.
+  def testLogitsOfMoreDimensionsAreMoreExamples(self):
+    # Logits [B, T, K] equal B * T examples; an index has two parts.
     logits = np.random.RandomState(1).randn(2, 3, 4)
     for make in (loss_functions.CategoricalLogitsNegativeLogProbLoss,
                  loss_functions.MultiBernoulliNegativeLogProbLoss):

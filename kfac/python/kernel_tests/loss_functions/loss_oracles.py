@@ -1,4 +1,4 @@
-"""What the tests of losses share: NumPy oracles, a run of tensors."""
+"""NumPy oracles of losses, and a function that evaluates tensors."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf

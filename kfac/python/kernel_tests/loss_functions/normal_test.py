@@ -24,7 +24,7 @@ class NormalMeanNegativeLogProbLossTest(tf.test.TestCase):
                 x, mean, np.broadcast_to(np.array(var), (3, 2))))
         got = oracles.run(*losses)
         self.assertEqual(got[0].dtype, dtype)
-        # In float64 a variance of 0.1 must not go through float32.
+        # A float64 variance of 0.1 must not be rounded to float32.
         tolerance = 1e-5 if dtype == np.float32 else 1e-14
         self.assertAllClose(got, expected, tolerance, tolerance)
 
@@ -49,7 +49,7 @@ class NormalMeanNegativeLogProbLossTest(tf.test.TestCase):
           loss_functions.NormalMeanNegativeLogProbLoss(m).targets)
 
   def testSamplesHaveMeanAndVariance(self):
-    # Six standard errors of a mean, and of a variance of normals.
+    # Six standard errors of the mean and of the variance.
     with tf.Graph().as_default():
       mean = np.tile([[1., -2.]], (oracles.NUM_SAMPLES, 1))
       loss = loss_functions.NormalMeanNegativeLogProbLoss(
@@ -62,7 +62,8 @@ class NormalMeanNegativeLogProbLossTest(tf.test.TestCase):
     self.assertAllLess(np.abs(sample.var(0) - [0.25, 4.]) / error, 6.)
 
   def testSamplesAreConstants(self):
-    # A sample is mean + noise: were it not cut off, the gradient was zero.
+    # A sample is mean + noise; if it were differentiated, the gradient would be
+    # zero.
     with tf.Graph().as_default():
       m = tf.ones([50, 2])
       loss = loss_functions.NormalMeanNegativeLogProbLoss(m, seed=1)
@@ -105,13 +106,13 @@ class NormalMeanVarianceNegativeLogProbLossTest(tf.test.TestCase):
     with tf.Graph().as_default():
       m, v = tf.constant(mean), tf.constant(variance)
       loss = loss_functions.NormalMeanVarianceNegativeLogProbLoss(m, v, x)
-      value, per_case, grads = oracles.run(
+      value, per_example, grads = oracles.run(
           loss.evaluate(), loss.dist.log_prob(x),
           tf.gradients(loss.evaluate(), [m, v]))
       self.assertIs(loss.params[0], m)
       self.assertIs(loss.params[1], v)
     self.assertAllClose(value, oracles.normal_loss(x, mean, variance), 1e-13)
-    self.assertAllEqual(per_case.shape, [3])
+    self.assertAllEqual(per_example.shape, [3])
     self.assertAllClose(grads[0], (mean - x) / variance)
     self.assertAllClose(
         grads[1], 1 / (2 * variance) - (mean - x)**2 / (2 * variance**2))

@@ -1,4 +1,4 @@
-"""KfacOptimizer names what is wrong with its arguments, and runs anywhere."""
+"""Tests of the arguments of KfacOptimizer, and of modes of TensorFlow."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ print("trained")
 class ModesOfTensorFlowTest(tf.test.TestCase):
 
   def _run(self, switch):
-    """Runs the script in a process, and returns the words it printed."""
+    """Runs the script in a new process; returns the words it printed."""
     environment = dict(os.environ, PYTHONPATH=str(architecture.project_root()),
                        TF_CPP_MIN_LOG_LEVEL="2")
     done = subprocess.run(
@@ -95,7 +95,7 @@ class ConstructorTest(tf.test.TestCase):
     with self.assertRaisesRegex(
         TypeError, r"^layer_collection must be given\.$"):
       kfac.KfacOptimizer(0.1, damping=0.1)
-    # The decay may be left out.
+    # The decay is optional.
     kfac.KfacOptimizer(0.1, damping=0.1, layer_collection=self._layers)
 
   def testUnknownKeyword(self):
@@ -143,7 +143,7 @@ class ConstructorTest(tf.test.TestCase):
           rf"'regular', got 0\.5 with '{momentum_type}'\.$"):
         self._make(norm_constraint=0.5, momentum_type=momentum_type, **kwargs)
 
-  def testQmodelWantsNoMomentumAndABatchSize(self):
+  def testQmodelNeedsABatchSizeAndNoMomentum(self):
     for kwargs, value in (({}, r"0\.9"), ({"momentum": 0.1}, r"0\.1")):
       with self.assertRaisesRegex(
           ValueError, r"^momentum must be 0 with momentum_type 'qmodel', got "
@@ -171,7 +171,7 @@ class ConstructorTest(tf.test.TestCase):
 
 
 class RegistrationTest(tf.test.TestCase):
-  """What is wrong with the model shows when something is built."""
+  """Errors of the model are raised when ops are built."""
 
   def _assertBuildRaises(self, message, model, **kwargs):
     for way in (lambda optimizer: optimizer.minimize(model.loss),

@@ -1,4 +1,4 @@
-"""Steps that are judged at once: damping, rejection, calibration."""
+"""Tests of damping adapted after each step, of rejection and calibration."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,7 +10,7 @@ _DAMPING, _DECAY = 0.05, 0.8
 
 
 def _optimizer(model, learning_rate=1., momentum_type="qmodel", **kwargs):
-  """Makes an optimizer that judges each step on its own batch."""
+  """Makes an optimizer that evaluates each step on its own batch."""
   if momentum_type == "qmodel":
     kwargs.update(batch_size=dense_net.BATCH_SIZE, momentum=None)
   kwargs.setdefault("train_batch", (model.x, model.y))
@@ -31,8 +31,8 @@ def _train(data, dtype=tf.float64, use_resource=True, **kwargs):
     **kwargs: See _optimizer.
 
   Returns:
-    List over steps of damping, rho, foretold change and loss kept; and the
-    stacked variables after each step.
+    List over steps of damping, rho, predicted change and stored loss; and
+    the stacked variables after each step.
   """
   trail, params = [], []
   with tf.Graph().as_default(), tf.Session() as sess:
@@ -73,9 +73,9 @@ def _train_in_numpy(data, interval, decay, learning_rate=1., mult=1.,
   return trail, params
 
 
-class JudgedStepTest(tf.test.TestCase):
+class ReductionRatioTest(tf.test.TestCase):
 
-  def testDampingFollowsTheStepItself(self):
+  def testDampingFollowsTheReductionRatio(self):
     data = dense_net.batches(6)
     moves = set()
     for interval, decay, rate in ((1, 0.7, 1.), (2, 0.5, 1.), (1, 0.7, 3.)):
@@ -95,7 +95,7 @@ class JudgedStepTest(tf.test.TestCase):
                  damping_adaptation_interval=1)
     self.assertAllClose(expected[0], got[0], 1e-7, 1e-7)
 
-  def testInversesMayHaveAPartOfTheDamping(self):
+  def testInversesMayHaveAFractionOfTheDamping(self):
     data = dense_net.batches(4)
     expected = _train_in_numpy(data, 1, 0.7, mult=0.1)
     self.assertNotAllClose(
@@ -176,10 +176,10 @@ class JudgedStepTest(tf.test.TestCase):
 
 class RejectionTest(tf.test.TestCase):
 
-  def testAWorseStepIsUndone(self):
+  def testStepThatIncreasesTheLossIsUndone(self):
     data = dense_net.batches(3)
     for use_resource in (True, False):
-      # A rate of 40 overshoots, and so does every later step.
+      # With a rate of 40 every step overshoots.
       trail, params = _train(
           data, use_resource=use_resource, learning_rate=40.,
           max_loss_increase=0.1, damping_adaptation_interval=2,
@@ -190,7 +190,7 @@ class RejectionTest(tf.test.TestCase):
         self.assertEqual(-np.inf, trail[step][1])
         self.assertAllClose(_DAMPING * 4.**(step + 1), trail[step][0])
 
-  def testAGoodStepIsLeftAsItIs(self):
+  def testStepThatReducesTheLossIsKept(self):
     data = dense_net.batches(4)
     kwargs = {"damping_adaptation_interval": 1, "damping_adaptation_decay": 0.7}
     expected = _train_in_numpy(data, 1, 0.7)
@@ -198,7 +198,7 @@ class RejectionTest(tf.test.TestCase):
     self.assertAllClose(expected[0], got[0], 1e-7, 1e-7)
     self.assertAllClose(expected[1][-1], got[1][-1], 1e-7, 1e-7)
 
-  def testALossThatIsNoNumberIsWorse(self):
+  def testStepToALossOfNaNIsUndone(self):
     data = dense_net.batches(2)
     trail, params = _train(
         data, max_loss_increase=0.1, damping_adaptation_interval=5,
@@ -207,7 +207,7 @@ class RejectionTest(tf.test.TestCase):
     self.assertAllClose(dense_net.initial_params(), params[-1], 0., 0.)
     self.assertAllClose(_DAMPING * 4.**5, trail[-1][0])
 
-  def testVelocityOfARejectedStepIsForgotten(self):
+  def testVelocityOfARejectedStepIsReset(self):
     data = dense_net.batches(1)[0]
     with tf.Graph().as_default(), self.session() as sess:
       model = dense_net.build(tf.float64)
@@ -227,7 +227,7 @@ class RejectionTest(tf.test.TestCase):
 
 class CalibrateDampingTest(tf.test.TestCase):
 
-  def testPicksTheBestAndChangesNothingElse(self):
+  def testPicksTheBestAndRestoresTheRest(self):
     batch = dense_net.batches(1)[0]
     candidates = (1e-4, 1e-2, 1., 100.)
     losses = {}

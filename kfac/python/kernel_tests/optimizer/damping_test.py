@@ -1,4 +1,4 @@
-"""Adapted damping follows the reduction ratio, and reaches the inverses."""
+"""Tests of set_damping_adaptation_params and the rule of adaptation."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -68,8 +68,8 @@ class _DampingTest(tf.test.TestCase):
       **kwargs: See _adaptive.
 
     Returns:
-      List over steps of damping, rho, foretold change and loss kept; and V1
-      and V2 after the last.
+      List over steps of damping, rho, predicted change and stored loss; and
+      V1 and V2 after the last step.
     """
     trail = []
     with tf.Graph().as_default(), tf.Session() as sess:
@@ -93,7 +93,7 @@ class _DampingTest(tf.test.TestCase):
 
   def _train_in_numpy(self, data, interval, decay=0.99, min_damping=1e-5,
                       follow=True, learning_rate=1., momentum_type="qmodel"):
-    """The same in NumPy; `follow`: whether inverses have the damping."""
+    """The same in NumPy; `follow`: whether inverses use the damping."""
     oracle = dense_net.Kfac(_DAMPING, _DECAY)
     damping, rho, prev_loss, trail = _DAMPING, 0., 0., []
     for step, (x, y) in enumerate(data):
@@ -132,7 +132,7 @@ class KfacOptimizerTest(_DampingTest):
       self._assertSameTraining(got, expected)
       dampings = [_DAMPING] + [values[0] for values in got[0]]
       moves.update(np.sign(np.diff(dampings)))
-    # It went up, down and stayed.
+    # It rose, fell and stayed.
     self.assertEqual({-1., 0., 1.}, moves)
 
   def testMinimumOfDamping(self):
@@ -144,7 +144,7 @@ class KfacOptimizerTest(_DampingTest):
         data, damping_adaptation_interval=1, damping_adaptation_decay=0.9,
         **kwargs), expected)
 
-  def testRegularAndAdamForetellWithTheApproximation(self):
+  def testRegularAndAdamPredictWithTheApproximation(self):
     data = dense_net.batches(5)
     for momentum_type in ("regular", "adam"):
       kwargs = {"momentum_type": momentum_type, "learning_rate": 0.2}
@@ -153,7 +153,7 @@ class KfacOptimizerTest(_DampingTest):
                         damping_adaptation_decay=0.7, **kwargs)
       self._assertSameTraining(got, expected)
 
-  def testContribNumericsKeepTheInversesAsTheyWere(self):
+  def testContribNumericsKeepTheDampingOfInverses(self):
     data = dense_net.batches(5)
     expected = [self._train_in_numpy(data, 1, 0.5, follow=follow)
                 for follow in (True, False)]
@@ -183,7 +183,7 @@ class KfacOptimizerTest(_DampingTest):
     self.assertAllEqual([_DAMPING] * 4, [values[0] for values in trail])
     self.assertAllEqual([0.] * 4, [values[1] for values in trail])
 
-  def testIsNotTrainedAndIsShownAsDamping(self):
+  def testIsNotTrainedAndIsThePropertyDamping(self):
     with tf.Graph().as_default():
       model = dense_net.build()
       optimizer = self._optimizer(model)
@@ -231,7 +231,7 @@ class KfacOptimizerTest(_DampingTest):
             r"inverses\.$"):
           optimizer.set_damping_adaptation_params(True, None, None)
 
-  def testMayBeSetAfterwardsWhereInversesDoNotFollow(self):
+  def testMayBeSetLaterIfInversesDoNotFollow(self):
     kfac.use_contrib_numerics()
     with tf.Graph().as_default():
       model = dense_net.build()
@@ -276,7 +276,7 @@ class AdaptedDampingTest(tf.test.TestCase):
             tf.constant(damping, dtype), tf.constant(rho, dtype), omega,
             min_damping) for damping, rho, omega, min_damping, _ in table])
         self.assertEqual(dtype.as_numpy_dtype, got[0].dtype)
-        # Powers of two: nothing is rounded.
+        # Powers of two are exact.
         self.assertEqual([row[-1] for row in table], got)
 
 

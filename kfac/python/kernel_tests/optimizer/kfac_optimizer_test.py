@@ -1,4 +1,4 @@
-"""KfacOptimizer trains as NumPy says, however its ops are asked for."""
+"""KfacOptimizer trains as its oracle in NumPy, for every order of calls."""
 
 import itertools
 
@@ -27,7 +27,7 @@ def _numpy_params(data, **kwargs):
 class KfacOptimizerTest(tf.test.TestCase):
 
   def _train(self, data, dtype=tf.float64, use_resource=True, **kwargs):
-    """Returns V1 and V2 after training in a graph of its own."""
+    """Returns V1 and V2 after training in a new graph."""
     with tf.Graph().as_default(), tf.Session() as sess:
       model = dense_net.build(dtype, use_resource)
       optimizer = _optimizer(model, **kwargs)
@@ -193,7 +193,7 @@ class KfacOptimizerTest(tf.test.TestCase):
       self.assertCountEqual(
           [optimizer.get_slot(v, "velocity").name for v in model.variables],
           [v.name for v in optimizer.variables()])
-      # Looked up when used.
+      # Read at every access.
       late = tf.get_variable("late", [])
       self.assertLen(optimizer.variables, 5)
       self.assertIn(late.name, [v.name for v in optimizer.variables])
@@ -209,7 +209,7 @@ class KfacOptimizerTest(tf.test.TestCase):
       self.assertEqual(_DAMPING, optimizer.damping)
       self.assertEqual(5, optimizer.damping_adaptation_interval)
 
-  def testStepsOfProgramsWithASessionThatWatches(self):
+  def testStepsWithAMonitoredSession(self):
     data = dense_net.batches(6)
     with tf.Graph().as_default():
       model = dense_net.build()
@@ -235,7 +235,7 @@ class KfacOptimizerTest(tf.test.TestCase):
     for one, other in zip(got, _numpy_params(data[:5]), strict=True):
       self.assertAllClose(one, other, rtol=1e-9, atol=1e-9)
 
-  def testSaverSavesAllThatTrainingNeeds(self):
+  def testSaverSavesTheWholeState(self):
     data = dense_net.batches(4)
     path = self.get_temp_dir() + "/model"
     for part in (0, 1):
@@ -266,7 +266,7 @@ class ApplyGradientsTest(tf.test.TestCase):
           *optimizer.compute_gradients(model.loss), strict=True)
       self.assertEqual([v.name for v in model.variables],
                        [v.name for v in variables])
-      # As SyncReplicasOptimizer does: gradients come from elsewhere.
+      # As in SyncReplicasOptimizer, other code computes the gradients.
       gradients = [tf.identity(gradient) for gradient in gradients]
       global_step = tf.train.get_or_create_global_step()
       pairs = zip(reversed(gradients), reversed(variables), strict=True)
@@ -279,7 +279,7 @@ class ApplyGradientsTest(tf.test.TestCase):
     for one, other in zip(got, _numpy_params(data), strict=True):
       self.assertAllClose(one, other, rtol=1e-9, atol=1e-9)
 
-  def testGradientsOfMinimizeAreOfTheVariablesAsked(self):
+  def testMinimizeTrainsTheGivenVariables(self):
     with tf.Graph().as_default(), self.session() as sess:
       model = dense_net.build()
       optimizer = _optimizer(model)
@@ -319,7 +319,7 @@ class ApplyGradientsTest(tf.test.TestCase):
 class LazyBuildTest(tf.test.TestCase):
 
   def _optimizer_and_ops(self, model, way):
-    """Asks for the ops in one of several ways.
+    """Builds the ops in one of several ways.
 
     Args:
       model: dense_net.Model.
@@ -365,7 +365,7 @@ class LazyBuildTest(tf.test.TestCase):
       steps[name]()
     return optimizer, train_ops[0], updates
 
-  def testEveryWayGivesTheSameNumbersAndVariableNames(self):
+  def testAllWaysGiveTheSameNumbersAndVariableNames(self):
     data = dense_net.batches(2)
     expected = _numpy_params(data)
     names = []
@@ -388,7 +388,7 @@ class LazyBuildTest(tf.test.TestCase):
     self.assertCountEqual(
         names[0], ["KFAC/" + name if name.endswith("/KFAC:0") else name
                    for name in names[5]])
-    # Factors are named after gradients; here those of the loss came first.
+    # Factors are named after gradients; here the loss was differentiated first.
     self.assertSameElements([len(names[0])], [len(other) for other in names])
     # Two layers, A and G; the velocities of four variables.
     inside = [name for name in names[0] if name.startswith("KFAC/")]
@@ -397,7 +397,7 @@ class LazyBuildTest(tf.test.TestCase):
     self.assertLen([n for n in inside if n.endswith("/KFAC:0")], 4)
     self.assertLen([n for n in names[0] if n.startswith("layer")], 4)
 
-  def testStepAloneBuildsWhatItNeeds(self):
+  def testMinimizeBuildsWhatItNeeds(self):
     for way in ("minimize", "apply_gradients"):
       with tf.Graph().as_default(), tf.Session() as sess:
         model = dense_net.build()
@@ -407,7 +407,7 @@ class LazyBuildTest(tf.test.TestCase):
         x, y = dense_net.batches(1)[0]
         sess.run(train_op, {model.x: x, model.y: y})
         got = dense_net.stacked(sess.run(model.variables))
-      # Inverses start at zero: nothing moves before their first update.
+      # Inverses start at zero: variables do not change before the first update.
       for one, other in zip(got, dense_net.initial_params(), strict=True):
         self.assertAllEqual(one, other)
 
@@ -446,7 +446,7 @@ class LazyBuildTest(tf.test.TestCase):
     for one, other in zip(got, _numpy_params(data), strict=True):
       self.assertAllClose(one, other, rtol=1e-9, atol=1e-9)
 
-  def testThunksCanBeAskedForOnce(self):
+  def testThunksCanBeMadeOnce(self):
     methods = ("make_vars_and_create_op_thunks", "create_ops_and_vars_thunks",
                "make_ops_and_vars")
     for first, second in itertools.product(methods, methods):
@@ -458,7 +458,7 @@ class LazyBuildTest(tf.test.TestCase):
             r"make_ops_and_vars must be called once, one of them\.$"):
           getattr(optimizer, second)()
 
-  def testThunksOfVariablesThatAreMade(self):
+  def testThunksAfterTheVariables(self):
     with tf.Graph().as_default():
       model = dense_net.build()
       optimizer = _optimizer(model)

@@ -1,4 +1,4 @@
-"""The quadratic model picks the learning rate and momentum of NumPy."""
+"""Tests of the quadratic model, and of the momentum type "qmodel"."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,7 +15,7 @@ def _optimizer(model, cls=kfac.KfacOptimizer, learning_rate=1., **kwargs):
 
 
 class _Watched(kfac.KfacOptimizer):
-  """Keeps what the quadratic model gave."""
+  """Keeps the results of the quadratic model."""
 
   def _compute_qmodel_hyperparams(self, *args, **kwargs):
     self.given = super()._compute_qmodel_hyperparams(*args, **kwargs)
@@ -116,8 +116,8 @@ class KfacOptimizerTest(tf.test.TestCase):
       for one, other in zip(got, oracle.params, strict=True):
         self.assertAllClose(one, other, rtol=1e-3, atol=1e-3)
 
-  def testStepLowersTheQuadraticModelMoreThanOthers(self):
-    """(alpha, mu) is the minimum: no neighbour has a lower model."""
+  def testStepMinimizesTheQuadraticModel(self):
+    """The model is larger at all neighbours of (alpha, mu)."""
     (x, y), (x2, y2) = dense_net.batches(2)
     oracle = dense_net.Kfac(0.05, 0.8)
     oracle.step(x, y, 1., momentum_type="qmodel")
@@ -163,12 +163,13 @@ class QuadraticModelTest(tf.test.TestCase):
 
   def testMinimum(self):
     c = np.array([1., -3.])
-    cases = [np.array([[2., 0.5], [0.5, 4.]]), np.array([[3., 0.], [0., 0.]])]
-    expected = [-np.linalg.solve(cases[0], c), np.array([-1. / 3., 0.])]
+    matrices = [
+        np.array([[2., 0.5], [0.5, 4.]]), np.array([[3., 0.], [0., 0.]])]
+    expected = [-np.linalg.solve(matrices[0], c), np.array([-1. / 3., 0.])]
     with tf.Graph().as_default(), self.session() as sess:
       for dtype in (tf.float32, tf.float64):
-        for M, wanted in zip(cases, expected, strict=True):
-          # A second direction of zero has no slope either.
+        for M, wanted in zip(matrices, expected, strict=True):
+          # The gradient along a second direction of zero is zero, too.
           slope = c if M[1, 1] else np.array([1., 0.])
           coefficients, change = sess.run(quadratic_model.minimum(
               tf.constant(M, dtype), tf.constant(slope, dtype)))
@@ -177,8 +178,8 @@ class QuadraticModelTest(tf.test.TestCase):
           self.assertAllClose(
               change, slope @ wanted + wanted @ M @ wanted / 2.)
 
-  def testParallelDirectionsAreOne(self):
-    # The second direction is the first, longer: any mix of both is as good.
+  def testParallelDirections(self):
+    # The second direction is a multiple of the first: the minimum is a line.
     for dtype in (np.float32, np.float64):
       d = np.array([[1., 2.], [-3e-4, -6e-4]], dtype)
       F = np.array([[2., 0.5], [0.5, 1.]], dtype)
@@ -189,8 +190,8 @@ class QuadraticModelTest(tf.test.TestCase):
       self.assertAllClose([-c[0] / M[0, 0], 0.], coefficients)
       self.assertAllClose(-c[0]**2 / M[0, 0] / 2., change)
 
-  def testWithoutDirectionsNothingMoves(self):
-    # Before the first inverse update P g is zero, and so is the velocity.
+  def testZeroDirectionsGiveNoStep(self):
+    # Before the first inverse update P g and the velocity are zero.
     with tf.Graph().as_default(), self.session() as sess:
       coefficients, change = sess.run(quadratic_model.minimum(
           tf.zeros([2, 2]), tf.zeros([2])))

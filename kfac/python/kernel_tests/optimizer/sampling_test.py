@@ -1,4 +1,4 @@
-"""Cases that stand for a batch in the quadratic model, and their weights."""
+"""Tests of examples sampled for the quadratic model, and their weights."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -8,7 +8,7 @@ from kfac.python.kernel_tests import dense_net_oracle as dense_net
 from kfac.python.ops.optimizer import quadratic_model
 
 
-class SampleCasesTest(tf.test.TestCase):
+class SampleExamplesTest(tf.test.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -21,40 +21,40 @@ class SampleCasesTest(tf.test.TestCase):
           kfac.optimizer.sample_examples(tf.constant(losses), one_in)
                        for losses, one_in in losses_and_one_in])
 
-  def testStandForTheWholeBatch(self):
+  def testSamplesRepresentTheBatch(self):
     pairs = [(self._rng.exponential(size=size), one_in)
              for size in (1, 2, 7, 16, 17, 100) for one_in in (1, 2, 5, 16)]
-    for (losses, one_in), (cases, weights) in zip(
+    for (losses, one_in), (examples, weights) in zip(
         pairs, self._samples(pairs), strict=True):
       size, largest = len(losses), len(losses) // one_in
       self.assertAllClose(size, np.sum(weights))
-      self.assertLen(set(cases), len(cases))
+      self.assertLen(set(examples), len(examples))
       self.assertLen(
-          cases, largest + int(np.ceil((size - largest) / one_in)))
+          examples, largest + int(np.ceil((size - largest) / one_in)))
       by_loss = np.argsort(-losses)
-      self.assertAllEqual(by_loss[:largest], cases[:largest])
+      self.assertAllEqual(by_loss[:largest], examples[:largest])
       self.assertAllEqual(np.ones(largest), weights[:largest])
       self.assertAllClose(
-          np.full(len(cases) - largest, (size - largest) /
-                  max(len(cases) - largest, 1)), weights[largest:])
-      # One from the middle of each equal part of the others.
-      num_parts = len(cases) - largest
+          np.full(len(examples) - largest, (size - largest) /
+                  max(len(examples) - largest, 1)), weights[largest:])
+      # The middle one of each equal part of the others.
+      num_parts = len(examples) - largest
       middles = (np.arange(num_parts) + 0.5) * (size - largest) / max(
           num_parts, 1)
       self.assertAllEqual(
-          by_loss[largest + middles.astype(int)], cases[largest:])
+          by_loss[largest + middles.astype(int)], examples[largest:])
 
-  def testSeeTheFewCasesThatMatter(self):
-    # Of 800 cases 30 have all the loss, as when a classifier is nearly right.
+  def testFewExamplesWithLargeLosses(self):
+    # 30 of 800 examples have all of the loss, as for an accurate classifier.
     losses = np.zeros(800, np.float32)
     losses[self._rng.choice(800, 30, replace=False)] = 1.
-    (cases, weights), = self._samples([(losses, 16)])
-    self.assertAllClose(np.sum(losses), weights @ losses[cases])
+    (examples, weights), = self._samples([(losses, 16)])
+    self.assertAllClose(np.sum(losses), weights @ losses[examples])
     self.assertEqual(np.float32, weights.dtype)
 
-  def testOneInOneIsAllCases(self):
-    (cases, weights), = self._samples([(self._rng.normal(size=9), 1)])
-    self.assertAllEqual(np.arange(9), np.sort(cases))
+  def testOneInOneIsAllExamples(self):
+    (examples, weights), = self._samples([(self._rng.normal(size=9), 1)])
+    self.assertAllEqual(np.arange(9), np.sort(examples))
     self.assertAllEqual(np.ones(9), weights)
 
   def testUnknownBatchSize(self):
@@ -62,8 +62,8 @@ class SampleCasesTest(tf.test.TestCase):
       losses = tf.placeholder(tf.float32, [None])
       sampled = kfac.optimizer.sample_examples(losses, 3)
       for size in (1, 10):
-        cases, weights = sess.run(sampled, {losses: np.arange(size)})
-        self.assertEqual(size - 1, np.max(cases))
+        examples, weights = sess.run(sampled, {losses: np.arange(size)})
+        self.assertEqual(size - 1, np.max(examples))
         self.assertAllClose(size, np.sum(weights))
 
   def testShareMustBeAPositiveInt(self):
@@ -73,9 +73,9 @@ class SampleCasesTest(tf.test.TestCase):
         kfac.optimizer.sample_examples([1.], one_in)
 
 
-class CaseWeightsTest(tf.test.TestCase):
+class ExampleWeightsTest(tf.test.TestCase):
 
-  def testWeightTwoIsACaseTwice(self):
+  def testWeightTwoEqualsTheExampleTwice(self):
     (x, _), = dense_net.batches(1)
     twice = np.array([0, 1, 1, 3, 3])
     curvatures = []
@@ -83,10 +83,10 @@ class CaseWeightsTest(tf.test.TestCase):
       model = dense_net.build()
       directions = [[tf.random_normal(v.shape, seed=seed, dtype=v.dtype)
                      for v in model.variables] for seed in (1, 2)]
-      for cases, weights in ((twice, None), ([0, 1, 3], [1., 2., 2.])):
+      for examples, weights in ((twice, None), ([0, 1, 3], [1., 2., 2.])):
         losses = kfac.LayerCollection()
         losses.register_categorical_predictive_distribution(
-            dense_net.logits_of(tf.constant(x[cases]), model.variables))
+            dense_net.logits_of(tf.constant(x[examples]), model.variables))
         curvatures.append(quadratic_model.curvature(
             losses.losses, model.variables, directions, 0.1, 5, weights))
       sess.run(tf.global_variables_initializer())

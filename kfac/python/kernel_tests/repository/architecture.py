@@ -1,8 +1,7 @@
-"""The rules of g3doc/architecture.md as functions that list what breaks them.
+"""The rules of g3doc/architecture.md, as functions that list violations.
 
 Each takes a tree and returns complaints, one line each. Sources are read with
-`ast`, nothing is imported, so that a tree made for a test can be wrong in any
-way.
+`ast` and not imported, so that a test can make a tree with any fault.
 """
 
 import ast
@@ -41,7 +40,7 @@ DEPENDENCIES = ("absl", "numpy", "tensorflow")
 BANNED = ("tensorflow_probability", "tf_keras")
 TENSORFLOW = "import tensorflow.compat.v1 as tf"
 
-# Packages that only hold others: what lies in them needs a floor of its own.
+# Packages of packages: each module in them needs its own floor.
 _HALLS = ("kfac", "kfac.python", "kfac.python.ops")
 SOURCE_ROOTS = ("kfac", "examples")
 
@@ -85,7 +84,7 @@ def imported_names(module):
     module: A Module.
 
   Yields:
-    The line, and dotted names of which the longest that is a module is meant:
+    The line, and dotted names; the first one that is a module is imported:
     `from a import b` gives ("a.b", "a").
   """
   for node in ast.walk(module.tree):
@@ -105,8 +104,8 @@ def imported_names(module):
 def import_graph(modules):
   """Returns {name: {imported name: line}} among the modules of the tree.
 
-  `import a.b.c` runs a/__init__.py and a/b/__init__.py too; these count unless
-  the importing module lies below them, so that they ran anyway.
+  `import a.b.c` also runs a/__init__.py and a/b/__init__.py. They are included
+  unless the importing module is below them, and has run them already.
   """
   graph = {}
   for module in modules.values():
@@ -192,7 +191,7 @@ def check_sizes(root):
 
 
 def code_lines(function):
-  """Returns how many lines a function has, its docstring left out."""
+  """Returns the number of lines of a function without its docstring."""
   lines = function.end_lineno - function.lineno + 1
   if ast.get_docstring(function) is not None:
     docstring = function.body[0]
@@ -201,7 +200,7 @@ def code_lines(function):
 
 
 def check_imports(root):
-  """Lists imports of what is not there, not public or not a dependency."""
+  """Lists imports that are not public or not of a dependency."""
   complaints = []
   for module in read_modules(root).values():
     for node in ast.walk(module.tree):
@@ -248,11 +247,11 @@ def check_lib_sources(root):
 
 
 def check_lib_names(lib, owner):
-  """Lists names in which a `_lib` module differs from `__all__` of its module.
+  """Lists the differences between a `_lib` module and `__all__` of its module.
 
   Args:
     lib: The imported `_lib` module.
-    owner: The imported module of which it is the list.
+    owner: The imported module whose names it lists.
 
   Returns:
     Complaints.
@@ -272,6 +271,6 @@ def check_lib_names(lib, owner):
 def project_root():
   """Returns the root of the tree that this file is in.
 
-  Bazel runs tests through links to the tree; they are followed.
+  Bazel runs tests through symbolic links to the tree, which are resolved.
   """
   return pathlib.Path(os.path.realpath(__file__)).parents[4]

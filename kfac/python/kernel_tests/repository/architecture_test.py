@@ -1,4 +1,4 @@
-"""The tree keeps the rules of architecture.py, and each rule can be broken."""
+"""The tree keeps the rules of architecture.py, which find violations."""
 
 import importlib
 import pathlib
@@ -15,7 +15,7 @@ _LIB = '"""The list."""\n\nfrom kfac.python.ops.utils import *  # noqa: F403\n'
 
 
 class _TreeTest(tf.test.TestCase):
-  """Makes small trees with something wrong in them."""
+  """Makes small trees with faults."""
 
   def _tree(self, files):
     """Returns the root of a new tree.
@@ -146,7 +146,7 @@ class CirclesTest(_TreeTest):
     })
     self.assertLen(architecture.check_circles(root), 1)
 
-  def testSiblingsAreNoCircle(self):
+  def testSiblingsAreNotACircle(self):
     root = self._tree({
         _OPS + "utils/__init__.py": "from kfac.python.ops.utils import posdef",
         _OPS + "utils/posdef.py": "from kfac.python.ops.utils import graph",

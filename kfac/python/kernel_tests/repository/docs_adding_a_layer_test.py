@@ -21,11 +21,11 @@ _END = re.compile(r"[Aa]t the end of `([^`]+)`:")
 
 
 def apply(text, root):
-  """Does what a page says.
+  """Applies the blocks of a page.
 
   A block of Python is a new file if its first line is a comment with the path.
   Otherwise the paragraph above says "in `PATH`, before (or after) the line
-  `LINE`", where blanks around the line do not count, or "at the end of `PATH`".
+  `LINE`", where indentation is ignored, or "at the end of `PATH`".
 
   Args:
     text: The page.
@@ -60,7 +60,7 @@ def apply(text, root):
 
 
 def _insert(text, new, side, line, path):
-  """Puts text before or after the one line that is so."""
+  """Inserts text before or after the one line with this content."""
   lines = text.splitlines(keepends=True)
   found = [index for index, one in enumerate(lines) if one.strip() == line]
   if len(found) != 1:
@@ -126,7 +126,7 @@ class ApplyTest(_TreeCase):
     self._apply("At the end of\n`a.py`:", "3")
     self.assertEqual("x\n1\n  y\n2\nz\nz\n3\n", self._text())
 
-  def testLineMustBeThereOnce(self):
+  def testLineMustOccurOnce(self):
     for line, count in (("z", 2), ("w", 0)):
       with self.assertRaisesRegex(
           ValueError, f"a.py must have one line '{line}', got {count}."):

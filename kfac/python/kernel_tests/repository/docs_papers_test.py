@@ -1,4 +1,4 @@
-"""What g3doc/papers.md names exists."""
+"""The files and names in g3doc/papers.md exist."""
 
 import ast
 import re
@@ -44,7 +44,7 @@ class PapersTest(absltest.TestCase):
     self._text = pages.read(pages.folder() / "papers.md")
 
   def testFilesAndNamesExist(self):
-    # A reference may be broken over two lines.
+    # A reference may span two lines.
     references = _REFERENCE.findall(self._text.replace("\n", " "))
     self.assertGreater(len(references), 30)
     for file, name in references:

@@ -1,7 +1,7 @@
-"""What the pages of g3doc/ show runs: blocks of Python, and commands.
+"""The programs and commands in the pages of g3doc/ run.
 
-A page's blocks of Python are one program. A command is run with flags
-appended that make it short; of a flag given twice the last one counts.
+The Python blocks of a page are one program. Commands are run with additional
+flags that make them short; the last value of a flag is used.
 """
 
 import pathlib
@@ -17,8 +17,8 @@ from kfac.python.kernel_tests.repository import pages
 
 LANGUAGES = ("python", "sh", "text")
 
-# Beginning of a command, without "python " -> flags appended. The longest
-# beginning that fits is taken.
+# Prefix of a command, without "python " -> additional flags. The longest prefix
+# is used.
 FLAGS = {
     "examples/mlp_mnist_main.py": "--updates=2",
     "examples/autoencoder_mnist_main.py": "--updates=1 --batch_size=100",
@@ -33,14 +33,14 @@ FLAGS = {
     "-m kfac.python.tools.port": "",
 }
 
-# Word of a command -> what it is replaced by: files that setUp makes.
+# Word of a command -> its replacement: files that the test makes.
 PLACEHOLDERS = {"--data_dir=DIR": "--data_dir=digits",
                 "FILE_OR_FOLDER...": "program.py"}
 
 _MAKE_DIGITS = ("from examples import fake_mnist; "
                 "fake_mnist.write_dataset('digits', num_train=200)")
 
-# Pages whose blocks of Python are no program -> the test that follows them.
+# Pages whose Python blocks are not a program -> their test.
 FOLLOWED_ELSEWHERE = {
     "adding_a_layer.md":
         "kfac/python/kernel_tests/repository/docs_adding_a_layer_test.py",
@@ -126,7 +126,7 @@ class PagesTest(parameterized.TestCase):
     for path in FOLLOWED_ELSEWHERE.values():
       self.assertTrue((architecture.project_root() / path).exists(), path)
 
-  def testLinksLeadSomewhere(self):
+  def testLinksExist(self):
     root = architecture.project_root()
     for path in [root / "README.md", root / "CONTRIBUTING.md",
                  root / "CHANGELOG.md", *pages.all_pages()]:
@@ -165,11 +165,11 @@ class HelpersTest(absltest.TestCase):
     self.assertEqual({"a-bc-d", "a", "a-1"}, pages.anchors(self._PAGE))
     self.assertEqual([("x.md", "y"), ("", "a-bc-d")], pages.links(self._PAGE))
 
-  def testFailureIsTold(self):
+  def testFailureIsReported(self):
     with self.assertRaisesRegex(AssertionError, "failed:\n(.|\n)*ValueError"):
       pages.run(["-c", "raise ValueError"], ".")
 
-  def testLongestBeginningIsTaken(self):
+  def testLongestPrefixIsUsed(self):
     start = "examples/autoencoder_mnist_main.py"
     self.assertEqual(start, row_of(f"python {start}"))
     longer = start + " --data=curves --compare"

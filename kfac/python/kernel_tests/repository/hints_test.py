@@ -1,4 +1,4 @@
-"""Public functions say their types, and a type checker reads them."""
+"""Public functions have type hints, which a type checker reads."""
 
 import importlib
 import inspect
@@ -49,7 +49,7 @@ def missing_hints(name, function):
   """Returns complaints about a function, one line each.
 
   Args:
-    name: What to call it.
+    name: The name in complaints.
     function: The function, or a method's.
 
   Returns:
@@ -119,7 +119,7 @@ class MissingHintsTest(tf.test.TestCase):
         ["f has a hint without meaning: name 'no_such_name' is not defined"],
         missing_hints("f", f))
 
-  def testMethodsAndPropertiesAreLookedAt(self):
+  def testMethodsAndPropertiesAreIncluded(self):
     module = sys.modules[__name__]
     names = [name for name, _ in _functions(_Sample, module, "_Sample.")]
     self.assertEqual(["_Sample.__init__", "_Sample.a", "_Sample.b",
@@ -127,7 +127,7 @@ class MissingHintsTest(tf.test.TestCase):
 
 
 class _Sample:
-  """Has one of each kind."""
+  """Has one member of each kind."""
 
   def __init__(self):
     pass
@@ -174,7 +174,7 @@ _PROGRAM = """
 class CheckerTest(tf.test.TestCase):
 
   def _complaints(self, *lines):
-    """Returns what mypy says about a program with more lines at its end."""
+    """Returns the errors of mypy for a program with additional lines."""
     folder = pathlib.Path(tempfile.mkdtemp(dir=self.get_temp_dir()))
     program = textwrap.dedent(_PROGRAM) + "\n".join(lines) + "\n"
     (folder / "program.py").write_text(program, encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Which test file belongs to which module, and what breaks the rule.
+"""Assigns test files to modules, and lists modules without one.
 
-Tests mirror the code: kfac/python/ops/utils/graph.py has its test file
-kernel_tests/utils/graph_test.py, or several with a subject each, named
-graph_SUBJECT_test.py. A module without one is in TESTED_BY.
+The tests of kfac/python/ops/utils/graph.py are kernel_tests/utils/graph_test.py
+or several files kernel_tests/utils/graph_SUBJECT_test.py. A module without a
+test file is in TESTED_BY.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""What is installed, what it needs, and that a missing TensorFlow is told."""
+"""Tests of the package: contents, requirements, a missing TensorFlow."""
 
 import os
 import pathlib
@@ -43,7 +43,7 @@ _ADVICE = ("ImportError: kfac needs TensorFlow 2.15 or later, got {}. Install "
 
 
 def _setup_arguments():
-  """Returns what setup.py hands to setuptools, which need not be there."""
+  """Returns the arguments of setup.py to setuptools, which is a mock."""
   setuptools = types.ModuleType("setuptools")
   setuptools.setup = mock.Mock()
   setuptools.find_packages = mock.Mock()
@@ -61,7 +61,7 @@ class SetupTest(tf.test.TestCase):
     self.assertEqual(["absl-py", "numpy"],
                      sorted(_setup_arguments()["install_requires"]))
 
-  def testExtrasBringTheTensorFlowThatTheImportAsksFor(self):
+  def testExtrasRequireTheMinimumTensorFlow(self):
     extras = _setup_arguments()["extras_require"]
     self.assertEqual(["examples", "tensorflow", "tensorflow-cpu", "tests"],
                      sorted(extras))
@@ -78,7 +78,7 @@ class BuiltTest(tf.test.TestCase):
     super().setUpClass()
     root = architecture.project_root()
     cls._folder = pathlib.Path(tempfile.mkdtemp())
-    # A copy: setuptools writes beside setup.py.
+    # In a copy, because setuptools writes beside setup.py.
     tree = cls._folder / "tree"
     tree.mkdir()
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md",
@@ -155,7 +155,7 @@ class CommandsTest(tf.test.TestCase):
     self._commands = _COMMAND.findall(
         (root / "README.md").read_text(encoding="utf-8"))
 
-  def testReadmeGivesOneForTheMainJobAndOneForTheTests(self):
+  def testReadmeHasOneCommandForTrainingAndOneForTests(self):
     self.assertLen(self._commands, 2)
     self.assertIn("python examples/mlp_mnist_main.py", self._commands[0])
     self.assertIn("python -m pytest", self._commands[1])
@@ -166,7 +166,7 @@ class CommandsTest(tf.test.TestCase):
       named = re.search(r'-e "\.\[([a-z,-]+)\]"', command).group(1).split(",")
       self.assertContainsSubset(named, known)
 
-  def testCiRunsTheSecondAsItIs(self):
+  def testCiRunsTheSecondCommand(self):
     pattern = re.search(r"grep -E '(.*)' README\.md", self._ci).group(1)
     self.assertEqual(
         [False, True],
@@ -195,7 +195,7 @@ class VersionsTest(tf.test.TestCase):
     self.assertEqual(list(self._conftest["GRAPH_MODES"]),
                      self._default("modes"))
 
-  def testScriptRunsTheVersionsAndModesThatAreAskedFor(self):
+  def testScriptRunsTheGivenVersionsAndModes(self):
     folder = pathlib.Path(self.get_temp_dir())
     for version in ("2.15", "9.9"):
       python = folder / version / "bin" / "python"
@@ -237,11 +237,11 @@ class TensorFlowTest(tf.test.TestCase):
 
     Args:
       code: The program.
-      files: Pairs of a path below a folder that is first on the path, and the
-        text of the file: a TensorFlow in the place of the real one.
+      files: Pairs of path and text, in a folder that is first on the path: a
+        substitute of TensorFlow.
 
     Returns:
-      What the program wrote after its traceback.
+      The output of the program after its traceback.
     """
     folder = pathlib.Path(self.get_temp_dir())
     for path, text in files:
@@ -259,7 +259,7 @@ class TensorFlowTest(tf.test.TestCase):
     self.assertEqual(_ADVICE.format("none"),
                      self._import_error(_HIDE_TENSORFLOW))
 
-  def testBeforeGraphModeHadAModule(self):
+  def testVersionWithoutCompatV1(self):
     error = self._import_error(files=[("tensorflow/__init__.py", "")])
     self.assertEqual(_ADVICE.format("an older one"), error)
 

@@ -8,8 +8,8 @@ import sys
 
 from kfac.python.kernel_tests.repository import architecture
 
-# language: What stands behind the opening fence; line: its number, from 1;
-# text: what is between the fences; before: the paragraph above, in one line.
+# language: The word after the opening fence; line: its number, from 1; text:
+# the lines between the fences; before: the paragraph above, in one line.
 Block = collections.namedtuple("Block", ["language", "line", "text", "before"])
 
 
@@ -19,7 +19,7 @@ def folder():
 
 
 def all_pages():
-  """Returns the paths of all pages, README.md not among them."""
+  """Returns the paths of all pages of g3doc/."""
   return sorted(folder().glob("*.md"))
 
 
@@ -66,7 +66,7 @@ def prose(text):
 
 
 def anchors(text):
-  """Returns the anchors of the headings of a page, as GitHub makes them."""
+  """Returns the anchors of the headings of a page, as on GitHub."""
   found, counts = set(), collections.Counter()
   for heading in re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE):
     anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -98,10 +98,10 @@ def run(arguments, cwd, timeout=300, root=None):
     root: Root of the tree; this tree if None.
 
   Returns:
-    What it printed.
+    Its output.
 
   Raises:
-    AssertionError: If it fails; the message is what it wrote.
+    AssertionError: If it fails; the message has its output.
   """
   environment = dict(
       os.environ, PYTHONPATH=str(root or architecture.project_root()),

@@ -1,4 +1,4 @@
-"""The example of README.md runs as printed, and its loss falls."""
+"""The example of README.md runs as printed, and its loss decreases."""
 
 import re
 import tempfile

@@ -63,7 +63,7 @@ class CommandTest(absltest.TestCase):
       status = api_doc.main(list(arguments))
     return status, out.getvalue()
 
-  def testTellsAndWrites(self):
+  def testReportsAndWrites(self):
     stale = f"{self._page} is not current, say --write to make it so.\n"
     self.assertEqual((1, stale), self._main())
     self.assertFalse(self._page.exists())
@@ -177,7 +177,7 @@ class SignatureTest(absltest.TestCase):
 
 
 class ClassTest(absltest.TestCase):
-  """What is told of a class, and what is left to another."""
+  """The members of a class that are documented."""
 
   def _module(self, **names):
     module = types.ModuleType("kfac.made_up")
@@ -196,7 +196,7 @@ class ClassTest(absltest.TestCase):
       """A base."""
 
       def known(self):
-        """Is told once."""
+        """Is documented once."""
 
     class Derived(Base):
       """More."""
@@ -205,7 +205,7 @@ class ClassTest(absltest.TestCase):
         pass
 
       def _private(self):
-        """Is nobody's business."""
+        """Is private."""
 
       @property
       def size(self):

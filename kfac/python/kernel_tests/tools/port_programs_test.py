@@ -1,7 +1,7 @@
-"""Programs in the style of each release train after they are ported.
+"""Programs written for each release train after they are ported.
 
-They lie in fixtures/porting. The diffs are in words here: what each program
-needs and nothing more.
+The programs are in fixtures/. The tables list the lines that must change; all
+others must not.
 """
 
 import os
@@ -90,13 +90,13 @@ def _port(data, release):
 
 
 def _graph_mode(data):
-  """Does what the report tells: TensorFlow's graph mode by its name."""
+  """Imports TensorFlow's graph mode, as the report asks."""
   return data.replace(b"tensorflow as tf", b"tensorflow.compat.v1 as tf")
 
 
 class DiffTest(tf.test.TestCase):
 
-  def testIsWhatTheProgramNeeds(self):
+  def testHasTheExpectedLines(self):
     for name, (release, changes) in _DIFFS.items():
       diff = rewriting.port("prog.py", _read(name), release).diff()
       lines = [line for line in diff.splitlines()
@@ -119,11 +119,11 @@ class DiffTest(tf.test.TestCase):
 class _TrainTest(tf.test.TestCase):
 
   def _train(self, data, num_steps=12, **kwargs):
-    """Runs a program, which must lower its loss.
+    """Runs a program, and asserts that its loss decreases.
 
     Args:
       data: Bytes of the program.
-      num_steps: How many steps it is to make.
+      num_steps: Number of steps.
       **kwargs: Further arguments of its `train`.
     """
     module = types.ModuleType("ported")
@@ -161,7 +161,7 @@ class TrainTest(_TrainTest):
 
 
 class ContribTest(_TrainTest):
-  """With kfac.contrib the programs need no port."""
+  """With kfac.contrib the programs run unchanged."""
 
   def testAgent(self):
     self._train(_graph_mode(_read("agent_1_7")).replace(
@@ -176,7 +176,7 @@ class ContribTest(_TrainTest):
 
 
 class UpgradeScriptTest(_TrainTest):
-  """TensorFlow's own tf_upgrade_v2 may come before or after."""
+  """TensorFlow's script tf_upgrade_v2 may run before or after the tool."""
 
   def _upgrade(self, programs):
     """Runs the script.

@@ -1,4 +1,4 @@
-"""The porting tool as a command: files, exit status, start; and its tables."""
+"""The porting tool as a command: files, exit status, start, document."""
 
 import ast
 import contextlib
@@ -44,7 +44,7 @@ class CommandTest(absltest.TestCase):
       status = port.main([str(argument) for argument in arguments])
     return status, out.getvalue().splitlines()
 
-  def testShowsAndDoesNotWrite(self):
+  def testShowsWithoutWriting(self):
     path = self._file("a.py", _OLD)
     status, lines = self._main(path)
     self.assertEqual(0, status)
@@ -67,7 +67,7 @@ class CommandTest(absltest.TestCase):
     self.assertEqual(
         ["0 of 1 files changed in 0 places (written), 0 left to you."], lines)
 
-  def testStatusTellsIfSomethingIsLeft(self):
+  def testStatusIsOneIfSomethingIsLeft(self):
     path = self._file("a.py", _LEFT)
     for more in ((), ("--write",)):
       status, lines = self._main(path, *more)
@@ -145,7 +145,7 @@ class StartTest(absltest.TestCase):
 
 
 class DocumentTest(absltest.TestCase):
-  """What g3doc/porting.md names exists."""
+  """The names in g3doc/porting.md exist."""
 
   def setUp(self):
     super().setUp()

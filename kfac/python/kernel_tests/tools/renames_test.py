@@ -21,7 +21,7 @@ class TablesTest(absltest.TestCase):
     parameters = inspect.signature(self._callable(name)).parameters
     return {key: value for key, value in parameters.items() if key != "self"}
 
-  def testOrdersAreThoseOfThisPackage(self):
+  def testOrdersOfArgumentsAreThoseOfThisPackage(self):
     for name in renames._ORDERS:
       order = renames.order(name)
       given = list(self._parameters(name))

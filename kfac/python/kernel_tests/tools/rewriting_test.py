@@ -1,7 +1,7 @@
-"""The porting tool edits what it can tell, keeps the rest, says what it left.
+"""The porting tool rewrites what it recognizes, and reports what is left.
 
-What is expected of a program is written beside it; that ported programs train
-is in tools_port_programs_test.py.
+Each program stands beside its expected result. port_programs_test.py checks
+that ported programs train.
 """
 
 import textwrap
@@ -21,15 +21,15 @@ class _PortTest(parameterized.TestCase):
   """Ports programs given as text."""
 
   def _port(self, text, release=None, encoding="utf-8"):
-    """Ports a program, twice: the second time must change nothing.
+    """Ports a program twice; the second time must change nothing.
 
     Args:
       text: The program.
-      release: What it is written for.
-      encoding: Of the file.
+      release: The release that it was written for.
+      encoding: Encoding of the file.
 
     Returns:
-      The new text, and the list of what is left as "line: what".
+      The new text, and the list of notes "line: note" on what is left.
     """
     data = text.encode(encoding)
     result = rewriting.port("prog.py", data, release)
@@ -111,7 +111,7 @@ class ImportsTest(_PortTest):
         ["1: tensorflow.contrib.layers is gone with TensorFlow 2, and this tool"
          " helps with contrib.kfac only"])
 
-  def testSplitsWhereThereIsNoLineToItself(self):
+  def testSplitsWithinALine(self):
     self._assertPorts(
         "x = 1; from tensorflow.contrib import kfac, layers\n",
         "x = 1; import kfac; from tensorflow.contrib import layers\n",
@@ -130,7 +130,7 @@ class ImportsTest(_PortTest):
         "import tensorflow.contrib as c\nx = c.kfac.optimizer\n",
         "import kfac\nx = kfac.optimizer\n")
 
-  def testContribForOthersToo(self):
+  def testContribThatIsUsedElsewhere(self):
     self._assertPorts(
         "from tensorflow import contrib as c\nx = c.kfac.utils, c.seq2seq\n",
         "from tensorflow import contrib as c\nimport kfac\n"
@@ -140,7 +140,7 @@ class ImportsTest(_PortTest):
          "2: c.seq2seq is gone with TensorFlow 2, and this tool helps with "
          "contrib.kfac only"])
 
-  def testKeepsTensorFlowThatTheImportAlsoGave(self):
+  def testKeepsTensorFlowThatTheImportBound(self):
     self._assertPorts(
         "import tensorflow.contrib.kfac\n"
         "x = tensorflow.contrib.kfac.optimizer, tensorflow.float32\n",
@@ -163,10 +163,10 @@ class ImportsTest(_PortTest):
       ("from tensorflow.contrib.kfac.python.ops.sync import x",
        "kfac has no kfac.python.ops.sync"),
   )
-  def testModuleThatIsNotThere(self, text, left):
+  def testModuleThatDoesNotExist(self, text, left):
     self._assertLeaves(text + "\n", "1: " + left)
 
-  def testOthersAreLeft(self):
+  def testOtherModulesAreLeft(self):
     self._assertLeaves(
         "import kfac\nfrom tensorflow.contrib.layers import conv2d\n"
         "import tensorflow.contrib.slim as slim\n"
@@ -225,7 +225,7 @@ class ChainsTest(_PortTest):
         "import kfac\n" + _TF + "x = tf.contrib.kfac.utils",
         "import kfac\n" + _TF + "x = kfac.utils")
 
-  def testImportInAnotherFunctionIsNoImport(self):
+  def testImportInAnotherFunctionIsNotUsed(self):
     text = ("def f():\n  {}\n  return {}kfac\n"
             "def g():\n  import tensorflow as tf\n  return {}kfac.utils\n")
     for old in ("import tensorflow.contrib.kfac", "from tensorflow import "
@@ -269,7 +269,7 @@ class ChainsTest(_PortTest):
         "y = kfac.utils\n",
         ["2: there is a comment inside of tf.contrib.kfac"])
 
-  def testNamesThatAreSomethingElse(self):
+  def testNamesOfOtherObjects(self):
     for text in ("def f(tf):\n  return tf.contrib.kfac\n",
                  "f = lambda tf: tf.contrib.kfac\n",
                  "x = [tf.contrib.kfac for tf in y]\n",
@@ -289,7 +289,7 @@ class ChainsTest(_PortTest):
         "2: it cannot be told what self.tf is",
         "2: it cannot be told what tf is")
 
-  def testNamesOfAClassAreNotSeenInItsMethods(self):
+  def testNamesOfAClassAreNotInScopeInItsMethods(self):
     self._assertPorts(
         _TF + "class A:\n  tf = g()\n  def f(self):\n"
         "    return tf.contrib.kfac\n",
@@ -332,13 +332,13 @@ class ChainsTest(_PortTest):
         "2: tf.contrib.kfac cannot be edited where it is: in an f-string, or "
         "assigned to")
 
-  def testModuleThatIsNotThere(self):
+  def testModuleThatDoesNotExist(self):
     self._assertPorts(_TF + "x = tf.contrib.kfac.examples.mlp\n",
                       _TF + "import kfac\nx = kfac.examples.mlp\n",
                       ["2: kfac has no kfac.examples"])
 
   def testInAFormattedString(self):
-    # Before Python 3.12 such an expression may not know its place.
+    # Before Python 3.12 such an expression may have no position.
     text = _TF + "{}x = (f\"\"\"\n a {{{}.utils}}\"\"\" f'{{{}}}')\n"
     old = text.format("", "tf.contrib.kfac", "tf.contrib.kfac")
     self._assertPortsOrLeaves(
@@ -362,7 +362,7 @@ class ChainsTest(_PortTest):
     self.assertContainsSubset(left, notes)
     self.assertEqual(text == new, not left)
 
-  def testGraphModeIsNothingToTell(self):
+  def testGraphModeIsNotReported(self):
     self._assertLeaves(
         "import kfac\nimport tensorflow.compat.v1 as tf\nx = tf.placeholder\n")
 
@@ -373,7 +373,7 @@ class CallsTest(_PortTest):
     self._assertPorts("import kfac\n" + old, "import kfac\n" + new, left,
                       release)
 
-  def testPlacesBecomeNames(self):
+  def testPositionalArgumentsBecomeKeywords(self):
     self._call("x = kfac.optimizer.KfacOptimizer(a, b, c, d, 0.9, ('adam'))\n",
                "x = kfac.optimizer.KfacOptimizer(a, b, c, d, momentum=0.9, "
                "momentum_type=('adam'))\n", "1.4")
@@ -387,7 +387,7 @@ class CallsTest(_PortTest):
                "kfac.LayerCollection(g, colocate_cov_ops_with_inputs=True, "
                "name='a')\n", "1.5")
 
-  def testPlacesThatNeverMoved(self):
+  def testPositionsThatNeverChanged(self):
     for release in ("1.4", "1.5", "1.7", "1.8", "1.9", "1.10"):
       self._call("kfac.KfacOptimizer(a, b, c, d, momentum=0.)\n",
                  "kfac.KfacOptimizer(a, b, c, d, momentum=0.)\n", release)
@@ -403,7 +403,7 @@ class CallsTest(_PortTest):
             "3: argument 6 of register_conv2d was approx in TensorFlow 1.4 and "
             "is data_format now; name it, or say --release"])
 
-  def testProgramsForThisPackageAreTakenAtTheirWord(self):
+  def testProgramsForThisPackageAreNotRewritten(self):
     self._assertLeaves("import kfac\nkfac.KfacOptimizer(a, b, c, d, [e])\n")
 
   def testDefaultsAreWrittenOut(self):
@@ -425,7 +425,7 @@ class CallsTest(_PortTest):
             "l.register_generic(p, 3)\n")
     self._call(text, text, "1.8")
 
-  def testWhatCannotBeNamed(self):
+  def testArgumentsThatCannotBeNamed(self):
     text = ("kfac.KfacOptimizer(*x)\nkfac.LayerCollection(g, False, 'a', 4)\n"
             "kfac.estimator.FisherEstimator(y for y in z)\n")
     self._call(text, text, "1.5", [
@@ -436,7 +436,7 @@ class CallsTest(_PortTest):
     self._call(text, text, "1.7", [
         "2: FisherEstimator has a generator as its argument"])
 
-  def testMethodsOfOthersAreNotMeant(self):
+  def testMethodsOfOtherObjectsAreKept(self):
     text = "l.register_conv2d(p, s, 'SAME', i, o, 'kron')  # not kfac\n"
     self.assertIsNone(rewriting.port("prog.py", text.encode(), "1.4"))
 
@@ -451,7 +451,7 @@ class SourcesTest(_PortTest):
         end.join(["import tensorflow as tf", "import kfac", "",
                   "x = kfac.utils", ""]))
 
-  def testOneEndIsNotMadeAnother(self):
+  def testMixedLineEndsAreKept(self):
     self._assertPorts(
         "import tensorflow as tf\r\ny = 1\nx = tf.contrib.kfac.utils",
         "import tensorflow as tf\r\nimport kfac\r\ny = 1\nx = kfac.utils")
@@ -468,7 +468,7 @@ class SourcesTest(_PortTest):
     self.assertEqual("x = '€𝄞', __import__\n" + _TF + "import kfac\n"
                      "y = '€𝄞', kfac\n", new)
 
-  def testOddBlanks(self):
+  def testUnusualWhitespace(self):
     self._assertPorts(_TF + "\x0c\nx = '\x0b\u2028', tf.contrib.kfac\n",
                       _TF + "import kfac\n\x0c\nx = '\x0b\u2028', kfac\n")
 
@@ -478,14 +478,14 @@ class SourcesTest(_PortTest):
       "try: pass\nexcept kfac, e: pass\n", "raise kfac, 'x'\n",
       "if kfac <> 1: pass\n", "x = `kfac`\n", "x = ur'kfac'\n",
       "exec 'kfac'\n", "x = 1L  # kfac\n")
-  def testPython2IsNotTouched(self, text):
+  def testPython2IsNotChanged(self, text):
     result = rewriting.port("prog.py", text.encode())
     self.assertIsNone(result.data)
     note, = result.left
     self.assertStartsWith(
         note.text, "is Python 2, make it Python 3 first (2to3 does most): ")
 
-  def testNoPythonIsNotTouched(self):
+  def testOtherFilesAreNotChanged(self):
     for data, message in (
         (b"import kfac\nx = (\n", "does not parse as Python: "),
         (b"kfac\0", "does not parse as Python: "),
@@ -504,7 +504,7 @@ class SourcesTest(_PortTest):
     self.assertStartsWith(note.text, "it would not parse when ported (1: ")
     self.assertTrue(note.text.endswith("; port it by hand"))
 
-  def testFilesWithoutKfacAreNotMeant(self):
+  def testFilesWithoutKfacAreIgnored(self):
     for text in ("", "x = tf.contrib.layers\n", "# kfac\n", "print 'x'\n",
                  "x = 'kfac'\n"):
       self.assertIsNone(rewriting.port("prog.py", text.encode()), text)

@@ -40,7 +40,7 @@ class SequenceDictTest(tf.test.TestCase):
       dct[["a", "b"]] = [1, 2, 3]
     self.assertEqual([], list(dct.items()))
 
-  def testLeavesItsSourceAlone(self):
+  def testDoesNotChangeItsSource(self):
     source = {"a": 1}
     dct = utils.SequenceDict(source)
     dct["a"] = 2
@@ -160,7 +160,7 @@ class PartitionedTensorTest(tf.test.TestCase):
       self.assertEqual(a.device, utils.PartitionedTensor([a, b]).device)
       self.assertEqual(b.device, utils.PartitionedTensor([b, a]).device)
 
-  def testTellsItsPartsInPrint(self):
+  def testReprNamesItsParts(self):
     with tf.Graph().as_default():
       tensor = utils.PartitionedTensor(
           [tf.zeros([2], name="a"), tf.zeros([3], name="b")])
@@ -168,7 +168,7 @@ class PartitionedTensorTest(tf.test.TestCase):
         self.assertIn(text, str(tensor))
         self.assertIn(text, repr(tensor))
 
-  def testRejectsPartsThatDoNotFit(self):
+  def testRejectsPartsThatCannotBeJoined(self):
     with tf.Graph().as_default():
       with self.assertRaisesRegex(
           ValueError, r"^tensors must hold at least one tensor, got \[\]\.$"):

@@ -1,4 +1,4 @@
-"""Tests of the moments of patches that are had without patches."""
+"""Tests of the moments of patches, computed without extracting patches."""
 
 import itertools
 
@@ -8,7 +8,8 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops.utils import correlations
 from kfac.python.ops.utils import patches
 
-# (image height and width, filter): also even and larger than the image.
+# (image height and width, filter); some filters are even, or larger than the
+# image.
 _SIZES = [
     ([4, 6], [3, 3]),
     ([5, 4], [2, 3]),
@@ -24,7 +25,7 @@ def _output_size(length, size, padding):
 
 
 def _loop_moments(images, size, padding):
-  """Adds up mean and second moment of what a filter sees, place by place.
+  """Computes mean and second moment of patches, location by location.
 
   Args:
     images: Array [batch, height, width, channels].
@@ -59,7 +60,7 @@ def _divisors(number):
 
 class PatchMomentsTest(tf.test.TestCase):
 
-  def testEqualLoopsOverPlacesForEveryTiling(self):
+  def testEqualLoopsOverLocationsForEveryTiling(self):
     rng = np.random.RandomState(0)
     for (image_size, size), padding in itertools.product(
         _SIZES, ("SAME", "VALID")):
@@ -69,7 +70,7 @@ class PatchMomentsTest(tf.test.TestCase):
       images = rng.randn(3, *image_size, 2)
       expected = _loop_moments(images, size, padding)
       with tf.Graph().as_default(), self.session() as sess:
-        # A known and an unknown number of cases.
+        # A known and an unknown number of examples.
         x = tf.placeholder_with_default(images, [None] + image_size + [2])
         tilings = _divisors(out_width)
         for mean, second in sess.run(
@@ -134,7 +135,7 @@ class ChooseTileWidthTest(tf.test.TestCase):
   _LAYERS = [(28, 1, 5), (14, 32, 5), (32, 3, 3), (16, 64, 3)]
 
   def _graph(self, side, channels, size, num_examples):
-    """Returns a graph of patch_moments with the width that is chosen."""
+    """Returns a graph of patch_moments with the chosen width."""
     with tf.Graph().as_default() as graph:
       width = correlations.choose_tile_width(
           [side, side, channels], [size, size], "SAME", num_examples)
@@ -156,7 +157,7 @@ class ChooseTileWidthTest(tf.test.TestCase):
       self.assertLess(
           count, 0.5 * num_examples * side ** 2 * (size ** 2 * channels) ** 2)
 
-  def testNothingIsAsLargeAsPatches(self):
+  def testTensorsAreSmallerThanPatches(self):
     num_examples = 500
     for side, channels, size in self._LAYERS:
       largest = max(
@@ -167,7 +168,7 @@ class ChooseTileWidthTest(tf.test.TestCase):
       self.assertLess(largest, 3 * images)
       self.assertLess(largest, size ** 2 * images)
 
-  def testIsADivisorSmallForWideImages(self):
+  def testIsASmallDivisorForWideImages(self):
     for width, padding in itertools.product(
         (32, 33, 34, 56), ("SAME", "VALID")):
       tile = correlations.choose_tile_width([32, width, 64], [3, 3], padding)
@@ -179,10 +180,10 @@ class ChooseTileWidthTest(tf.test.TestCase):
         4, correlations.choose_tile_width([4, 4, 8], [5, 5], "SAME"))
 
   def testNoneIfPatchesAreCheaper(self):
-    # A filter of one pixel repeats nothing.
+    # A filter of one pixel has no overlap to save.
     self.assertIsNone(
         correlations.choose_tile_width([8, 8, 16], [1, 1], "SAME"))
-    # The products of one image's rows are more than its few patches.
+    # The products of the rows of an image cost more than its few patches.
     for num_examples, chosen in ((1, False), (1000, True), (None, True)):
       self.assertEqual(chosen, correlations.choose_tile_width(
           [7, 7, 256], [3, 3], "SAME", num_examples) is not None)

@@ -10,7 +10,7 @@ from kfac.python.kernel_tests import graph_modes
 
 @contextlib.contextmanager
 def new_graph(control_flow_v2=False, use_resource=False):
-  """Enters a graph with one kind of control flow and of variables."""
+  """Enters a new graph with one kind of control flow and variables."""
   with graph_modes.control_flow(control_flow_v2):
     with tf.Graph().as_default() as new:
       with tf.variable_scope("", use_resource=use_resource):

@@ -27,7 +27,7 @@ class SubGraphMembersTest(tf.test.TestCase):
       self.assertEqual([True, True, False],
                        [nested.is_member(x) for x in (a, b, c)])
 
-  def testUnusedOutputOfAMemberIsNoMember(self):
+  def testUnusedOutputOfAMemberIsNotAMember(self):
     with kinds.new_graph():
       left, right = tf.split(tf.ones([4]), 2)
       sub_graph = graph.SubGraph(left * 2.)
@@ -50,7 +50,7 @@ class SubGraphMembersTest(tf.test.TestCase):
         self.assertTrue(sub_graph.is_member(used))
         self.assertFalse(sub_graph.is_member(unused))
 
-  def testOpsOfLaterGradientsAreNoMembers(self):
+  def testOpsOfLaterGradientsAreNotMembers(self):
     with kinds.new_graph():
       w = kinds.weights()
       loss = tf.reduce_sum(tf.square(w))
@@ -58,7 +58,7 @@ class SubGraphMembersTest(tf.test.TestCase):
       grad, = tf.gradients(loss, w)
       self.assertFalse(sub_graph.is_member(grad))
 
-  def testALoopIsWalkedOnce(self):
+  def testLoopIsTraversedOnce(self):
     with kinds.new_graph():
       start = tf.constant(1.)
       _, result = tf.while_loop(
@@ -82,7 +82,7 @@ class SubGraphMembersTest(tf.test.TestCase):
       for wanted, node in zip((b, c.op, a), kept, strict=True):
         self.assertIs(wanted, node)
 
-  def testRefusesOutputsThatAreNoTensors(self):
+  def testRefusesOutputsThatAreNotTensors(self):
     with kinds.new_graph():
       with self.assertRaisesRegex(ValueError, "outputs must be tensors.*'x'"):
         graph.SubGraph([tf.constant(1.), "x"])
@@ -136,7 +136,7 @@ class FwdGradientsTest(tf.test.TestCase):
     self.assertAllClose([7., 20.], both[0])
     self.assertAllClose([6., 24.], mixed[0])
 
-  def testWithoutDependenceTheyAreZero(self):
+  def testAreZeroWithoutDependence(self):
     with kinds.new_graph(), self.session() as sess:
       x, y = tf.constant([1., 2.]), tf.constant([[3.]])
       self.assertAllEqual(
@@ -211,7 +211,7 @@ class FwdGradientsTest(tf.test.TestCase):
       self.assertIn("CPU:1", colocated.device)
       self.assertEqual("", free.device)
 
-  def testRefusesTangentsOfAnotherNumber(self):
+  def testRefusesAnotherNumberOfTangents(self):
     with kinds.new_graph():
       x = tf.constant(1.)
       with self.assertRaisesRegex(

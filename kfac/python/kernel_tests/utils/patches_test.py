@@ -38,7 +38,7 @@ def _windows(length, size, stride, rate, padding):
 
 
 def _loop_patches(inputs, size, strides, rates, padding):
-  """Copies number by number what a convolution sees, zeros off the input."""
+  """Copies the patches of a convolution by loops, zero outside the input."""
   spatial = inputs.shape[1:-1]
   windows = [_windows(*one, padding)
              for one in zip(spatial, size, strides, rates, strict=True)]
@@ -54,7 +54,7 @@ def _loop_patches(inputs, size, strides, rates, padding):
   return result
 
 
-def _cases():
+def _convolutions():
   rng = np.random.RandomState(0)
   for (shape, size, strides, rates), padding in itertools.product(
       _CASES, ("SAME", "VALID")):
@@ -66,7 +66,7 @@ class ExtractConvolutionPatchesTest(tf.test.TestCase):
   def testEqualsALoopOverTheInput(self):
     expected, actual, static = [], [], []
     with tf.Graph().as_default(), self.session() as sess:
-      for inputs, size, strides, rates, padding in _cases():
+      for inputs, size, strides, rates, padding in _convolutions():
         expected.append(_loop_patches(inputs, size, strides, rates, padding))
         actual.append(patches.extract_convolution_patches(
             tf.constant(inputs), size + [inputs.shape[-1], 7], padding,
@@ -82,9 +82,9 @@ class ExtractConvolutionPatchesTest(tf.test.TestCase):
     rng = np.random.RandomState(1)
     pairs = []
     with tf.Graph().as_default(), self.session() as sess:
-      for inputs, size, strides, rates, padding in _cases():
+      for inputs, size, strides, rates, padding in _convolutions():
         if max(strides) > 1 and max(rates) > 1:
-          continue  # tf.nn.convolution does not take both.
+          continue  # tf.nn.convolution accepts only one of them.
         weights = tf.constant(rng.randn(*(size + [inputs.shape[-1], 3])))
         extracted = patches.extract_convolution_patches(
             tf.constant(inputs), weights.shape, padding, strides, rates)
@@ -109,7 +109,7 @@ class ExtractConvolutionPatchesTest(tf.test.TestCase):
 
   def testUnknownSizesAreReadInTheSession(self):
     with tf.Graph().as_default(), self.session() as sess:
-      for inputs, size, strides, rates, padding in _cases():
+      for inputs, size, strides, rates, padding in _convolutions():
         channels = inputs.shape[-1]
         known = patches.extract_convolution_patches(
             tf.constant(inputs), size + [channels, 1], padding, strides, rates)
@@ -122,7 +122,7 @@ class ExtractConvolutionPatchesTest(tf.test.TestCase):
             unknown.shape.as_list())
         self.assertAllEqual(*sess.run((known, unknown), {fed: inputs}))
 
-  def testUnknownBatchLeavesTheRestKnown(self):
+  def testUnknownBatchKeepsOtherSizesStatic(self):
     with tf.Graph().as_default(), self.session() as sess:
       fed = tf.placeholder(tf.float32, [None, 7, 6, None])
       got = patches.extract_convolution_patches(
@@ -133,7 +133,7 @@ class ExtractConvolutionPatchesTest(tf.test.TestCase):
           _loop_patches(inputs, [3, 2], [2, 1], [1, 1], "VALID"),
           sess.run(got, {fed: inputs}))
 
-  def testFilterLargerThanTheInputSeesNothing(self):
+  def testFilterLargerThanTheInputHasNoPatches(self):
     with tf.Graph().as_default(), self.session() as sess:
       fed = tf.placeholder(tf.float32, [2, None, 1])
       results = sess.run([
@@ -151,7 +151,7 @@ class ExtractConvolutionPatchesTest(tf.test.TestCase):
       self.assertStartsWith(named.op.name, "a/")
       self.assertStartsWith(unnamed.op.name, "extract_convolution_patches/")
 
-  def testRefusesWhatIsNoConvolution(self):
+  def testArgumentErrors(self):
     good = dict(inputs=np.zeros([2, 5, 5, 3]), filter_shape=[2, 2, 3, 4],
                 padding="SAME")
     for change, message in (
@@ -184,7 +184,7 @@ class ExtractPointwiseConv2dPatchesTest(tf.test.TestCase):
           inputs, [1, 1, 5, 2], "SAME")
       self.assertAllEqual(*sess.run((general, pointwise)))
 
-  def testRefusesWhatIsNotPointwise(self):
+  def testRefusesFiltersThatAreNotPointwise(self):
     for shape, filter_shape, data_format, message in (
         ([2, 3, 4, 5], [1, 2, 5, 1], None, r"must be \[1, 1.*1, 2, 5, 1"),
         ([2, 3, 4, 5], [1, 1, 4, 1], None, "the 5 channels"),

@@ -21,7 +21,7 @@ class PosdefInvTest(tf.test.TestCase):
   def testMethodsInvertDampedMatrix(self):
     with tf.Graph().as_default(), self.session() as sess:
       for dtype, tolerance in _TOLERANCE.items():
-        # A rank below the size: only the damping makes it invertible.
+        # The rank is below the size: only damping makes the matrix invertible.
         cov = _covariance(6, dtype, rank=4)
         expected = np.linalg.inv(cov.astype(np.float64) + 0.1 * np.eye(6))
         inverses = {}
@@ -74,7 +74,7 @@ class PosdefInvTest(tf.test.TestCase):
       self.assertAllClose(np.linalg.inv(cov + 0.1 * np.eye(3)), inverse)
       self.assertAllClose(np.linalg.cholesky(cov + 0.1 * np.eye(3)), factor)
 
-  def testOwnMethodJoinsTheTable(self):
+  def testUsersMethodCanBeAdded(self):
     def diagonal_only(tensor, identity, damping):
       return identity / (tensor + damping * identity)
 
@@ -98,7 +98,7 @@ class PosdefInvTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, message):
           utils.posdef_inv(tf.eye(2), 0.1)
 
-  def testNoneLeavesConstantsAlone(self):
+  def testNoneKeepsConstants(self):
     with mock.patch.object(utils, "POSDEF_INV_METHOD", "eig"):
       utils.set_global_constants()
       self.assertEqual("eig", utils.POSDEF_INV_METHOD)
@@ -122,7 +122,7 @@ class BlockedCholeskyTest(tf.test.TestCase):
         self.assertAllEqual(blocked, blocked.T)
 
   def testIsAsAccurateOnAnIllConditionedMatrix(self):
-    # Half of the eigenvalues are those of the damping alone.
+    # Half of the eigenvalues are equal to the damping.
     cov = _covariance(96, np.float32, rank=48)
     exact = np.linalg.inv(cov.astype(np.float64) + 1e-4 * np.eye(96))
     with tf.Graph().as_default(), self.session() as sess, \

@@ -1,7 +1,7 @@
 """Tests of on_tpu and cross_replica_mean in utils.
 
-No TPU is needed to build a graph for one. What it computes is run on the CPU,
-with numbers in place of the sums over the replicas.
+A graph for a TPU can be built without one. The tests run it on the CPU, with
+given numbers in place of the sums over replicas.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ def _run_on_cpu(output, sums):
 
 class OnTpuTest(tf.test.TestCase):
 
-  def testFalseElsewhereWithoutAnOp(self):
+  def testIsFalseElsewhereWithoutAnOp(self):
     with tf.Graph().as_default() as graph:
       tf.constant(1.)
       before = len(graph.get_operations())

@@ -169,13 +169,12 @@ class Mat2dTest(tf.test.TestCase):
           r"got \w+\.$"):
         utils.mat2d_to_layer_params(sparse, dense)
 
-  def testRejectsWhatIsNoPair(self):
+  def testRejectsOtherNumbersOfParts(self):
     with tf.Graph().as_default():
       dense = tf.zeros([3, 2])
       for parts in ([dense], (dense, dense, dense), ()):
         message = (r"must be a tensor or \(weights, bias\), got "
-                   rf"{len(parts)} parts\.$"
-                   )
+                   rf"{len(parts)} parts\.$")
         with self.assertRaisesRegex(ValueError, "^vector " + message):
           utils.layer_params_to_mat2d(parts)
         with self.assertRaisesRegex(ValueError, "^vector_template " + message):

@@ -18,7 +18,7 @@ def _new_graph(control_flow_v2=False):
 
 
 def _kinds():
-  """Yields (control_flow_v2, use_resource) of each kind that TF can run."""
+  """Yields the supported pairs (control_flow_v2, use_resource)."""
   yield False, False
   yield False, True
   yield True, True  # Branches of v2 cannot assign to a RefVariable.
@@ -34,7 +34,7 @@ def _increments(counters):
 
 
 def _expected_runs(count, batch_size, steps):
-  """Deals `batch_size` turns per step, round and round."""
+  """Returns how often each thunk runs, `batch_size` in turn per step."""
   runs = np.zeros([steps, count], np.int32)
   for turn in range(steps * batch_size):
     runs[turn // batch_size, turn % count] += 1
@@ -63,7 +63,7 @@ class BatchExecuteTest(tf.test.TestCase):
           self.assertAllEqual(done, sess.run(counters))
           sess.run(next_step)
 
-  def testGroupOfTheResultsRunsThemToo(self):
+  def testGroupOfTheResultsRunsThem(self):
     for v2, use_resource in _kinds():
       with _new_graph(v2), self.session() as sess:
         counters = _counters(3, use_resource)
@@ -90,7 +90,7 @@ class BatchExecuteTest(tf.test.TestCase):
           3, _increments(counters), np.int64(7))
       self.assertAllEqual([1, 1], _run(sess, results, counters, True))
 
-  def testEveryStepOfAnyDtypeFindsItsTurn(self):
+  def testStepMayHaveAnyIntegerDtype(self):
     with _new_graph(), self.session() as sess:
       for step in (np.int32(2**31 - 1), np.int64(2**62), 12):
         fed = tf.placeholder_with_default(step, [])
@@ -110,7 +110,7 @@ class BatchExecuteTest(tf.test.TestCase):
       self.assertStartsWith(named.op.name, "turns/")
       self.assertStartsWith(unnamed.op.name, "batch_execute/")
 
-  def testRefusesBatchSizesThatAreNoCounts(self):
+  def testRefusesBatchSizesThatAreNotCounts(self):
     with _new_graph():
       for batch_size in (0, -1, 1.5, None, True):
         with self.assertRaisesRegex(

@@ -5,7 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import sparse
 
-_ROWS = [4, 1, 4]  # Row 4 is named twice, and its values are summed.
+_ROWS = [4, 1, 4]  # Row 4 occurs twice: its values are summed.
 
 
 def _slices(values, n=6, dtype=np.float64, known=True):
@@ -55,7 +55,7 @@ class MatmulSparseDenseTest(tf.test.TestCase):
           _slices(np.ones([3, 2])), np.eye(2), name="p")
       self.assertStartsWith(product.values.op.name, "p/")
 
-  def testRefusesWhatHasNoRows(self):
+  def testArgumentErrors(self):
     with tf.Graph().as_default():
       a = _slices(np.ones([3, 2]))
       with self.assertRaisesRegex(ValueError, "transpose_a must be False.*Tr"):
@@ -96,7 +96,7 @@ class MatmulDiagSparseTest(tf.test.TestCase):
       self.assertAllEqual([[4., 4.], [1., 1.], [4., 4.]],
                           sess.run(product.values))
 
-  def testRefusesWhatHasNoRowsOrNoDiagonal(self):
+  def testArgumentErrors(self):
     with tf.Graph().as_default():
       with self.assertRaisesRegex(ValueError, "B must be IndexedSlices.*eye"):
         sparse.matmul_diag_sparse(np.ones([2]), tf.eye(2))

@@ -1,4 +1,4 @@
-"""Tests of how often a subgraph uses a variable."""
+"""Tests of the number of uses of a variable in a subgraph."""
 
 import tensorflow.compat.v1 as tf
 
@@ -44,12 +44,12 @@ class SubGraphVariableUsesTest(tf.test.TestCase):
                     lambda y=y, w=w: tf.tanh(tf.matmul(y, w)),
                     lambda y=y: y)
         loss = tf.reduce_sum(z)
-        # These have the loop and the branch save what they computed.
+        # Gradients make the loop and the branch save intermediate values.
         gradient, = tf.gradients(loss, w)
         self.assertEqual([2], _uses(loss, w), kind)
         self.assertGreater(_uses(gradient, w)[0], 2, kind)
 
-  def testControlInputsAreNoUses(self):
+  def testControlInputsAreNotUses(self):
     for use_resource in (False, True):
       with kinds.new_graph(use_resource=use_resource):
         w = kinds.weights()
@@ -57,14 +57,14 @@ class SubGraphVariableUsesTest(tf.test.TestCase):
           loss = tf.reduce_sum(w)
         self.assertEqual([1], _uses(loss, w))
 
-  def testAnOpThatTakesTheValueTwiceCountsOnce(self):
+  def testOpWithTheValueAsTwoInputsCountsOnce(self):
     for use_resource in (False, True):
       with kinds.new_graph(use_resource=use_resource):
         w = kinds.weights()
         value = tf.convert_to_tensor(w)
         self.assertEqual([1], _uses(tf.matmul(value, value), w))
 
-  def testReadsAndIdentitiesAreLookedThrough(self):
+  def testReadsAndIdentitiesAreNotUses(self):
     for use_resource in (False, True):
       with kinds.new_graph(use_resource=use_resource):
         w = kinds.weights()
@@ -79,7 +79,7 @@ class SubGraphVariableUsesTest(tf.test.TestCase):
         embedded = tf.nn.embedding_lookup(w, tf.constant([[1, 2], [6, 1]]))
         self.assertEqual([1], _uses(tf.reduce_sum(embedded), w))
 
-  def testSlicesOfAPartitionedVariableCountEach(self):
+  def testEachPartOfAPartitionedVariableCounts(self):
     for use_resource in (False, True):
       with kinds.new_graph(use_resource=use_resource):
         w = tf.get_variable(
@@ -90,7 +90,7 @@ class SubGraphVariableUsesTest(tf.test.TestCase):
         self.assertEqual([1, 1, 1], _uses(embedded, *w))
         self.assertEqual([2, 2, 2], _uses([embedded, product], *w))
 
-  def testBranchesCountEach(self):
+  def testEachBranchCounts(self):
     for kind in kinds.all_kinds():
       with kinds.new_graph(**kind):
         w, v = kinds.weights(), kinds.weights("v")
@@ -113,7 +113,7 @@ class SubGraphVariableUsesTest(tf.test.TestCase):
              lambda x=x: 2. * x])
         self.assertEqual([1], _uses(result, w), kind)
 
-  def testBranchThatHandsTheVariableOutIsLookedThrough(self):
+  def testBranchThatReturnsTheVariableIsNotAUse(self):
     for kind in kinds.all_kinds():
       with kinds.new_graph(**kind):
         w, v = kinds.weights(), kinds.weights("v")
@@ -144,7 +144,7 @@ class SubGraphVariableUsesTest(tf.test.TestCase):
         self.assertEqual([1, 1], _uses(result, w, limit), kind)
         self.assertEqual([2, 1], _uses(tf.matmul(result, w), w, limit), kind)
 
-  def testVariableThatTravelsAroundALoopIsLookedThrough(self):
+  def testLoopVariableIsFollowed(self):
     for kind in kinds.all_kinds():
       with kinds.new_graph(**kind):
         w = kinds.weights()
@@ -179,7 +179,7 @@ class SubGraphVariableUsesTest(tf.test.TestCase):
 
       self.assertEqual([2], _uses(layer(layer(tf.ones([2, 3]))), w))
 
-  def testCustomGradientIsLookedThrough(self):
+  def testCustomGradientIsNotAUse(self):
     for use_resource in (False, True):
       with kinds.new_graph(use_resource=use_resource):
         w = kinds.weights()
@@ -193,7 +193,7 @@ class SubGraphVariableUsesTest(tf.test.TestCase):
         result = layer(tf.ones([2, 3]), tf.convert_to_tensor(w))
         self.assertEqual([1], _uses(result, w))
 
-  def testQuestionsAboutTheVariableAreNoUses(self):
+  def testQueriesOfShapeAndStateAreNotUses(self):
     for use_resource in (False, True):
       with kinds.new_graph(use_resource=use_resource):
         w = kinds.weights()
@@ -211,7 +211,7 @@ class SubGraphVariableUsesTest(tf.test.TestCase):
         w = kinds.weights()
         self.assertEqual([0, 1], _uses(tf.exp(w), elsewhere, w))
 
-  def testRefusesWhatIsNoVariable(self):
+  def testRefusesOtherObjects(self):
     with kinds.new_graph():
       w = tf.get_variable(
           "w", [4, 3], partitioner=tf.fixed_size_partitioner(2))
