@@ -1,5 +1,6 @@
 """Tests of covariance and inverse updates that are built in branches."""
 
+import contextlib
 import re
 from unittest import mock
 
@@ -12,10 +13,10 @@ from kfac.python.kernel_tests import graph_modes
 from kfac.python.kernel_tests.fisher_blocks import contract_test as contract
 from kfac.python.ops import estimation_modes
 from kfac.python.ops import estimator
+from kfac.python.ops import factor_updates
 from kfac.python.ops import fisher_blocks as fb
 from kfac.python.ops import fisher_factors as ff
 from kfac.python.ops import layer_collection as lc
-from kfac.python.ops import update_ops
 
 MODES = sorted(estimation_modes.MODES)
 
@@ -43,6 +44,28 @@ def matmuls(sess, fetches, feed=None):
            for node in device.node_stats
            if re.search("= _?(Batch|Fused)?MatMul", node.timeline_label)}
   return sorted(names)
+
+
+class _Doubled(ff.FullyConnectedKroneckerFactor):
+  """A factor of a user, with a variable and a covariance of its own."""
+
+  def __init__(self, tensors):
+    super().__init__(tensors)
+    self._mine = {"data": [tensors]}
+
+  def instantiate_cov_variables(self):
+    with tf.variable_scope(self._var_scope):
+      self._cov = tf.get_variable(
+          "cov_of_mine", self._cov_shape, self._dtype, use_resource=True,
+          initializer=tf.zeros_initializer())
+
+  def _compute_new_cov(self, source, tower):
+    data = self._mine["data"][0][source][tower]
+    return 2. * tf.matmul(data, data, transpose_a=True)
+
+
+def _doubled(grads_list):
+  return tuple((2. * tower,) for source in grads_list for tower in source)
 
 
 class InBranchTest(parameterized.TestCase, tf.test.TestCase):
@@ -106,9 +129,9 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
       est = contract.make_estimator(
           collection, model, mode="empirical", name="e")
       self._check(est)
-      others = [update_ops.stand_ins(block, grads, 0.1)
-                for block, grads in est._blocks_and_grads()]
-      self.assertCountEqual([f for pairs in others for f in pairs], est.factors)
+      factors = [factor for block, grads in est._blocks_and_grads()
+                 for factor, _ in factor_updates.factor_data(block, grads)]
+      self.assertCountEqual(factors, est.factors)
 
   def testSeparateTowersAndDevices(self):
     with tf.Graph().as_default(), mock.patch.object(
@@ -125,78 +148,91 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
       self.assertEqual({dep.device for dep in op.control_inputs},
                        {"/device:CPU:0"})
 
-  def testUsersFactorsAndBlocks(self):
-    class Doubled(ff.FullyConnectedKroneckerFactor):
-
-      def __init__(self, tensors):
-        super().__init__(tensors)
-        self._mine = {"data": [tensors]}
-
-      def instantiate_cov_variables(self):
-        with tf.variable_scope(self._var_scope):
-          self._cov = tf.get_variable(
-              "cov_of_mine", self._cov_shape, self._dtype, use_resource=True,
-              initializer=tf.zeros_initializer())
-
-      def _compute_new_cov(self, source, tower):
-        data = self._mine["data"][0][source][tower]
-        return 2. * tf.matmul(data, data, transpose_a=True)
-
+  def testBlockThatRedefinesInstantiateFactors(self):
     class Mine(fb.FullyConnectedKFACBasicFB):
 
-      def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._more = []
-
       def instantiate_factors(self, grads_list, damping):
         super().instantiate_factors(grads_list, damping)
-        grads = tuple((2. * tower,) for source in grads_list
-                      for tower in source)
-        self._more.append(self._layer_collection.make_or_get_factor(
-            Doubled, (grads,)))
+        self._layer_collection.make_or_get_factor(
+            _Doubled, (_doubled(grads_list),))
 
     for v2 in (False, True):
-      with graph_modes.control_flow(v2), tf.Graph().as_default():
-        model = contract.Model("fully_connected", "kron")
-        collection = lc.LayerCollection()
-        with mock.patch.dict(lc._FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES,
-                             kron=Mine):
-          model.add_tower(collection)
-        est = contract.make_estimator(
-            collection, model, mode="empirical", name="e")
-        with self.assertLogs(level="WARNING") as logs:
+      with self._estimator_of(Mine, v2) as est:
+        with self.assertLogs("absl", level="WARNING") as logs:
           self._check(est)
-        # New items of a list that grows with each call cannot be identified.
+        # The two factors of the base may have other data than it knows.
         self.assertLen(logs.output, 1)
-        self.assertIn("_more of Mine cannot be made of new gradients, so "
-                      "covariance updates in branches use those from outside.",
-                      logs.output[0])
-        collection.get_blocks()[0]._more.clear()
-        self._rebuild(Mine, Doubled)
+        self.assertIn("3 of 3 factors get their data from outside of the "
+                      "branch", logs.output[0])
 
-  def _rebuild(self, block_type, factor_type):
-    """Asserts that a list that the block creates anew is read."""
-    class Anew(block_type):
+  def testBlockThatDefinesFactorDataToo(self):
+    class Mine(fb.FullyConnectedKFACBasicFB):
 
       def instantiate_factors(self, grads_list, damping):
-        self._more = []
         super().instantiate_factors(grads_list, damping)
+        self._more = self._layer_collection.make_or_get_factor(
+            _Doubled, (_doubled(grads_list),))
 
-    with tf.Graph().as_default():
+      def factor_data(self, grads_list):
+        return super().factor_data(grads_list) + [
+            (self._more, (_doubled(grads_list),))]
+
+    for v2 in (False, True):
+      with self._estimator_of(Mine, v2) as est, self.assertNoLogs(
+          "absl", level="WARNING"):
+        self._check(est)
+
+  def testInstantiateFactorsOverriddenOnAnInstance(self):
+    with self._estimator_of(fb.FullyConnectedKFACBasicFB, True) as est:
+      block, = est.blocks
+      make = block.instantiate_factors
+      block.instantiate_factors = lambda grads, damping: make(
+          [[3. * tower for tower in source] for source in grads], damping)
+      with self.assertLogs("absl", level="WARNING"):
+        self._check(est)
+
+  def testBlockOfAUserWithoutFactorData(self):
+    class Mine(fb.KroneckerProductFB):
+      """A block as programs of contrib.kfac define it."""
+
+      def __init__(self, layer_collection, has_bias=False):
+        super().__init__(layer_collection)
+        self._has_bias = has_bias
+
+      def register_additional_tower(self, inputs, outputs):
+        self._tower = inputs, outputs
+
+      num_registered_towers = 1
+
+      def tensors_to_compute_grads(self):
+        return [self._tower[1]]
+
+      def instantiate_factors(self, grads_list, damping):
+        make = self._layer_collection.make_or_get_factor
+        self._input_factor = make(
+            ff.FullyConnectedKroneckerFactor,
+            (((self._tower[0],),), self._has_bias))
+        self._output_factor = make(
+            ff.FullyConnectedKroneckerFactor,
+            (tuple(tuple(source) for source in grads_list),))
+        self._setup_damping(damping)
+
+    with self._estimator_of(Mine, True) as est:
+      with self.assertLogs("absl", level="WARNING") as logs:
+        self._check(est)
+      self.assertIn("2 of 2 factors", logs.output[0])
+
+  @contextlib.contextmanager
+  def _estimator_of(self, block_type, v2):
+    """Builds an estimator of a dense layer with a given type of block."""
+    with graph_modes.control_flow(v2), tf.Graph().as_default():
       model = contract.Model("fully_connected", "kron")
       collection = lc.LayerCollection()
       with mock.patch.dict(lc._FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES,
-                           kron=Anew):
+                           kron=block_type):
         model.add_tower(collection)
-      est = contract.make_estimator(
+      yield contract.make_estimator(
           collection, model, mode="empirical", name="e")
-      made = []
-      with mock.patch.object(
-          factor_type, "with_data_of", autospec=True,
-          side_effect=ff.FisherFactor.with_data_of) as with_data_of:
-        self._check(est)
-        made.extend(with_data_of.call_args_list)
-      self.assertEqual(made[-1].args[0], collection.get_blocks()[0]._more[0])
 
   def testLoopsOutside(self):
     for v2 in (False, True):
@@ -222,7 +258,7 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
         prepare()
         with self.assertRaisesRegex(ValueError, re.escape(
             "make_cov_update_op_in_branch must be called after build(), which "
-            "makes the variables outside of the branch.")):
+            "creates the variables outside of the branch.")):
           est.make_cov_update_op_in_branch()
       est.build()
       est.make_cov_update_op_in_branch()

@@ -254,8 +254,8 @@ class UsersEstimatorTest(tf.test.TestCase):
                        [CPUS[0], CPUS[1], CPUS[0]])
       self.assertEqual([thunk().device for thunk in inv_thunks],
                        3 * [CPUS[2]])
-      # The ops come from the thunks that exist.
-      self.assertLen(est.cov_update_ops, 3)
+      # The same thunks make the ops.
+      self.assertLen(est.make_ops_and_vars()[0], 3)
       self.assertEqual(est.scopes, ["scope"])
 
   def testMakeOpsAndVars(self):

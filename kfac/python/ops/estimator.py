@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import estimation_modes
+from kfac.python.ops import factor_updates
 from kfac.python.ops import placement
-from kfac.python.ops import update_ops
 from kfac.python.ops.layer_collection import collection
+from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
@@ -32,7 +32,7 @@ def make_fisher_estimator(placement_strategy: str | None = None,
     FisherEstimator.
 
   Raises:
-    ValueError: If there is no such strategy.
+    ValueError: If the strategy is unknown.
   """
   if placement_strategy not in (None, "round_robin"):
     raise ValueError(
@@ -43,15 +43,15 @@ def make_fisher_estimator(placement_strategy: str | None = None,
   return FisherEstimatorRoundRobin(**kwargs)
 
 
-class FisherEstimator(update_ops.UpdateOps):
+class FisherEstimator:
   """Estimates the Fisher matrix of a model, block by block.
 
-  Products take and return lists of (vector, variable), with a vector for each
+  Products take and return lists of (vector, variable), with one vector per
   registered variable, in any order.
   """
 
-  _cov_devices = None
-  _inv_devices = None
+  _cov_devices: Any = None
+  _inv_devices: Any = None
 
   def __init__(
       self, variables: Sequence[Any] | Callable[[], Sequence[Any]],
@@ -63,29 +63,30 @@ class FisherEstimator(update_ops.UpdateOps):
       cov_devices: hints.Devices | None = None,
       inv_devices: hints.Devices | None = None,
       damping_fn: hints.Damping | None = None) -> None:
-    """Says what to estimate; nothing is built yet.
+    """Stores what to estimate; nothing is built yet.
 
     Args:
-      variables: List of the variables that are registered, or a function that
-        returns it.
+      variables: List of the registered variables, or a function that returns
+        it.
       cov_ema_decay: Weight of the past in moving averages, in [0, 1).
       damping: Number, tensor or variable >= 0; or a function that returns
         one, which is called once, when the factors are made.
       layer_collection: LayerCollection with layers and losses; mandatory.
-      exps: Powers that multiply_matpower is to be prepared for.
+      exps: Powers to prepare for multiply_matpower.
       estimation_mode: "gradients", "empirical", "curvature_prop" or "exact",
         see estimation_modes.py.
-      colocate_gradients_with_ops: Whether gradients are computed beside the
-        ops they belong to.
+      colocate_gradients_with_ops: Whether gradients are colocated with the ops
+        that they are gradients of.
       name: Name, the default scope of the variables.
-      compute_cholesky: Whether multiply_cholesky is to be prepared for.
-      compute_cholesky_inverse: Whether multiply_cholesky_inverse is.
+      compute_cholesky: Whether to prepare for multiply_cholesky.
+      compute_cholesky_inverse: Whether to prepare for
+        multiply_cholesky_inverse.
       cov_devices: See placement.RoundRobinPlacementMixin.
       inv_devices: The same.
-      damping_fn: What damping was called in TensorFlow 1.7.
+      damping_fn: The name of `damping` in TensorFlow 1.7.
 
     Raises:
-      TypeError: If there is no layer collection, or not one damping.
+      TypeError: If there is no layer collection, or not exactly one damping.
       ValueError: If a value is out of range.
     """
     if layer_collection is None:
@@ -96,7 +97,7 @@ class FisherEstimator(update_ops.UpdateOps):
       raise ValueError(
           f"estimation_mode must be one of {sorted(estimation_modes.MODES)}, "
           f"got {estimation_mode!r}.")
-    self._damping = damping_fn if damping is None else damping
+    self._damping: Any = damping_fn if damping is None else damping
     scalars.check_number("damping", self._damping, minimum=0.)
     scalars.check_number("cov_ema_decay", cov_ema_decay, minimum=0., below=1.)
     self._variables = variables
@@ -108,16 +109,18 @@ class FisherEstimator(update_ops.UpdateOps):
     self._name = name
     self._compute_cholesky = compute_cholesky
     self._compute_cholesky_inverse = compute_cholesky_inverse
-    self._num_variables_to_make = None
-    self._scope = None
+    self._made_factors = False
     if cov_devices is not None:
-      self._cov_devices = placement.check_devices("cov_devices", cov_devices)
+      self._cov_devices = devices.check("cov_devices", cov_devices)
     if inv_devices is not None:
-      self._inv_devices = placement.check_devices("inv_devices", inv_devices)
+      self._inv_devices = devices.check("inv_devices", inv_devices)
+    self._updates = factor_updates.FactorUpdates(
+        self.make_vars_and_create_op_thunks, self._cov_devices,
+        self._inv_devices)
 
   @property
   def variables(self) -> list:
-    """List of the variables that are registered."""
+    """List of the registered variables."""
     return list(self._variables() if callable(self._variables)
                 else self._variables)
 
@@ -127,7 +130,7 @@ class FisherEstimator(update_ops.UpdateOps):
     return self._damping() if callable(self._damping) else self._damping
 
   def set_damping(self, damping: hints.Damping) -> None:
-    """Replaces the damping; the factors must not be made yet.
+    """Replaces the damping, before the factors are made.
 
     Args:
       damping: As in the constructor.
@@ -136,99 +139,170 @@ class FisherEstimator(update_ops.UpdateOps):
     self._damping = damping
 
   @property
-  def blocks(self) -> list:
+  def blocks(self) -> tuple:
     """The blocks, in the order of registration."""
     return self._layers.get_blocks()
 
   @property
-  def factors(self) -> list:
-    """The factors, in the order in which they were made."""
+  def factors(self) -> tuple:
+    """The factors, in the order of their creation."""
     return self._layers.get_factors()
 
   @property
   def name(self) -> str:
-    """The estimator's name."""
+    """The name of the estimator."""
     return self._name
 
-  # -> (covariance update thunks, inverse update thunks)
-  make_vars_and_create_op_thunks = (
-      placement.RoundRobinPlacementMixin.make_vars_and_create_op_thunks)
-
   def made_factors(self) -> bool:
-    """Whether the factors were made, which fixes the damping."""
-    return self._num_variables_to_make is not None
+    """Returns whether the factors were made, which fixes the damping."""
+    return self._made_factors
 
   def made_vars(self) -> bool:
-    """Whether all variables of the factors were made."""
-    return self._num_variables_to_make == 0
+    """Returns whether all variables of the factors exist."""
+    return self._updates.made_variables()
 
   def create_ops_and_vars_thunks(
       self, scope: str | None = None) -> tuple[list, list, list, list]:
     """Makes the factors, and returns thunks of their variables and ops.
 
-    Variables have to be made before updates, covariances before inverses.
+    Variables must be created before updates, covariances before inverses.
 
     Args:
       scope: Variable scope; the estimator's name if None.
 
     Returns:
-      Four lists of functions with one for each factor: they make its
-      covariance variables, covariance update op, inverse variables and inverse
-      update op.
+      Four lists with a function per factor. They create its covariance
+      variables, covariance update op, inverse variables and inverse update op.
 
     Raises:
-      ValueError: If this was called before, or if registrations do not fit
+      ValueError: If this was called before, or if registrations do not match
         the losses.
     """
-    if self._num_variables_to_make is not None:
+    if self._made_factors:
       raise ValueError("create_ops_and_vars_thunks and "
                        "make_vars_and_create_op_thunks must be called once.")
     self._make_factors()
-    self._scope = scope = scope or self.name
-    cov_variables, inv_variables, inv_updates = [], [], []
-    self._num_variables_to_make = 2 * len(self.factors)
-    for factor in self.factors:
-      cov_variables.append(self._variable_thunk(
-          scope, factor.instantiate_cov_variables))
-      inv_variables.append(self._variable_thunk(
-          scope, factor.instantiate_inv_variables))
-      inv_updates.append(_scoped(scope, functools.partial(
-          _group_inverse_updates, factor)))
-    cov_updates, placed_cov_updates = self._cov_update_thunks_of(self.factors)
-    self._keep_thunks(
-        placement.deal_out(cov_variables, self._cov_devices) + inv_variables,
-        placed_cov_updates,
-        placement.deal_out(inv_updates, self._inv_devices))
-    return cov_variables, cov_updates, inv_variables, inv_updates
+    return self._updates.create(
+        self.factors, scope or self.name, self._cov_ema_decay)
 
-  def _cov_update_thunks_of(self, factors):
-    """Returns covariance update thunks, and the same under their devices."""
-    thunks = [
-        _scoped(self._scope, functools.partial(
-            factor.make_covariance_update_op, self._cov_ema_decay))
-        for factor in factors]
-    return thunks, placement.deal_out(thunks, self._cov_devices)
+  def make_vars_and_create_op_thunks(
+      self, scope: str | None = None) -> tuple[list, list]:
+    """Creates all variables and returns thunks of the update ops.
 
-  def _variable_thunk(self, scope, make):
-    """Returns a function that makes variables the first time it is called."""
-    made = []
+    Args:
+      scope: Variable scope; the estimator's name if None.
 
-    def thunk():
-      if not made:
-        made.append(True)
-        with tf.init_scope():
-          _scoped(scope, make)()
-        self._num_variables_to_make -= 1
-    return thunk
+    Returns:
+      List of functions that make the covariance update op of each factor, and
+      of functions that make its inverse update op.
+
+    Raises:
+      ValueError: See create_ops_and_vars_thunks.
+    """
+    self.create_ops_and_vars_thunks(scope=scope)
+    return self._updates.make_variables()
+
+  def build(self, scope: str | None = None) -> tuple[list, list]:
+    """Creates the factors and all variables that do not exist yet.
+
+    Args:
+      scope: Variable scope; the estimator's name if None.
+
+    Returns:
+      Lists of covariance and of inverse update thunks.
+    """
+    return self._updates.build(scope)
+
+  def make_ops_and_vars(self, scope: str | None = None) -> tuple:
+    """Creates all variables and update ops (1.8).
+
+    Args:
+      scope: Variable scope; the estimator's name if None.
+
+    Returns:
+      See FactorUpdates.make_ops_and_vars.
+    """
+    return self._updates.make_ops_and_vars(scope)
+
+  @property
+  def cov_update_thunks(self) -> list:
+    """Functions that make the covariance update op of each factor."""
+    return self._updates.cov_update_thunks
+
+  @property
+  def cov_update_ops(self) -> list:
+    """The covariance update op of each factor."""
+    return self._updates.cov_update_ops
+
+  @property
+  def cov_update_op(self) -> tf.Operation:
+    """One op that updates all covariances."""
+    return self._updates.cov_update_op
+
+  @property
+  def inv_update_thunks(self) -> list:
+    """Functions that make the inverse update op of each factor."""
+    return self._updates.inv_update_thunks
+
+  @property
+  def inv_update_ops(self) -> list:
+    """The inverse update op of each factor."""
+    return self._updates.inv_update_ops
+
+  @property
+  def inv_update_op(self) -> tf.Operation:
+    """One op that updates all inverses."""
+    return self._updates.inv_update_op
+
+  @property
+  def inv_updates_dict(self) -> dict:
+    """The inverse update ops by name, of factors with inverses (1.4, 1.5)."""
+    return {op.name: op for op in self.inv_update_ops if op.control_inputs}
+
+  def make_cov_update_op_in_branch(self) -> tf.Operation:
+    """Makes an op that updates all covariances from gradients of its own.
+
+    `cov_update_op` and the thunks use gradients that are computed outside of
+    any control flow. In a branch of a tf.cond, these would be computed even if
+    the branch is not taken. This op has its own sampled targets, backward pass
+    and products in the branch in which it is made. Any number of branches may
+    have such an op. Inverse update thunks can be used in branches as they are.
+
+    Returns:
+      Op.
+
+    Raises:
+      ValueError: If the variables of the factors do not exist yet.
+    """
+    if not self.made_vars():
+      raise ValueError(
+          "make_cov_update_op_in_branch must be called after build(), which "
+          "creates the variables outside of the branch.")
+    return self._updates.make_cov_update_op(self._blocks_and_grads())
+
+  def _blocks_and_grads(self):
+    """Differentiates the losses.
+
+    Returns:
+      List of pairs: a block, and for each source the gradients with respect to
+      the tensors of the block.
+    """
+    blocks = self.blocks
+    sources = estimation_modes.compute_gradients(
+        self._estimation_mode, self._layers,
+        [block.tensors_to_compute_grads() for block in blocks],
+        self._colocate_gradients_with_ops)
+    return [(block, [source[index] for source in sources])
+            for index, block in enumerate(blocks)]
 
   def _make_factors(self):
-    """Gradients of the losses -> blocks -> factors and what they will keep."""
+    """Makes the factors from gradients, and registers what they keep."""
     layers = self._layers
     layers.create_subgraph()
     layers.check_registration(self.variables)
-    damping = self.damping
+    damping = self.damping  # A function is called once.
     scalars.check_number("damping", damping, minimum=0.)
-    self._damping = damping  # a function is called once
+    self._damping = damping
     for block, grads_list in self._blocks_and_grads():
       block.instantiate_factors(grads_list, damping)
       for exp in self._exps:
@@ -237,6 +311,7 @@ class FisherEstimator(update_ops.UpdateOps):
         block.register_cholesky()
       if self._compute_cholesky_inverse:
         block.register_cholesky_inverse()
+    self._made_factors = True
 
   def multiply_inverse(self, vecs_and_vars: hints.VecsAndVars) -> hints.Pairs:
     """Multiplies by (F + damping I)^-1.
@@ -265,7 +340,7 @@ class FisherEstimator(update_ops.UpdateOps):
       List of (product, variable) in the same order.
 
     Raises:
-      ValueError: If `exp` was not prepared for.
+      ValueError: If `exp` was not prepared.
     """
     if exp != 1 and exp not in self._exps:
       raise ValueError(
@@ -285,7 +360,7 @@ class FisherEstimator(update_ops.UpdateOps):
       List of (product, variable) in the same order.
 
     Raises:
-      ValueError: If it was not prepared for.
+      ValueError: If it was not prepared.
     """
     _check_prepared("compute_cholesky", self._compute_cholesky)
     return self._apply_transformation(
@@ -304,7 +379,7 @@ class FisherEstimator(update_ops.UpdateOps):
       List of (product, variable) in the same order.
 
     Raises:
-      ValueError: If it was not prepared for.
+      ValueError: If it was not prepared.
     """
     _check_prepared("compute_cholesky_inverse", self._compute_cholesky_inverse)
     return self._apply_transformation(
@@ -312,7 +387,7 @@ class FisherEstimator(update_ops.UpdateOps):
         lambda block, vec: block.multiply_cholesky_inverse(vec, transpose))
 
   def _apply_transformation(self, vecs_and_vars, transform):
-    """Applies a function of block and vector to all blocks.
+    """Applies a function of (block, vector) to all blocks.
 
     Args:
       vecs_and_vars: List of (vector, variable).
@@ -322,7 +397,7 @@ class FisherEstimator(update_ops.UpdateOps):
       List of (result, variable) in the same order.
 
     Raises:
-      ValueError: If variables are not exactly those registered.
+      ValueError: If the variables are not exactly the registered ones.
     """
     vecs_and_vars = list(vecs_and_vars)
     vecs = {variable: vec for vec, variable in vecs_and_vars}
@@ -344,23 +419,7 @@ class FisherEstimator(update_ops.UpdateOps):
 
 class FisherEstimatorRoundRobin(placement.RoundRobinPlacementMixin,
                                 FisherEstimator):
-  """A FisherEstimator whose devices come first."""
-
-
-def _scoped(scope, function):
-  """Returns a function that runs another in a scope of plain variables."""
-  def scoped():
-    with tf.variable_scope(scope) as variable_scope:
-      # What the model's variables are made with is not meant for these.
-      variable_scope.set_partitioner(None)
-      variable_scope.set_regularizer(None)
-      variable_scope.set_custom_getter(None)
-      return function()
-  return scoped
-
-
-def _group_inverse_updates(factor):
-  return tf.group(*factor.make_inverse_update_ops())
+  """A FisherEstimator whose first arguments are the devices."""
 
 
 def _check_prepared(argument, value):

@@ -5,7 +5,7 @@ vectors, so that the contract is stated in linear algebra.
 """
 
 import collections
-import unittest.mock
+from unittest import mock
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -235,21 +235,26 @@ def make_estimator(collection, model, damping=DAMPING, mode="exact", name="e"):
       compute_cholesky=general, compute_cholesky_inverse=general)
 
 
-def products(block, vector, general=True, cls=None):
-  """Returns all products of a block, or those of one of its base classes."""
-  owner = cls or type(block)
+def products(block, vector, general=True):
+  """Returns all products of a block."""
   exps = (1,) + EXPS if general else (-1,)
-  result = {exp: owner.multiply_matpower(block, vector, exp) for exp in exps}
-  if cls is None:
-    result["inverse"] = block.multiply_inverse(vector)
-    if general:
-      result["multiply"] = block.multiply(vector)
+  result = {exp: block.multiply_matpower(vector, exp) for exp in exps}
+  result["inverse"] = block.multiply_inverse(vector)
   if general:
+    result["multiply"] = block.multiply(vector)
     for name in ("multiply_cholesky", "multiply_cholesky_inverse"):
       for transpose in (False, True):
-        result[name, transpose] = getattr(owner, name)(
-            block, vector, transpose=transpose)
+        result[name, transpose] = getattr(block, name)(
+            vector, transpose=transpose)
   return result
+
+
+def full_filter_products(block, vector):
+  """Returns the products of a depthwise block with a full filter."""
+  conv = fisher_blocks.ConvKFCBasicFB
+  with mock.patch.multiple(
+      type(block), _to_matrix=conv._to_matrix, _from_matrix=conv._from_matrix):
+    return products(block, vector)
 
 
 def flat(structure):
@@ -354,8 +359,7 @@ class ApproximationsTest(parameterized.TestCase, tf.test.TestCase):
       embedding = depthwise_embedding(model.layer.shapes[0])
       conv_vector = tf.placeholder(model.dtype, [1, 2, 2, 4])
       if isinstance(block, fisher_blocks.ConvKFCBasicFB):
-        conv_tensors = products(
-            block, conv_vector, cls=fisher_blocks.ConvKFCBasicFB)
+        conv_tensors = full_filter_products(block, conv_vector)
     session.run(tf.global_variables_initializer())
     session.run(updates[0])
     for value in (DAMPING, TINY_DAMPING):
@@ -410,7 +414,7 @@ class ApproximationsTest(parameterized.TestCase, tf.test.TestCase):
     block = collection.fisher_blocks[model.params]
     self.assertLen(collection.fisher_blocks, 1)
     self.assertEqual(block.num_registered_towers, 1 + (strategy is not None))
-    with unittest.mock.patch.object(
+    with mock.patch.object(
         fisher_factors, "TOWER_STRATEGY", strategy or "concat"):
       fisher = make_estimator(collection, model, mode="empirical",
                               name=f"{strategy}_{reuse}")

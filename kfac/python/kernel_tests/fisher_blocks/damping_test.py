@@ -153,7 +153,7 @@ class NumConvLocationsTest(tf.test.TestCase):
       for setting, expected in (("outputs", outputs), ("inputs", 30 // 6)):
         with tf.Graph().as_default(), constant("CONV_LOCATIONS", setting):
           block, _ = self._block(fb.ConvKFCBasicFB, padding, [2, 5, 6, 2])
-          self.assertEqual(block._num_locations, expected)
+          self.assertEqual(block._num_replications, expected)
           self.assertEqual(block._renorm_coeff, expected)
 
   def testUnknownSizesAreCountedInTheSession(self):

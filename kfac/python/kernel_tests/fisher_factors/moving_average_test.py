@@ -1,4 +1,4 @@
-"""Tests of initial values and of the moving average of covariances."""
+"""Tests of the moving average of covariances."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -6,37 +6,7 @@ import tensorflow.compat.v1 as tf
 from kfac.python.kernel_tests.fisher_factors import factor_oracles as oracles
 from kfac.python.ops import fisher_factors
 from kfac.python.ops.fisher_factors import moving_average
-
-
-class InitializerTest(tf.test.TestCase):
-
-  def testZerosOrIdentityByConstant(self):
-    cases = [
-        ("INIT_COVARIANCES_AT_ZERO", fisher_factors.covariance_initializer,
-         [3, 3], np.eye(3)),
-        ("INIT_COVARIANCES_AT_ZERO",
-         fisher_factors.diagonal_covariance_initializer,
-         [3, 2], np.ones([3, 2])),
-        ("INIT_INVERSES_AT_ZERO", fisher_factors.inverse_initializer,
-         [3, 3], np.eye(3)),
-    ]
-    with tf.Graph().as_default(), self.session() as sess:
-      for constant, initializer, shape, otherwise in cases:
-        for at_zero in (True, False):
-          oracles.set_constants(self, **{constant: at_zero})
-          for dtype in (tf.float32, tf.float64):
-            value = sess.run(initializer(shape, dtype, partition_info=None))
-            self.assertEqual(dtype.as_numpy_dtype, value.dtype)
-            self.assertAllEqual(0. * otherwise if at_zero else otherwise,
-                                value)
-
-  def testVariablesAreResourcesThatAreNotTrained(self):
-    with tf.Graph().as_default():
-      variable = moving_average.make_variable(
-          "v", [2, 2], tf.float64, fisher_factors.inverse_initializer)
-      self.assertEqual([], tf.trainable_variables())
-      self.assertEqual("VarHandleOp", variable.op.type)
-      self.assertEqual(tf.float64, variable.dtype)
+from kfac.python.ops.fisher_factors import variables
 
 
 class MovingAverageTest(tf.test.TestCase):
@@ -44,7 +14,7 @@ class MovingAverageTest(tf.test.TestCase):
   def _averages(self, values, decay, weight=None, dtype=np.float64, start=0.):
     """Returns the average after each value."""
     with tf.Graph().as_default(), self.session() as sess:
-      variable = moving_average.make_variable(
+      variable = variables.make_variable(
           "v", values[0].shape, tf.as_dtype(dtype),
           tf.constant_initializer(start))
       average = moving_average.MovingAverage(variable, "v")
@@ -102,16 +72,16 @@ class MovingAverageTest(tf.test.TestCase):
                 tf.get_variable("d", initializer=0.75, use_resource=False),
                 tf.get_variable("e", initializer=0.75, use_resource=True)]
       value = tf.placeholder(tf.float64, [])
-      variables, updates = [], []
+      averages, updates = [], []
       for i, decay in enumerate(decays):
-        variables.append(moving_average.make_variable(
+        averages.append(variables.make_variable(
             f"v{i}", [], tf.float64, tf.zeros_initializer()))
         updates.append(moving_average.MovingAverage(
-            variables[-1], f"v{i}").update(value, decay))
+            averages[-1], f"v{i}").update(value, decay))
       sess.run(tf.global_variables_initializer())
       for number in (1., 5.):
         sess.run(updates, {value: number})
-      for got in sess.run(variables):
+      for got in sess.run(averages):
         self.assertAllClose((0.75 * 1. + 5.) / 1.75, got, 1e-12, 1e-12)
 
 

@@ -590,9 +590,8 @@ class _ScaleFB(fb.DiagonalFB):
   def tensors_to_compute_grads(self):
     return self._towers[0][1]
 
-  def instantiate_factors(self, grads_list, damping):
-    self._set_factor(
-        _ScaleFactor, (self._towers[0][0], tuple(grads_list)), damping)
+  def _factor_args(self, grads_list):
+    return _ScaleFactor, (self._towers[0][0], tuple(grads_list))
 
 
 class _UsersCollection(lc.LayerCollection):

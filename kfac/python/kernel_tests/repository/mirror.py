@@ -22,9 +22,6 @@ FOLDERS = {
 TESTED_BY = {
     "kfac/python/requirements.py": "repository/packaging_test.py",
     "kfac/python/ops/contrib_numerics.py": "golden_test.py",
-    "kfac/python/ops/update_ops.py": "factor_updates_test.py",
-    "kfac/python/ops/fisher_blocks/contrib_aliases.py":
-        "fisher_blocks/base_test.py",
     "kfac/python/ops/fisher_blocks/convolution.py":
         "fisher_blocks/contract_test.py",
     "kfac/python/ops/fisher_blocks/fully_connected.py":
@@ -69,6 +66,7 @@ TESTED_BY = {
         "optimizer/damping_adaptation_test.py",
     "kfac/python/ops/optimizer/velocities.py": "optimizer/steps_test.py",
     "kfac/python/ops/utils/constants.py": "fisher_factors/constants_test.py",
+    "kfac/python/ops/utils/devices.py": "placement_test.py",
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",
     "kfac/python/tools/calls.py": "tools/rewriting_test.py",
     "kfac/python/tools/docstrings.py": "tools/api_doc_test.py",

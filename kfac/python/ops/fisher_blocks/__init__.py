@@ -1,12 +1,12 @@
-"""Fisher blocks: the Fisher matrix of one layer, put together from factors.
+"""Fisher blocks: the Fisher matrix of one layer, composed of factors.
 
 Constants:
-  NORMALIZE_DAMPING_POWER: Power of the number of replications by which the
-    damping of a block is divided; 0 for none.
-  PI_TYPE: How damping is split between A and G: "tracenorm", or "off" for
-    equal parts.
-  CONV_LOCATIONS: Where locations of a convolution are counted: at its
-    "outputs", or as contrib.kfac did by its "inputs" and strides.
+  NORMALIZE_DAMPING_POWER: The power of the number of replications by which the
+    damping of a block is divided; 0 for no division.
+  PI_TYPE: The split of damping between A and G: "tracenorm", or "off" for equal
+    parts.
+  CONV_LOCATIONS: How the locations of a convolution are counted: by its
+    "outputs", or by its "inputs" and strides as in contrib.kfac.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def set_global_constants(normalize_damping_power: float | None = None,
     conv_locations: See CONV_LOCATIONS.
 
   Raises:
-    ValueError: If a word is not one of those named above.
+    ValueError: If a string is not one of the choices above.
   """
   constants.write(
       "fisher_blocks", NORMALIZE_DAMPING_POWER=normalize_damping_power,

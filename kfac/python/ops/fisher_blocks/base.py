@@ -6,26 +6,25 @@ import abc
 from collections.abc import Sequence
 from typing import Any
 
-from kfac.python.ops.fisher_blocks import contrib_aliases
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
 
 
 def _package_func(func, func_id):
-  """Packs a damping function with an id, see PackagedFunc."""
+  """Attaches an id to a damping function, see PackagedFunc."""
   return naming.PackagedFunc(func, func_id)
 
 
-class FisherBlock(contrib_aliases.OldNames, abc.ABC):
-  """The Fisher matrix F of the parameters of one layer, approximately.
+class FisherBlock(abc.ABC):
+  """An approximation of the Fisher matrix F of the parameters of one layer.
 
-  Towers are registered first; then the estimator passes gradients and a
-  damping to `instantiate_factors`, registers what will be wanted, and from
-  then on vectors, shaped like the parameters, can be multiplied.
+  Towers are registered first. Then the estimator passes gradients and a damping
+  to `instantiate_factors` and registers the powers to prepare. After that, the
+  block multiplies vectors that are shaped like the parameters.
   """
 
   def __init__(self, layer_collection: Any) -> None:
-    """Starts a block.
+    """Initializes a block.
 
     Args:
       layer_collection: LayerCollection that keeps the factors.
@@ -34,27 +33,44 @@ class FisherBlock(contrib_aliases.OldNames, abc.ABC):
 
   @property
   def _num_replications(self):
-    """How often the parameters are applied per example.
+    """The number of times that the parameters are applied per example.
 
-    The scale of F, the normalisation of the damping and the renormalisation
-    of products all follow from it.
+    It determines the scale of F, the normalisation of the damping and the
+    renormalisation of products.
     """
     return 1
 
   @abc.abstractmethod
   def instantiate_factors(self, grads_list: Sequence[Any],
                           damping: hints.Scalar) -> None:
-    """Makes the factors, without variables yet.
+    """Makes the factors; their variables are created later.
 
     Args:
-      grads_list: For each source (backward pass) the gradients by what
-        `tensors_to_compute_grads` returns, in the same structure.
+      grads_list: For each source (backward pass), the gradients with respect to
+        what `tensors_to_compute_grads` returns, in the same structure.
       damping: Scalar: a number, tensor or variable.
     """
 
+  def factor_data(self, grads_list: Sequence[Any]) -> list[tuple[Any, tuple]]:
+    """Returns the data of the factors for other gradients.
+
+    With them, a covariance update in a branch uses gradients that are computed
+    in that branch. A class that defines `instantiate_factors` defines this
+    method too, or its covariance updates in branches use the gradients of
+    `instantiate_factors`.
+
+    Args:
+      grads_list: As in `instantiate_factors`.
+
+    Returns:
+      List of (factor of this block, arguments of its constructor).
+    """
+    del grads_list
+    return []
+
   @abc.abstractmethod
   def register_matpower(self, exp: float) -> None:
-    """Announces that multiply_matpower(vector, exp) will be called.
+    """Announces the use of multiply_matpower(vector, exp).
 
     Args:
       exp: Number.
@@ -62,14 +78,14 @@ class FisherBlock(contrib_aliases.OldNames, abc.ABC):
 
   @abc.abstractmethod
   def register_cholesky(self) -> None:
-    """Announces that multiply_cholesky will be called."""
+    """Announces the use of multiply_cholesky."""
 
   @abc.abstractmethod
   def register_cholesky_inverse(self) -> None:
-    """Announces that multiply_cholesky_inverse will be called."""
+    """Announces the use of multiply_cholesky_inverse."""
 
   def register_inverse(self) -> None:
-    """Announces that multiply_inverse will be called."""
+    """Announces the use of multiply_inverse."""
     self.register_matpower(-1)
 
   @abc.abstractmethod
@@ -120,22 +136,44 @@ class FisherBlock(contrib_aliases.OldNames, abc.ABC):
 
   @abc.abstractmethod
   def tensors_to_compute_grads(self) -> Any:
-    """Returns the tensors by which the losses are to be differentiated."""
+    """Returns the tensors with respect to which losses are differentiated."""
 
   @property
   @abc.abstractmethod
   def num_registered_towers(self) -> int:
-    """Number of towers registered so far."""
+    """The number of towers that are registered."""
+
+  def register_additional_tower(self, *args: Any, **kwargs: Any) -> None:
+    """Adds the data of another tower; its arguments depend on the layer.
+
+    Args:
+      *args: What the layer registers.
+      **kwargs: The same.
+
+    Raises:
+      NotImplementedError: If the block does not define it.
+    """
+    raise NotImplementedError(
+        f"{type(self).__name__} must define register_additional_tower.")
+
+  @property
+  def num_registered_minibatches(self) -> int:
+    """Same as num_registered_towers (1.5 to 1.7)."""
+    return self.num_registered_towers
+
+  def register_additional_minibatch(self, *args: Any, **kwargs: Any) -> None:
+    """Same as register_additional_tower (1.5 to 1.7)."""
+    self.register_additional_tower(*args, **kwargs)
 
 
 def maybe_tuple(obj: Any) -> Any:
-  """Returns (nested) lists as tuples, which can be keys, anything else as is.
+  """Returns (nested) lists as tuples, which are hashable.
 
   Args:
     obj: Any object.
 
   Returns:
-    A tuple if `obj` is a list or tuple, else `obj`.
+    A tuple if `obj` is a list or tuple, otherwise `obj`.
   """
   if isinstance(obj, (list, tuple)):
     return tuple(maybe_tuple(item) for item in obj)

@@ -19,15 +19,15 @@ from kfac.python.ops.utils import scalars
 
 
 def num_conv_locations(input_shape: hints.Shape, strides: Sequence[int]) -> Any:
-  """Number of locations of a convolution as contrib.kfac counted them.
+  """Counts the locations of a convolution as contrib.kfac did.
 
   Args:
     input_shape: Shape of the inputs, [batch, spatial..., channels].
     strides: Ints, of the spatial dimensions or of all; None means 1.
 
   Returns:
-    Int, the input's spatial sizes multiplied, over the strides multiplied.
-    Padding and filter do not count.
+    Int, the product of the spatial sizes of the inputs over the product of the
+    strides. Padding and filter size have no effect.
   """
   spatial_sizes = list(input_shape)[1:-1]
   strides = convolution.spatial(strides, len(spatial_sizes))
@@ -36,7 +36,7 @@ def num_conv_locations(input_shape: hints.Shape, strides: Sequence[int]) -> Any:
 
 
 def _num_input_locations(inputs, strides):
-  """Same as num_conv_locations; a scalar tensor if sizes are not known."""
+  """Same as num_conv_locations; a scalar tensor if sizes are unknown."""
   shape = inputs.shape.as_list()
   if None not in shape[1:-1]:
     return num_conv_locations(shape, strides)
@@ -58,38 +58,33 @@ def _filter_and_bias(params):
   return (params[0] if has_bias else params).shape.as_list(), has_bias
 
 
-class _ConvFB(towers.InputOutputMultiTower):
-  """What blocks of convolutions have in common: the number of locations."""
+def _num_locations(inputs, outputs, strides):
+  """Returns T by CONV_LOCATIONS, an int; a scalar tensor if sizes are unknown.
 
-  _strides = None
-
-  @property
-  def _num_locations(self):
-    """T, an int, or a scalar tensor if sizes are not known."""
-    inputs, outputs = self._inputs[0], self._outputs[0]
-    if isinstance(inputs, (list, tuple)):
-      inputs, outputs = inputs[0], outputs[0]
-    if constants.read("fisher_blocks", "CONV_LOCATIONS") == "inputs":
-      return _num_input_locations(inputs, self._strides)
-    sizes = outputs.shape.as_list()[1:-1]
-    if None in sizes:
-      return tf.reduce_prod(tf.shape(outputs)[1:-1])
-    return _product(sizes)
-
-  @property
-  def _num_replications(self):
-    return self._num_locations
+  Args:
+    inputs: Inputs of a tower, tensor or list over uses.
+    outputs: Its outputs, likewise.
+    strides: As in num_conv_locations.
+  """
+  if isinstance(inputs, (list, tuple)):
+    inputs, outputs = inputs[0], outputs[0]
+  if constants.read("fisher_blocks", "CONV_LOCATIONS") == "inputs":
+    return _num_input_locations(inputs, strides)
+  sizes = outputs.shape.as_list()[1:-1]
+  if None in sizes:
+    return tf.reduce_prod(tf.shape(outputs)[1:-1])
+  return _product(sizes)
 
 
-class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
-  """F is the mean over examples of the squared gradient of an example."""
+class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
+  """F is the mean over examples of the squared gradient per example."""
 
   def __init__(self, layer_collection: Any, params: hints.Vector,
                strides: Sequence[int], padding: str,
                data_format: str | None = None,
                dilations: Sequence[int] | None = None,
                **first_tower: Any) -> None:
-    """Starts a block.
+    """Initializes a block.
 
     Args:
       layer_collection: LayerCollection that keeps the factors.
@@ -113,29 +108,33 @@ class ConvDiagonalFB(_ConvFB, single_factor.DiagonalFB):
     self._dilations = base.maybe_tuple(dilations)
     super().__init__(layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
-                          damping: hints.Scalar) -> None:
+  @property
+  def _num_replications(self):
+    return _num_locations(self._inputs[0], self._outputs[0], self._strides)
+
+  def _factor_args(self, grads_list):
     inputs, grads = self._process_data(grads_list)
-    # F is T times as large as that of one location, and so is its damping.
-    T = self._num_locations
+    return (convolution.ConvDiagonalFactor,
+            (inputs, grads, tuple(self._filter_shape), self._strides,
+             self._padding, self._data_format, self._dilations,
+             self._has_bias))
+
+  def _factor_damping(self, damping):
+    # F is T times that of one location, and its damping scales with it.
+    T = self._num_replications
     if not scalars.is_number(T):
       dtype = self._outputs[0].dtype
       T, damping = [scalars.cast_scalar(x, dtype) for x in (T, damping)]
-    damping = T * damping_lib.normalize_damping(damping, T)
-    self._set_factor(
-        convolution.ConvDiagonalFactor,
-        (inputs, grads, tuple(self._filter_shape), self._strides,
-         self._padding, self._data_format, self._dilations, self._has_bias),
-        damping)
+    return T * damping_lib.normalize_damping(damping, T)
 
 
-class _ConvKroneckerFB(_ConvFB, kronecker.KroneckerProductFB):
+class _ConvKroneckerFB(kronecker.KroneckerProductFB):
   """F = c (A kron G), A and G over examples, locations and uses."""
 
   def __init__(self, layer_collection, params, padding, strides=None,
                dilation_rate=None, data_format=None, extract_patches_fn=None,
                **first_tower):
-    """Starts a block.
+    """Initializes a block.
 
     Args:
       layer_collection: LayerCollection that keeps the factors.
@@ -160,24 +159,30 @@ class _ConvKroneckerFB(_ConvFB, kronecker.KroneckerProductFB):
     self._extract_patches_fn = extract_patches_fn
     super().__init__(layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list, damping):  # noqa: D102
-    inputs, grads = self._process_data(grads_list)
-    self._set_factors(
+  def _factors_of(self, inputs, grads):
+    """Returns what `_factor_args` does, given the data of all towers."""
+    return (
         (convolution.ConvInputKroneckerFactor,
          (inputs, tuple(self._filter_shape), self._padding, self._strides,
           self._dilation_rate, self._data_format, self._extract_patches_fn,
           self._has_bias)),
-        (convolution.ConvOutputKroneckerFactor, (grads, self._data_format)),
-        damping)
+        (convolution.ConvOutputKroneckerFactor, (grads, self._data_format)))
 
 
-class ConvKFCBasicFB(_ConvKroneckerFB):
+class ConvKFCBasicFB(towers.InputOutputMultiTower, _ConvKroneckerFB):
   """F = T (A kron G) (KFC, Grosse & Martens 2016, section 3)."""
+
+  @property
+  def _num_replications(self):
+    return _num_locations(self._inputs[0], self._outputs[0], self._strides)
+
+  def _factor_args(self, grads_list):
+    return self._factors_of(*self._process_data(grads_list))
 
 
 class ConvKFCBasicMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
                                _ConvKroneckerFB):
-  """F = T U (A kron G): the U uses are taken to be independent."""
+  """F = T U (A kron G), on the assumption that the U uses are independent."""
 
   def __init__(self, layer_collection: Any, params: hints.Vector, padding: str,
                strides: Sequence[int] | None = None,
@@ -185,7 +190,7 @@ class ConvKFCBasicMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
                data_format: str | None = None,
                extract_patches_fn: str | None = None,
                num_uses: int | None = None, **first_tower: Any) -> None:
-    """Starts a block.
+    """Initializes a block.
 
     Args:
       layer_collection: As in ConvKFCBasicFB.
@@ -195,10 +200,18 @@ class ConvKFCBasicMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
       dilation_rate: As in ConvKFCBasicFB.
       data_format: As in ConvKFCBasicFB.
       extract_patches_fn: As in ConvKFCBasicFB.
-      num_uses: Number of uses U; needed if these are not given as lists.
+      num_uses: Number of uses U; required unless they are given as lists.
       **first_tower: `inputs` and `outputs` of a first tower.
     """
     super().__init__(
         num_uses, layer_collection, params, padding, strides=strides,
         dilation_rate=dilation_rate, data_format=data_format,
         extract_patches_fn=extract_patches_fn, **first_tower)
+
+  @property
+  def _num_replications(self):
+    return self._num_uses * _num_locations(
+        self._inputs[0], self._outputs[0], self._strides)
+
+  def _factor_args(self, grads_list):
+    return self._factors_of(*self._process_data(grads_list))

@@ -1,4 +1,4 @@
-"""How the damping of a block is split between its factors: pi."""
+"""The split of a block's damping between its factors: pi."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from kfac.python.ops.utils import scalars
 
 def normalize_damping(damping: hints.Scalar,
                       num_replications: hints.Scalar) -> Any:
-  """Divides the damping by the size of the block.
+  """Divides the damping by the number of replications.
 
-  The Fisher matrix of parameters that are used n times per example is about n
-  times that of one use; with the factors averaged over the uses, it is the
-  damping that has to be divided.
+  The Fisher matrix of parameters that are applied n times per example is about
+  n times that of one application. The factors are averages over applications,
+  so the damping is divided instead.
 
   Args:
     damping: Number or scalar tensor.
     num_replications: n, number or scalar tensor.
 
   Returns:
-    damping / n^NORMALIZE_DAMPING_POWER, as what it was given.
+    damping / n^NORMALIZE_DAMPING_POWER, a number if both are numbers.
   """
   power = constants.read("fisher_blocks", "NORMALIZE_DAMPING_POWER")
   if not power or (scalars.is_number(num_replications)
@@ -48,11 +48,11 @@ def compute_pi_tracenorm(left_cov: Any, right_cov: Any) -> tf.Tensor:
   Args:
     left_cov: LinearOperator [a, a], the input factor A; or a matrix, or the
       diagonal of one as a vector or column.
-    right_cov: LinearOperator [g, g], the output factor G; or the like.
+    right_cov: The same for the output factor G, [g, g].
 
   Returns:
     Scalar tensor > 0. A is damped by sqrt(damping) * pi, G by
-    sqrt(damping) / pi. It is 1 while a factor is still zero.
+    sqrt(damping) / pi. It is 1 while either factor is zero.
   """
   left, right = (_mean_eigenvalue(cov) for cov in (left_cov, right_cov))
   known = tf.logical_and(left > 0., right > 0.)

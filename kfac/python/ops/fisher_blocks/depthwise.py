@@ -1,12 +1,15 @@
-"""Blocks of a depthwise convolution, seen as a convolution with zeros.
+"""Blocks of a depthwise convolution, as a full convolution with zeros.
 
-A depthwise filter [h, w, in_channels, multiplier] does what a filter
-[h, w, in_channels, in_channels * multiplier] does that is zero wherever an
-output channel does not come from an input channel. So vectors are embedded,
-multiplied by the block of that convolution, and cut back.
+A depthwise filter [h, w, in_channels, multiplier] is equivalent to a filter
+[h, w, in_channels, in_channels * multiplier] that is zero wherever an output
+channel does not depend on an input channel. Vectors are embedded in that
+filter's space, multiplied by its block, and restricted to depthwise entries.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -16,7 +19,7 @@ from kfac.python.ops.utils import hints
 
 def depthwise_conv2d_filter_to_conv2d_filter(
     filter: hints.TensorLike, name: str | None = None) -> tf.Tensor:
-  """Embeds the filter of a depthwise convolution into that of a full one.
+  """Embeds the filter of a depthwise convolution in that of a full one.
 
   Args:
     filter: Tensor [h, w, in_channels, multiplier].
@@ -37,7 +40,7 @@ def depthwise_conv2d_filter_to_conv2d_filter(
 
 def conv2d_filter_to_depthwise_conv2d_filter(
     filter: hints.TensorLike, name: str | None = None) -> tf.Tensor:
-  """Cuts the filter of a depthwise convolution out of that of a full one.
+  """Restricts the filter of a full convolution to its depthwise entries.
 
   Args:
     filter: Tensor [h, w, in_channels, in_channels * multiplier].
@@ -55,16 +58,46 @@ def conv2d_filter_to_depthwise_conv2d_filter(
     return tf.einsum("hwccm->hwcm", split)
 
 
-class _DepthwiseFB:
-  """Mixin that embeds vectors before they are multiplied, and cuts back."""
+def _dilations(params, rate):
+  """Checks a filter and its rate, and returns dilations of four ints or None.
 
-  def __init__(self, layer_collection, params, strides, padding, rate=None,
-               data_format=None, **first_tower):
-    """Starts a block.
+  Args:
+    params: Filter [h, w, in_channels, multiplier].
+    rate: Two ints, or None.
+
+  Raises:
+    NotImplementedError: If there is a bias.
+    ValueError: If the rate does not have length 2.
+  """
+  if isinstance(params, (list, tuple)):
+    raise NotImplementedError(
+        "params must be the filter alone, a bias is not supported, got "
+        f"{params!r}.")
+  if rate is None:
+    return None
+  if len(rate) != 2:
+    raise ValueError(f"rate must have length 2, got {rate!r}.")
+  return (1, rate[0], rate[1], 1)
+
+
+def _full_filter_shape(shape):
+  """Returns the shape of the full filter, given that of the depthwise one."""
+  *size, channels, multiplier = shape
+  return [*size, channels, channels * multiplier]
+
+
+class DepthwiseConvDiagonalFB(convolution.ConvDiagonalFB):
+  """F is the mean over examples of the squared gradient per example."""
+
+  def __init__(self, layer_collection: Any, params: hints.TensorLike,
+               strides: Sequence[int], padding: str,
+               rate: Sequence[int] | None = None,
+               data_format: str | None = None, **first_tower: Any) -> None:
+    """Initializes a block.
 
     Args:
       layer_collection: LayerCollection that keeps the factors.
-      params: Filter [h, w, in_channels, multiplier], no bias.
+      params: Filter [h, w, in_channels, multiplier], without a bias.
       strides: Four ints.
       padding: "SAME" or "VALID".
       rate: Two ints, or None.
@@ -73,44 +106,53 @@ class _DepthwiseFB:
 
     Raises:
       NotImplementedError: If there is a bias.
-      ValueError: If something has the wrong length or format.
+      ValueError: If an argument has the wrong length or format.
     """
-    if isinstance(params, (list, tuple)):
-      raise NotImplementedError(
-          "params must be the filter alone, a bias is not supported, got "
-          f"{params!r}."
-          )
-    if rate is not None and len(rate) != 2:
-      raise ValueError(f"rate must have length 2, got {rate!r}.")
-    dilations = None if rate is None else (1, rate[0], rate[1], 1)
     super().__init__(
         layer_collection, params, padding=padding, strides=strides,
-        data_format=data_format, **{self._rate_argument: dilations},
+        data_format=data_format, dilations=_dilations(params, rate),
         **first_tower)
-    channels, multiplier = self._filter_shape[2:]
-    self._filter_shape[3] = channels * multiplier
+    self._filter_shape = _full_filter_shape(self._filter_shape)
 
-  def multiply_matpower(self, vector, exp):  # noqa: D102
-    return self._embedded(super().multiply_matpower, vector, exp)
+  def _to_column(self, vector):
+    return super()._to_column(depthwise_conv2d_filter_to_conv2d_filter(vector))
 
-  def multiply_cholesky(self, vector, transpose=False):  # noqa: D102
-    return self._embedded(super().multiply_cholesky, vector, transpose)
-
-  def multiply_cholesky_inverse(self, vector, transpose=False):  # noqa: D102
-    return self._embedded(super().multiply_cholesky_inverse, vector, transpose)
-
-  def _embedded(self, multiply, vector, *args):
-    vector = depthwise_conv2d_filter_to_conv2d_filter(vector)
-    return conv2d_filter_to_depthwise_conv2d_filter(multiply(vector, *args))
+  def _from_column(self, vector, column):
+    return conv2d_filter_to_depthwise_conv2d_filter(
+        tf.reshape(column, self._filter_shape))
 
 
-class DepthwiseConvDiagonalFB(_DepthwiseFB, convolution.ConvDiagonalFB):
-  """F is the mean over examples of the squared gradient of an example."""
+class DepthwiseConvKFCBasicFB(convolution.ConvKFCBasicFB):
+  """F = T (A kron G) of the full convolution, restricted to its entries."""
 
-  _rate_argument = "dilations"
+  def __init__(self, layer_collection: Any, params: hints.TensorLike,
+               strides: Sequence[int], padding: str,
+               rate: Sequence[int] | None = None,
+               data_format: str | None = None, **first_tower: Any) -> None:
+    """Initializes a block.
 
+    Args:
+      layer_collection: As in DepthwiseConvDiagonalFB.
+      params: As in DepthwiseConvDiagonalFB.
+      strides: As in DepthwiseConvDiagonalFB.
+      padding: As in DepthwiseConvDiagonalFB.
+      rate: As in DepthwiseConvDiagonalFB.
+      data_format: As in DepthwiseConvDiagonalFB.
+      **first_tower: As in DepthwiseConvDiagonalFB.
 
-class DepthwiseConvKFCBasicFB(_DepthwiseFB, convolution.ConvKFCBasicFB):
-  """F = T (A kron G) of the full convolution, cut back."""
+    Raises:
+      NotImplementedError: If there is a bias.
+      ValueError: If an argument has the wrong length or format.
+    """
+    super().__init__(
+        layer_collection, params, padding=padding, strides=strides,
+        data_format=data_format, dilation_rate=_dilations(params, rate),
+        **first_tower)
+    self._filter_shape = _full_filter_shape(self._filter_shape)
 
-  _rate_argument = "dilation_rate"
+  def _to_matrix(self, vector):
+    return super()._to_matrix(depthwise_conv2d_filter_to_conv2d_filter(vector))
+
+  def _from_matrix(self, vector, matrix):
+    return conv2d_filter_to_depthwise_conv2d_filter(
+        tf.reshape(matrix, self._filter_shape))

@@ -1,8 +1,7 @@
-"""Blocks of an embedding layer, outputs = rows of W picked by ids, summed."""
+"""Blocks of an embedding layer, outputs = sum of the rows of W given by ids."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -12,26 +11,22 @@ from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import embedding
 from kfac.python.ops.fisher_factors import fully_connected
 from kfac.python.ops.fisher_factors import recurrent
-from kfac.python.ops.utils import hints
 
 
 class _EmbeddingFB(kronecker.KroneckerProductFB):
   """F = c (A kron G) with a diagonal A, over a matrix W [vocab_size, dim].
 
-  A vector may be IndexedSlices, and stays sparse then; or a tuple of tensors,
-  the parts of a partitioned W.
+  A vector may be IndexedSlices, and then its products are too; or a tuple of
+  tensors, the parts of a partitioned W.
   """
 
-  _vocab_size = None
+  _vocab_size: int
 
-  def _set_embedding_factors(self, inputs, output_factor, damping):
-    dtype = self.tensors_to_compute_grads()[0]
-    while isinstance(dtype, (list, tuple)):
-      dtype = dtype[0]
-    self._set_factors(
-        (embedding.EmbeddingInputKroneckerFactor,
-         (inputs, self._vocab_size, dtype.dtype.base_dtype)),
-        output_factor, damping)
+  def _input_factor_args(self, inputs):
+    """Returns the class of A and its constructor's arguments."""
+    output = tf.nest.flatten(self.tensors_to_compute_grads())[0]
+    return (embedding.EmbeddingInputKroneckerFactor,
+            (inputs, self._vocab_size, output.dtype.base_dtype))
 
   def _to_matrix(self, vector):
     if not isinstance(vector, (list, tuple)):
@@ -50,7 +45,7 @@ class EmbeddingKFACFB(towers.InputOutputMultiTower, _EmbeddingFB):
 
   def __init__(self, layer_collection: Any, vocab_size: int,
                **first_tower: Any) -> None:
-    """Starts a block.
+    """Initializes a block.
 
     Args:
       layer_collection: LayerCollection that keeps the factors.
@@ -60,12 +55,10 @@ class EmbeddingKFACFB(towers.InputOutputMultiTower, _EmbeddingFB):
     self._vocab_size = vocab_size
     super().__init__(layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
-                          damping: hints.Scalar) -> None:
+  def _factor_args(self, grads_list):
     inputs, grads = self._process_data(grads_list)
-    self._set_embedding_factors(
-        inputs, (fully_connected.FullyConnectedKroneckerFactor, (grads,)),
-        damping)
+    return (self._input_factor_args(inputs),
+            (fully_connected.FullyConnectedKroneckerFactor, (grads,)))
 
 
 class EmbeddingKFACMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
@@ -74,20 +67,22 @@ class EmbeddingKFACMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
 
   def __init__(self, layer_collection: Any, vocab_size: int,
                num_uses: int | None = None, **first_tower: Any) -> None:
-    """Starts a block.
+    """Initializes a block.
 
     Args:
       layer_collection: LayerCollection that keeps the factors.
       vocab_size: Number of different ids.
-      num_uses: Number of uses T; needed if these are not given as lists.
+      num_uses: Number of uses T; required unless they are given as lists.
       **first_tower: `inputs` (ids) and `outputs` of a first tower.
     """
     self._vocab_size = vocab_size
     super().__init__(num_uses, layer_collection, **first_tower)
 
-  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
-                          damping: hints.Scalar) -> None:
+  @property
+  def _num_replications(self):
+    return self._num_uses
+
+  def _factor_args(self, grads_list):
     inputs, grads = self._process_data(grads_list)
-    self._set_embedding_factors(
-        inputs, (recurrent.FullyConnectedMultiKF, (grads, self._num_uses)),
-        damping)
+    return (self._input_factor_args(inputs),
+            (recurrent.FullyConnectedMultiKF, (grads, self._num_uses)))

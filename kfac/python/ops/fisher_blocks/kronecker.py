@@ -1,7 +1,8 @@
-"""KroneckerProductFB: a block c (A kron G), damped by way of pi."""
+"""KroneckerProductFB: a block c (A kron G) with factored damping."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -20,39 +21,52 @@ class KroneckerProductFB(base.FisherBlock):
 
   A power p acts as c^p A^p V G^p, the Cholesky factor as sqrt(c) L_A V L_G^T.
   c is the number of replications, over which A and G are averaged
-  (Grosse & Martens 2016, section 3).
+  (Grosse & Martens 2016, section 3). A subclass defines `_factor_args`, or
+  `instantiate_factors`, which sets both factors and calls `_setup_damping`.
   """
 
-  _input_factor = None
-  _output_factor = None
-  _input_damping_func = None
-  _output_damping_func = None
+  _input_factor: Any = None
+  _output_factor: Any = None
+  _input_damping_func: Any = None
+  _output_damping_func: Any = None
 
   @property
   def _renorm_coeff(self):
     """The scale c."""
     return self._num_replications
 
-  def _set_factors(self, input_factor, output_factor, damping):
-    """Gets the factors and says how they are damped.
+  def _factor_args(self, grads_list):
+    """Returns the classes of A and G and their constructors' arguments.
 
     Args:
-      input_factor: Class and arguments of A.
-      output_factor: Class and arguments of G.
-      damping: Scalar, the damping of the block.
+      grads_list: As in `instantiate_factors`.
+
+    Returns:
+      (class, arguments) of A, and of G.
     """
-    make_or_get = self._layer_collection.make_or_get_factor
-    self._input_factor = make_or_get(*input_factor)
-    self._output_factor = make_or_get(*output_factor)
+    raise NotImplementedError(
+        f"{type(self).__name__} must define _factor_args(grads_list).")
+
+  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
+                          damping: hints.Scalar) -> None:
+    self._input_factor, self._output_factor = (
+        self._layer_collection.make_or_get_factor(cls, args)
+        for cls, args in self._factor_args(grads_list))
     self._setup_damping(damping)
 
+  def factor_data(  # noqa: D102
+      self, grads_list: Sequence[Any]) -> list[tuple[Any, tuple]]:
+    factors = self._input_factor, self._output_factor
+    return [(factor, args) for factor, (_, args) in zip(
+        factors, self._factor_args(grads_list), strict=True)]
+
   def _setup_damping(self, damping, normalization=None):
-    """Says how the factors are damped; they must exist.
+    """Defines the damping functions of the factors, which must exist.
 
     Args:
       damping: Scalar, the damping of the block.
-      normalization: Number of replications to normalise it by, if not the
-        block's own.
+      normalization: Number of replications that normalises it; the block's own
+        if None.
     """
     replications = (self._num_replications if normalization is None
                     else normalization)
@@ -65,7 +79,7 @@ class KroneckerProductFB(base.FisherBlock):
       return damping_lib.compute_pi_adjusted_damping(
           A, G, tf.sqrt(whole))[side]
 
-    # Pi depends on the other factor, so that one is part of the id.
+    # Pi depends on the other factor, which is therefore part of the id.
     whole_id = (naming.scalar_or_tensor_to_string(damping), "over",
                 naming.scalar_or_tensor_to_string(replications))
     self._input_damping_func = base._package_func(
@@ -98,7 +112,7 @@ class KroneckerProductFB(base.FisherBlock):
     return utils.mat2d_to_layer_params(vector, matrix)
 
   def _apply(self, vector, operators, exp, adjoints=(False, False)):
-    """Returns c^exp M_A V M_G, with one or the other transposed."""
+    """Returns c^exp M_A V M_G, either operator possibly transposed."""
     matrix = outer_products.multiply(
         operators, adjoints, self._to_matrix(vector), vector)
     if not scalars.is_number(self._renorm_coeff) or self._renorm_coeff != 1:

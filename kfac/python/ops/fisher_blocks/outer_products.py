@@ -1,10 +1,10 @@
 """Products with A and G through the gradient or, if cheaper, the examples.
 
-The gradient of a dense layer's weights is V = X^T Y, with the inputs X of all
-examples and the gradients Y at the outputs. Then
+The gradient of a dense layer's weights is V = X^T Y, where X are the inputs of
+all examples and Y the gradients with respect to the outputs. Then
   M_A V M_G = (X M_A^T)^T (Y M_G),
 which costs less if there are fewer examples than the layer is wide. The order
-of the two products of M_A V M_G itself does not matter to the cost.
+of the two products in M_A V M_G has no effect on the cost.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from kfac.python.ops.utils import hints
 
 def multiply(operators: Sequence[Any], adjoints: Sequence[bool],
              matrix: hints.TensorLike, vector: hints.Vector) -> Any:
-  """Returns M_A V M_G by the way that takes fewer operations.
+  """Returns M_A V M_G, computed by whichever order takes fewer operations.
 
   Args:
     operators: M_A [a, a] and M_G [g, g], linear operators.
-    adjoints: Whether to transpose the one and the other.
+    adjoints: Whether to transpose M_A, and whether to transpose M_G.
     matrix: V [a, g], tensor or IndexedSlices.
     vector: The same in the structure of the parameters, see
       find_outer_products.
@@ -47,7 +47,7 @@ def multiply(operators: Sequence[Any], adjoints: Sequence[bool],
     return through_gradient()
 
   def through_examples():
-    # Made here, so that their copies are run only where they are wanted.
+    # Their copies are made in this branch, and run only if it is taken.
     x, y = find_outer_products(vector)
     return tf.matmul(operators[0].matmul_right(x, adjoint=not adjoints[0]),
                      operators[1].matmul_right(y, adjoint=adjoints[1]),
@@ -56,7 +56,7 @@ def multiply(operators: Sequence[Any], adjoints: Sequence[bool],
   limit = max_num_examples(*(int(operator.range_dimension)
                           for operator in operators))
   if bias is not None:
-    limit -= 1  # for the further row
+    limit -= 1  # The bias adds a row.
   num_examples = factors[0].shape.as_list()[0]
   if num_examples is None:
     return tf.cond(tf.shape(factors[0])[0] <= limit,
@@ -65,10 +65,11 @@ def multiply(operators: Sequence[Any], adjoints: Sequence[bool],
 
 
 def max_num_examples(num_inputs: int, num_outputs: int) -> int:
-  """Returns the number of examples up to which the way through them costs less.
+  """Returns the number of examples up to which their use costs less.
 
-  With a inputs, g outputs and n examples it takes 2 n (a^2 + g^2 + a g)
-  floating-point operations, the way through the gradient 2 a g (a + g).
+  With a inputs, g outputs and n examples, the products through the examples
+  take 2 n (a^2 + g^2 + a g) floating-point operations, those through the
+  gradient 2 a g (a + g).
 
   Args:
     num_inputs: Int a, with the bias.
@@ -82,27 +83,27 @@ def find_outer_products(
     vector: hints.Vector) -> tuple[tf.Tensor, tf.Tensor] | None:
   """Finds X and Y of a gradient that was computed as V = X^T Y.
 
-  Nothing is assumed about the model: the op that made the tensor is looked at.
-  A gradient that was clipped, or has a term of weight decay, has none.
+  The op that made the tensor decides, not an assumption about the model. A
+  gradient that was clipped, or includes weight decay, has no such factors.
 
   Args:
     vector: Tensor, IndexedSlices, or pair (weights, bias).
 
   Returns:
-    Tensors X [n, a] and Y [n, g], or None. With a bias there is one row more
-    than there are examples.
+    Tensors X [n, a] and Y [n, g], or None. With a bias, n is the number of
+    examples plus 1.
   """
   weights, bias = _weights_and_bias(vector)
   factors = _factors(weights)
   if factors is None:
     return None
-  # As late as the gradient, which may have been told to wait for the reads of
-  # variables that are about to change.
+  # They wait for the gradient, which may itself wait for the reads of variables
+  # that are about to change.
   with tf.control_dependencies([weights]):
     x, y = (tf.identity(factor) for factor in factors)
   if bias is None:
     return x, y
-  # The further row has the bias's input 1 and the gradient of the bias.
+  # The last row is the bias's input 1 and the gradient of the bias.
   num_inputs = tf.shape(x)[1]
   one = tf.one_hot([num_inputs], num_inputs + 1, dtype=x.dtype)
   return (tf.concat([tf.pad(x, [[0, 0], [0, 1]]), one], axis=0),

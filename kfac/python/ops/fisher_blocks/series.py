@@ -1,13 +1,12 @@
-"""Blocks of a layer used over time, by a chain of uses that are Gaussian.
+"""Blocks of a layer that is used over time, modelled as a Gaussian chain.
 
-The covariances of uses t and s depend on t - s alone, by powers of the
+The covariance of uses t and s depends on t - s alone, through powers of the
 lag-one covariance (Martens, Ba & Johnson 2018, section 3.5).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -20,40 +19,39 @@ from kfac.python.ops.utils import scalars
 
 
 class SeriesFBApproximation(enum.IntEnum):
-  """What is assumed of the lag-one covariance to have a closed form."""
+  """The assumption about the lag-one covariance that gives a closed form."""
 
-  option1 = 1  # it is symmetric
-  option2 = 2  # the series is long
+  option1 = 1  # It is symmetric.
+  option2 = 2  # The series is long.
 
 
 class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
-  """F^-1 of a series of T uses; other powers have no closed form here."""
+  """F^-1 of a series of T uses; other powers have no closed form."""
 
   def __init__(self, layer_collection: Any, has_bias: bool = False,
                num_uses: int | None = None,
                option: int = SeriesFBApproximation.option2,
                **first_tower: Any) -> None:
-    """Starts a block.
+    """Initializes a block.
 
     Args:
       layer_collection: LayerCollection that keeps the factors.
       has_bias: Whether the layer has a bias.
-      num_uses: Number of uses T; needed if these are not given as lists.
+      num_uses: Number of uses T; required unless they are given as lists.
       option: 1 or 2, see SeriesFBApproximation.
       **first_tower: `inputs` and `outputs` of a first tower.
     """
     self._option = SeriesFBApproximation(option)
     super().__init__(layer_collection, has_bias, num_uses, **first_tower)
 
-  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
-                          damping: hints.Scalar) -> None:
-    super().instantiate_factors(grads_list, damping)
+  def _setup_damping(self, damping, normalization=None):
+    super()._setup_damping(damping, normalization)
     for factor, _ in self._factors_and_dampings():
       factor.register_cov_dt1()
 
   @property
   def _renorm_coeff(self):
-    # T is in the formulas below.
+    # The formulas below contain T.
     return 1
 
   def _check_exp(self, exp):
@@ -92,7 +90,7 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
     return _sandwich(L_G, Z, L_A, transpose_right=True)
 
   def _solve_option2(self, Z):
-    """Section 3.5.3: the series is long enough to forget its ends."""
+    """Section 3.5.3: the series is so long that its ends have no effect."""
     (P_A, K_A, mu_A), (P_G, K_G, mu_G) = self._quants(2)
     Z -= _sandwich(P_G, Z, P_A, transpose_right=True)
     Z = _sandwich(K_G, Z, K_A, transpose_left=True)
@@ -105,14 +103,15 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
   def full_fisher_block(self) -> tf.Tensor:
     """Returns the undamped F of the chain as a dense matrix, for tests.
 
-    F adds up the covariances of all pairs of uses: T times A0 kron G0, and
-    for each lag d in 1 .. T - 1 (T - d) times A_d kron G_d and its transpose.
-    With option 1, A_d = A0^1/2 |S|^d A0^1/2, S being the symmetrised lag-one
-    covariance between two A0^-1/2; with option 2, A_d = P^d A0, and the
-    series is endless: T times the sum over all lags. G_d is alike.
+    F is the sum of the covariances of all pairs of uses: T times A0 kron G0,
+    plus (T - d) times A_d kron G_d and its transpose for each lag d in
+    1 .. T - 1. With option 1, A_d = A0^1/2 |S|^d A0^1/2, where S is A0^-1/2
+    times the symmetrised lag-one covariance times A0^-1/2. With option 2,
+    A_d = P^d A0, and the series is infinite: F is T times the sum over all
+    lags. G_d is analogous.
 
     Returns:
-      Matrix [parameters, parameters]. It needs regular A0 and G0.
+      Matrix [parameters, parameters]. A0 and G0 must be regular.
     """
     factors = [factor for factor, _ in self._factors_and_dampings()]
     covs = [factor.get_cov_as_linear_operator().to_dense()
@@ -147,7 +146,7 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
 
 
 def _sandwich(left, Z, right, transpose_left=False, transpose_right=False):
-  """Returns left Z right, with one or the other transposed."""
+  """Returns left Z right, either matrix possibly transposed."""
   product = tf.matmul(left, Z, transpose_a=transpose_left)
   return tf.matmul(product, right, transpose_b=transpose_right)
 

@@ -1,7 +1,8 @@
-"""Blocks that are one factor of all their parameters: full and diagonal."""
+"""Blocks with one factor for all their parameters: full and diagonal."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -13,16 +14,40 @@ from kfac.python.ops.utils import hints
 
 
 class SingleFactorFB(base.FisherBlock):
-  """A block that is one factor: of all its parameters, as a column."""
+  """A block with one factor for all its parameters, arranged as a column.
 
-  _factor = None
-  _damping_func = None
+  A subclass defines `_factor_args`, or `instantiate_factors`, which sets
+  `_factor` and `_damping_func`.
+  """
 
-  def _set_factor(self, cls, args, damping):
-    """Gets the factor and says how it is damped."""
-    self._factor = self._layer_collection.make_or_get_factor(cls, args)
+  _factor: Any = None
+  _damping_func: Any = None
+
+  def _factor_args(self, grads_list):
+    """Returns the class of the factor and its constructor's arguments.
+
+    Args:
+      grads_list: As in `instantiate_factors`.
+    """
+    raise NotImplementedError(
+        f"{type(self).__name__} must define _factor_args(grads_list).")
+
+  def _factor_damping(self, damping):
+    """Returns the damping of the factor, given that of the block."""
+    return damping
+
+  def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
+                          damping: hints.Scalar) -> None:
+    self._factor = self._layer_collection.make_or_get_factor(
+        *self._factor_args(grads_list))
+    factor_damping = self._factor_damping(damping)
     self._damping_func = base._package_func(
-        lambda: damping, naming.scalar_or_tensor_to_string(damping))
+        lambda: factor_damping,
+        naming.scalar_or_tensor_to_string(factor_damping))
+
+  def factor_data(  # noqa: D102
+      self, grads_list: Sequence[Any]) -> list[tuple[Any, tuple]]:
+    return [(self._factor, self._factor_args(grads_list)[1])]
 
   def register_matpower(self, exp: float) -> None:  # noqa: D102
     self._factor.register_matpower(exp, self._damping_func)
@@ -33,10 +58,17 @@ class SingleFactorFB(base.FisherBlock):
   def register_cholesky_inverse(self) -> None:  # noqa: D102
     self._factor.register_cholesky_inverse(self._damping_func)
 
+  def _to_column(self, vector):
+    """Returns the vector as a column [parameters, 1]."""
+    return utils.tensors_to_column(vector)
+
+  def _from_column(self, vector, column):
+    """Returns a column in the structure of the vector."""
+    return utils.column_to_tensors(vector, column)
+
   def _apply(self, operator, vector, transpose=False):
-    column = utils.tensors_to_column(vector)
-    return utils.column_to_tensors(
-        vector, operator.matmul(column, adjoint=transpose))
+    return self._from_column(
+        vector, operator.matmul(self._to_column(vector), adjoint=transpose))
 
   def multiply_matpower(self, vector: hints.Vector,  # noqa: D102
                         exp: float) -> Any:
@@ -60,4 +92,4 @@ class SingleFactorFB(base.FisherBlock):
 
 
 class DiagonalFB(SingleFactorFB):
-  """A block of which only the diagonal is kept."""
+  """A block that is approximated by its diagonal."""

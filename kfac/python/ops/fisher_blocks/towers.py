@@ -1,8 +1,8 @@
-"""Inputs and outputs of a layer, by tower and use.
+"""The inputs and outputs of a layer, by tower and use.
 
-Layers register what goes in and what comes out for each tower, that is each
-part of the batch; layers that are used several times, for each use too. Here
-that becomes what factors take: inputs[tower] and grads[source][tower].
+A layer registers its inputs and outputs for each tower, that is, for each part
+of the batch, and for each use if there are several. Blocks pass them to factors
+as inputs[tower] and grads[source][tower].
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from kfac.python.ops.utils import hints
 
 
 class InputOutputMultiTower:
-  """Mixin of blocks that know their layer's inputs and outputs."""
+  """The inputs and outputs of a block's layer.
+
+  A mixin, as in contrib.kfac, for classes that derive from FisherBlock.
+  """
 
   def __init__(self, *args: Any, inputs: Any = None, outputs: Any = None,
                **kwargs: Any) -> None:
-    """Starts a block, up to TensorFlow 1.7 with a first tower.
+    """Initializes a block; up to TensorFlow 1.7, with a first tower.
 
     Args:
-      *args: Passed on to the block.
+      *args: Arguments of the block.
       inputs: Inputs of a first tower, or None.
       outputs: Outputs of a first tower, or None.
-      **kwargs: Passed on to the block.
+      **kwargs: Arguments of the block.
     """
-    self._inputs = []
-    self._outputs = []
+    self._inputs: list[Any] = []
+    self._outputs: list[Any] = []
     super().__init__(*args, **kwargs)
     if inputs is not None:
       self.register_additional_tower(inputs, outputs)
@@ -49,7 +52,7 @@ class InputOutputMultiTower:
 
   @property
   def num_registered_towers(self) -> int:
-    """Number of towers registered so far."""
+    """The number of towers that are registered."""
     return len(self._inputs)
 
   @property
@@ -61,15 +64,15 @@ class InputOutputMultiTower:
     return self._outputs
 
   def _process_data(self, grads_list):
-    """Brings the data into the form that factors take.
+    """Arranges the data as factors take them.
 
     Args:
-      grads_list: For each source a list over towers of gradients by the
-        outputs.
+      grads_list: For each source, a list over towers of gradients with respect
+        to the outputs.
 
     Returns:
       Tuple over towers of inputs; tuple over sources of tuples over towers of
-      gradients. With TOWER_STRATEGY "concat" there is one joined tower.
+      gradients. With TOWER_STRATEGY "concat", all towers are joined in one.
     """
     return (self._merge(self._inputs),
             tuple(self._merge(grads) for grads in grads_list))
@@ -81,27 +84,23 @@ class InputOutputMultiTower:
 
 
 class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
-  """Mixin of blocks whose layer is used several times, e.g. over time.
+  """The inputs and outputs of a layer that is used several times.
 
-  Each tower's inputs and outputs are lists over uses, or tensors with all uses
-  along the first axis, one after the other.
+  The inputs and outputs of each tower are lists over uses, or tensors in which
+  all uses are concatenated along the first axis.
   """
 
   def __init__(self, num_uses: int | None = None, *args: Any,
                **kwargs: Any) -> None:
-    """Starts a block.
+    """Initializes a block.
 
     Args:
-      num_uses: Number of uses; needed if they are not given as lists.
-      *args: Passed on to the block.
-      **kwargs: Passed on to the block.
+      num_uses: Number of uses; required unless they are given as lists.
+      *args: Arguments of the block.
+      **kwargs: Arguments of the block.
     """
-    self._num_uses = num_uses
+    self._num_uses: Any = num_uses
     super().__init__(*args, **kwargs)
-
-  @property
-  def _num_replications(self):
-    return self._num_uses * super()._num_replications
 
   def register_additional_tower(self, inputs: Any, outputs: Any) -> None:
     """Adds the data of another tower.
@@ -111,7 +110,7 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
       outputs: List over uses of outputs, or one tensor of all.
 
     Raises:
-      ValueError: If the number of uses is unknown, or not always the same.
+      ValueError: If the number of uses is unknown or inconsistent.
     """
     for name, data in (("inputs", inputs), ("outputs", outputs)):
       given = len(data) if isinstance(data, (list, tuple)) else self._num_uses
@@ -136,7 +135,7 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
     uses = [self._split_uses(tower) for tower in towers]
     if constants.read("fisher_factors", "TOWER_STRATEGY") == "separate":
       return tuple(joined(tower) for tower in uses)
-    # Each use keeps its examples together: first all of use 0, ...
+    # All examples of use 0 come first, then those of use 1, and so on.
     return (joined([tower[use] for use in range(self._num_uses)
                     for tower in uses]),)
 
@@ -147,6 +146,6 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
 
 
 def joined(tensors: hints.OneOrMore) -> tf.Tensor:
-  """Returns tensors as one, along the first axis, without an op yet."""
+  """Returns tensors joined along the first axis, without creating an op."""
   tensors = base.maybe_tuple(tensors)
   return tensors[0] if len(tensors) == 1 else utils.PartitionedTensor(tensors)

@@ -1,23 +1,24 @@
 """Fisher factors: the statistics A, G and others, and their kept inverses.
 
 Constants:
-  INIT_COVARIANCES_AT_ZERO: Whether covariances start at zero, or else at the
-    identity. It matters only without ZERO_DEBIAS.
-  ZERO_DEBIAS: Whether moving averages are free of the bias to their start.
-  INIT_INVERSES_AT_ZERO: Whether kept matrices are zero until they are first
-    updated (a layer gets no step till then), or else the identity.
-  EIGENVALUE_DECOMPOSITION_THRESHOLD: From how many kept inverses of a factor
-    on they come from one eigendecomposition.
+  INIT_COVARIANCES_AT_ZERO: Whether covariances start at zero rather than at the
+    identity. It has no effect with ZERO_DEBIAS.
+  ZERO_DEBIAS: Whether moving averages are corrected for their initial value.
+  INIT_INVERSES_AT_ZERO: Whether kept matrices are zero rather than the identity
+    before their first update; with zero, a layer does not move until then.
+  EIGENVALUE_DECOMPOSITION_THRESHOLD: The number of kept inverses of a factor
+    from which on they are computed from one eigendecomposition.
   EIGENVALUE_CLIPPING_THRESHOLD: Lower bound of eigenvalues before damping.
   TOWER_STRATEGY: "concat" joins the towers of a batch before covariances are
-    computed; "separate" computes them where each tower is and averages.
+    computed; "separate" computes one covariance per tower, on the tower's
+    device, and averages them.
   COLOCATE_COV_OPS_WITH_INPUTS: Whether covariances are computed on the device
-    of the data, if that has one.
+    of the data, if the data have an explicit device.
   COV_EXAMPLES_FRACTION: Fraction of the examples, the first of each tower, from
     which the covariances of dense layers are computed.
-  MAX_PATCH_ELEMENTS: How many numbers the patches of a convolution may be that
-    are held at once. If there are more, examples are taken a few at a time,
-    though at least one.
+  MAX_PATCH_ELEMENTS: The maximum number of elements of the patches of a
+    convolution in memory. Larger batches are processed in chunks of at least
+    one example.
 """
 
 from __future__ import annotations
@@ -47,11 +48,6 @@ from kfac.python.ops.fisher_factors.fully_connected import (
 )
 from kfac.python.ops.fisher_factors.generic import FullFactor
 from kfac.python.ops.fisher_factors.generic import NaiveDiagonalFactor
-from kfac.python.ops.fisher_factors.moving_average import covariance_initializer
-from kfac.python.ops.fisher_factors.moving_average import (
-  diagonal_covariance_initializer,
-)
-from kfac.python.ops.fisher_factors.moving_average import inverse_initializer
 from kfac.python.ops.fisher_factors.naming import graph_func_to_id
 from kfac.python.ops.fisher_factors.naming import graph_func_to_string
 from kfac.python.ops.fisher_factors.naming import list_to_string
@@ -59,6 +55,11 @@ from kfac.python.ops.fisher_factors.naming import scalar_or_tensor_to_string
 from kfac.python.ops.fisher_factors.naming import scope_string_from_name
 from kfac.python.ops.fisher_factors.naming import scope_string_from_params
 from kfac.python.ops.fisher_factors.recurrent import FullyConnectedMultiKF
+from kfac.python.ops.fisher_factors.variables import covariance_initializer
+from kfac.python.ops.fisher_factors.variables import (
+  diagonal_covariance_initializer,
+)
+from kfac.python.ops.fisher_factors.variables import inverse_initializer
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import scalars
 
@@ -101,20 +102,19 @@ def set_global_constants(
     init_inverses_at_zero: See INIT_INVERSES_AT_ZERO.
     eigenvalue_decomposition_threshold: See EIGENVALUE_DECOMPOSITION_THRESHOLD.
     eigenvalue_clipping_threshold: See EIGENVALUE_CLIPPING_THRESHOLD.
-    max_num_outer_products_per_cov_row: How many patches for each row of the A
-      of a convolution, if they are sub-sampled.
-    sub_sample_outer_products: Whether they are.
+    max_num_outer_products_per_cov_row: Number of patches per row of the A of a
+      convolution, if patches are sub-sampled.
+    sub_sample_outer_products: Whether patches are sub-sampled.
     inputs_to_extract_patches_factor: Fraction of the examples from which
       patches are taken, if examples are sub-sampled.
-    sub_sample_inputs: Whether they are.
+    sub_sample_inputs: Whether examples are sub-sampled.
     tower_strategy: See TOWER_STRATEGY.
     colocate_cov_ops_with_inputs: See COLOCATE_COV_OPS_WITH_INPUTS.
     cov_examples_fraction: In (0, 1], see COV_EXAMPLES_FRACTION.
     max_patch_elements: Number >= 1, see MAX_PATCH_ELEMENTS.
 
   Raises:
-    ValueError: If `tower_strategy` is not one of the two, or another one is out
-      of range.
+    ValueError: If `tower_strategy` is unknown or a number is out of range.
   """
   scalars.check_number("cov_examples_fraction", cov_examples_fraction, above=0.,
                        maximum=1.)

@@ -1,15 +1,15 @@
-"""FisherFactor: one statistic, its covariance and that one's moving average.
+"""FisherFactor: one statistic, its covariance and the moving average of that.
 
-Data come as `data[source][tower]`: a source is one backward pass (there are
-several only in the estimation mode "exact"), a tower a part of the batch.
-The covariances of sources add up, those of towers are averaged.
+The data are `data[source][tower]`: a source is one backward pass (only the
+estimation mode "exact" has several), a tower is a part of the batch. The
+covariances of sources are added, those of towers are averaged.
 """
 
 from __future__ import annotations
 
 import abc
-import copy
-import inspect
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -18,65 +18,57 @@ from kfac.python.ops import utils
 from kfac.python.ops.fisher_factors import contrib_aliases
 from kfac.python.ops.fisher_factors import covariance
 from kfac.python.ops.fisher_factors import moving_average
+from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 
 
 def as_towers(data: Any) -> tuple:
-  """Returns a list of towers as a tuple; a bare tensor is one tower."""
+  """Returns towers as a tuple; a bare tensor is one tower."""
   return tuple(data) if isinstance(data, (list, tuple)) else (data,)
 
 
 def as_sources(data: Any) -> tuple:
-  """Returns sources of towers as tuples; a bare tensor is one of both."""
+  """Returns sources of towers as tuples; a bare tensor is one of each."""
   return tuple(as_towers(source) for source in as_towers(data))
 
 
-def _holds_tensors(value):
-  """True for tensors, and nested lists, tuples and dicts with one in them."""
-  if isinstance(value, dict):
-    value = list(value.values())
-  if isinstance(value, (list, tuple)):
-    return any(_holds_tensors(item) for item in value)
-  return tf.is_tensor(value) or isinstance(value, utils.PartitionedTensor)
+class FisherFactor(abc.ABC):
+  """A statistic of the data of a layer, such as A or G.
 
-
-class FisherFactor(contrib_aliases.OldNames, abc.ABC):
-  """A statistic of the data of a layer, e.g. A or G.
-
-  A subclass sets `_data[source][tower]` in its constructor and says what its
-  scope (`_var_scope`), the shape of its covariance (`_cov_shape`) and the new
-  covariance of one source and tower (`_compute_new_cov`) are. One that keeps
-  its data otherwise defines `_num_sources` and `_dtype` too, and if there are
-  several towers `_num_towers`.
+  A subclass sets `_data[source][tower]` in its constructor and defines its
+  variable scope (`_var_scope`), the shape of its covariance (`_cov_shape`) and
+  the covariance of the data of one source and tower (`_compute_new_cov`). A
+  subclass that keeps its data elsewhere also defines `_num_sources` and
+  `_dtype`, and `_num_towers` if there are several towers.
   """
 
   def __init__(self, colocate_cov_ops_with_inputs: bool = False) -> None:
-    """Starts a factor without data or variables.
+    """Initializes a factor without data or variables.
 
     Args:
-      colocate_cov_ops_with_inputs: Whether covariances are computed beside
-        the data even if these have no device of their own.
+      colocate_cov_ops_with_inputs: Whether covariances are colocated with the
+        data even if the data have no explicit device.
     """
     self._colocate_cov_ops_with_inputs = colocate_cov_ops_with_inputs
-    self._data = ((),)
-    self._cov = None
-    self._average = None
+    self._data: Sequence[Sequence[Any]] = ((),)
+    self._cov: Any = None
+    self._average: moving_average.MovingAverage | None = None
 
   @property
   def name(self) -> str:
-    """The factor's variable scope, below that of the estimator."""
+    """The variable scope of the factor, relative to that of the estimator."""
     return self._var_scope
 
   @property
   @abc.abstractmethod
   def _var_scope(self):
-    """Name of the scope of the factor's variables, unlike any other's."""
+    """The unique name of the variable scope of the factor."""
 
   @property
   @abc.abstractmethod
   def _cov_shape(self):
-    """Shape in which the covariance is stored."""
+    """The shape in which the covariance is stored."""
 
   @abc.abstractmethod
   def _compute_new_cov(self, source, tower):
@@ -88,7 +80,7 @@ class FisherFactor(contrib_aliases.OldNames, abc.ABC):
 
   @property
   def _num_towers(self):
-    return len(self._data[0]) or 1  # data that only the subclass knows
+    return len(self._data[0]) or 1  # The data may be elsewhere.
 
   @property
   def _dtype(self):
@@ -106,10 +98,10 @@ class FisherFactor(contrib_aliases.OldNames, abc.ABC):
 
   @property
   def _cov_initializer(self):
-    return moving_average.covariance_initializer
+    return variables.covariance_initializer
 
   def instantiate_cov_variables(self) -> None:
-    """Makes the covariance and what its moving average needs.
+    """Creates the variables of the covariance and of its moving average.
 
     Raises:
       ValueError: If they exist already.
@@ -117,84 +109,70 @@ class FisherFactor(contrib_aliases.OldNames, abc.ABC):
     if self._cov is not None:
       raise ValueError(
           "instantiate_cov_variables must be called once, factor "
-          f"{self.name!r} has its "
-          "variables.")
+          f"{self.name!r} has its variables.")
     with tf.variable_scope(self._var_scope):
-      self._cov = moving_average.make_variable(
+      self._cov = variables.make_variable(
           "cov", self._cov_shape, self._dtype, self._cov_initializer)
       self._average = moving_average.MovingAverage(self._cov, "cov")
 
   def make_covariance_update_op(
-      self, ema_decay: hints.Scalar,
-      ema_weight: hints.Scalar | None = None) -> tf.Operation:
-    """Makes the op that averages the covariance of the present data in.
+      self, ema_decay: hints.Scalar, ema_weight: hints.Scalar | None = None,
+      data: Sequence[Any] | None = None) -> tf.Operation:
+    """Makes the op that includes the covariance of data in the average.
 
     Args:
       ema_decay: Scalar in [0, 1), the weight of the past.
-      ema_weight: Scalar, the weight of the present; 1 - ema_decay if None.
+      ema_weight: Scalar, the weight of the new covariance; 1 - ema_decay if
+        None.
+      data: Arguments of the constructor with other tensors, as
+        `FisherBlock.factor_data` returns them; None for the constructor's own.
 
     Returns:
       Op.
     """
     return self._moving_average().update(
-        self._over_sources_and_towers(self._compute_new_cov),
-        ema_decay, ema_weight)
+        self._statistic_of(data)._new_cov(), ema_decay, ema_weight)
+
+  def _statistic_of(self, data):
+    """Returns a factor of this class with other data, and without variables."""
+    return self if data is None else type(self)(*data)
+
+  def _new_cov(self):
+    """Returns the covariance of the data of all sources and towers."""
+    return self._over_sources_and_towers(
+        lambda source, tower: contrib_aliases.compute_new_cov(
+            self, source, tower))
 
   def _moving_average(self):
-    """The moving average of `_cov`, also of one that a subclass has put there.
-
-    Returns:
-      A MovingAverage.
-    """
+    """Returns the moving average of `_cov`, which a subclass may have set."""
     if self._average is None or self._average.variable is not self._cov:
       with tf.variable_scope(self._var_scope):
         self._average = moving_average.MovingAverage(self._cov, "cov")
     return self._average
 
-  def with_data_of(self, other: FisherFactor) -> FisherFactor:
-    """Makes a factor with these variables and the data of another one.
-
-    Data are the attributes of `other` that hold tensors.
-
-    Args:
-      other: Factor of the same class that was just made, without variables.
-
-    Returns:
-      FisherFactor; its covariance update updates the variables of this one.
-    """
-    double = copy.copy(self)
-    if self._cov is not None:
-      double._average = self._moving_average()
-    for name, value in vars(other).items():
-      if _holds_tensors(value):
-        setattr(double, name, value)
-    return double
-
-  def _over_sources_and_towers(self, statistic):
+  def _over_sources_and_towers(
+      self, statistic: Callable[[int, int], Any]) -> tf.Tensor:
     """Sums a statistic over sources and averages it over towers.
 
     Args:
-      statistic: Function of (source, tower), or as before TensorFlow 1.8 of
-        the source alone; returns a tensor.
+      statistic: Function of (source, tower) that returns a tensor.
 
     Returns:
       Tensor.
     """
-    by_tower = len(inspect.signature(statistic).parameters) > 1
     sources = []
     for source in range(self._num_sources):
       towers = []
       for tower in range(self._num_towers):
         with self._place_beside_data(tower):
-          towers.append(statistic(source, tower) if by_tower
-                        else statistic(source))
+          towers.append(statistic(source, tower))
       sources.append(tf.add_n(towers) / len(towers) if len(towers) > 1
                      else towers[0])
     total = tf.add_n(sources) if len(sources) > 1 else sources[0]
     return utils.cross_replica_mean(total) if utils.on_tpu() else total
 
   def get_cov(self) -> tf.Variable:
-    """Returns the variable that holds the (averaged) covariance."""
+    """Returns the variable that holds the moving average of the covariance."""
     return self._cov
 
   @abc.abstractmethod
@@ -203,7 +181,7 @@ class FisherFactor(contrib_aliases.OldNames, abc.ABC):
 
   @abc.abstractmethod
   def instantiate_inv_variables(self) -> None:
-    """Makes the variables of all matrices that were registered."""
+    """Creates a variable for each matrix that was registered."""
 
   @abc.abstractmethod
   def make_inverse_update_ops(self) -> list:
@@ -215,7 +193,7 @@ class FisherFactor(contrib_aliases.OldNames, abc.ABC):
 
   @abc.abstractmethod
   def register_matpower(self, exp: float, damping_func: hints.Damping) -> None:
-    """Announces that (C + damping I)^exp will be wanted.
+    """Announces the use of (C + damping I)^exp.
 
     Args:
       exp: Number.
@@ -225,7 +203,7 @@ class FisherFactor(contrib_aliases.OldNames, abc.ABC):
 
   @abc.abstractmethod
   def register_cholesky(self, damping_func: hints.Damping) -> None:
-    """Announces that L with L L^T = C + damping I will be wanted.
+    """Announces the use of L with L L^T = C + damping I.
 
     Args:
       damping_func: As in register_matpower.
@@ -233,7 +211,7 @@ class FisherFactor(contrib_aliases.OldNames, abc.ABC):
 
   @abc.abstractmethod
   def register_cholesky_inverse(self, damping_func: hints.Damping) -> None:
-    """Announces that L^-1 will be wanted.
+    """Announces the use of L^-1.
 
     Args:
       damping_func: As in register_matpower.
@@ -242,17 +220,18 @@ class FisherFactor(contrib_aliases.OldNames, abc.ABC):
   @abc.abstractmethod
   def get_matpower(self, exp: float,
                    damping_func: hints.Damping) -> tf.linalg.LinearOperator:
-    """Returns (C + damping I)^exp as it was at the last inverse update.
+    """Returns (C + damping I)^exp as of the last inverse update.
 
     Args:
-      exp: Number. With 1, the present covariance is used.
+      exp: Number. For 1, the present covariance is used.
       damping_func: As in register_matpower.
 
     Returns:
       LinearOperator [n, n].
 
     Raises:
-      KeyError: If a dense factor was not told by register_matpower.
+      KeyError: If a dense factor keeps no such power, see
+        register_matpower.
     """
 
   @abc.abstractmethod
@@ -278,3 +257,14 @@ class FisherFactor(contrib_aliases.OldNames, abc.ABC):
     Returns:
       LinearOperator [n, n].
     """
+
+  # Names of TensorFlow 1.4 to 1.8.
+  instantiate_covariance = contrib_aliases.instantiate_covariance
+  get_cov_var = contrib_aliases.get_cov_var
+  register_damped_inverse = contrib_aliases.register_damped_inverse
+  left_multiply_matpower = contrib_aliases.left_multiply_matpower
+  right_multiply_matpower = contrib_aliases.right_multiply_matpower
+  left_multiply = contrib_aliases.left_multiply
+  right_multiply = contrib_aliases.right_multiply
+  left_multiply_inverse = contrib_aliases.left_multiply_inverse
+  right_multiply_inverse = contrib_aliases.right_multiply_inverse

@@ -1,8 +1,8 @@
 """Factors of a convolution: A over patches, G over locations, the diagonal.
 
-Channels come last everywhere. T is the number of locations of the outputs. The
-patches of a batch take up many times the room of its inputs, so they are either
-not made at all or, in chunks of examples, at most MAX_PATCH_ELEMENTS at once.
+Channels are last. T is the number of locations of the outputs. The patches of a
+batch take many times the memory of its inputs. They are either not formed, or
+formed for chunks of examples with at most MAX_PATCH_ELEMENTS elements.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kfac.python.ops.utils import scalars
 
 def spatial(sizes: Sequence[int] | None,
             num_spatial_dims: int) -> list[int] | None:
-  """Cuts strides or rates of batch and channels off, if they are there.
+  """Removes the strides or rates of batch and channels, if present.
 
   Args:
     sizes: List of ints, or None.
@@ -70,7 +70,7 @@ def _extract_patches(inputs, filter_shape, padding, strides, dilation_rate,
 
 def _extract_pointwise(inputs, filter_shape, padding, strides, dilation_rate,
                        data_format):
-  del padding, dilation_rate  # they make no difference to a filter of size 1
+  del padding, dilation_rate  # They have no effect with a filter of size 1.
   num_spatial_dims = len(filter_shape) - 2
   step = [slice(None, None, s) for s in
           spatial(strides, num_spatial_dims) or num_spatial_dims * [1]]
@@ -79,7 +79,7 @@ def _extract_pointwise(inputs, filter_shape, padding, strides, dilation_rate,
       data_format=data_format)
 
 
-# How patches [batch, locations..., filter..., in_channels] are had.
+# Extractors of patches [batch, locations..., filter..., in_channels].
 _EXTRACT_PATCHES = {
     None: _extract_patches,
     "extract_convolution_patches": _extract_patches,
@@ -100,7 +100,7 @@ def _num_locations(inputs, filter_shape, padding, strides, dilation_rate):
 
 
 def _examples_per_chunk(elements_per_example):
-  """Returns how many examples fit into MAX_PATCH_ELEMENTS, but at least one."""
+  """Returns the number of examples per chunk, at least one."""
   limit = int(constants.read("fisher_factors", "MAX_PATCH_ELEMENTS"))
   if isinstance(elements_per_example, int):
     return max(limit // max(elements_per_example, 1), 1)
@@ -108,10 +108,10 @@ def _examples_per_chunk(elements_per_example):
 
 
 class ConvDiagonalFactor(diagonal.DiagonalFactor):
-  """Mean over examples of the squared gradient of an example.
+  """Mean over examples of the squared gradient per example.
 
-  The gradient of an example is a sum over locations, which is taken before the
-  square. Stored as [filter size * in_channels (+ 1), out_channels].
+  The gradient of an example is summed over locations before it is squared. The
+  shape is [filter size * in_channels (+ 1), out_channels].
   """
 
   def __init__(self, inputs: hints.Towers, outputs_grads: hints.Sources,
@@ -119,12 +119,12 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
                data_format: str | None = None,
                dilations: Sequence[int] | None = None, has_bias: bool = False,
                *, colocate_cov_ops_with_inputs: bool = False) -> None:
-    """Makes the factor of a two-dimensional convolution.
+    """Initializes the factor of a two-dimensional convolution.
 
     Args:
       inputs: For each tower the images [batch, h, w, in_channels].
       outputs_grads: For each source and tower the gradient of the summed loss
-        by the outputs, [batch, h, w, out_channels].
+        with respect to the outputs, [batch, h, w, out_channels].
       filter_shape: [filter h, filter w, in_channels, out_channels].
       strides: Four ints.
       padding: "SAME" or "VALID".
@@ -212,8 +212,7 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
 class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
   """A over examples and locations (Grosse & Martens 2016, section 3).
 
-  Its rows are the patches that the filter sees, [filter size * in_channels
-  (+ 1)].
+  It is the covariance of patches [filter size * in_channels (+ 1)].
   """
 
   def __init__(self, inputs: hints.Towers, filter_shape: hints.Shape,
@@ -224,7 +223,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
                sub_sample_inputs: bool | None = None,
                sub_sample_patches: bool | None = None, *,
                colocate_cov_ops_with_inputs: bool = False) -> None:
-    """Makes the factor of the inputs of a convolution.
+    """Initializes the factor of the inputs of a convolution.
 
     Args:
       inputs: For each tower [batch, spatial..., in_channels]; or one tensor.
@@ -234,19 +233,19 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
         the inputs; None means 1.
       dilation_rate: The same.
       data_format: One with the channels last, or None.
-      extract_patches_fn: Name of the function of `utils` that gets patches, or
-        "extract_image_patches"; None means "extract_convolution_patches", or
-        no patches at all where utils/correlations.py is cheaper.
+      extract_patches_fn: Name of the function of `utils` that extracts patches,
+        or "extract_image_patches". None means "extract_convolution_patches", or
+        no patches where utils/correlations.py is cheaper.
       has_bias: Whether the layer has a bias.
-      sub_sample_inputs: Whether only the part _INPUTS_TO_EXTRACT_PATCHES_FACTOR
-        of the examples is used, at random; None means _SUB_SAMPLE_INPUTS.
-      sub_sample_patches: Whether only _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW
-        patches for each row of A are used; None means
+      sub_sample_inputs: Whether to use a random fraction of the examples,
+        _INPUTS_TO_EXTRACT_PATCHES_FACTOR; None means _SUB_SAMPLE_INPUTS.
+      sub_sample_patches: Whether to use only
+        _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW patches per row of A; None means
         _SUB_SAMPLE_OUTER_PRODUCTS.
       colocate_cov_ops_with_inputs: See FisherFactor.
 
     Raises:
-      NotImplementedError: If there is no such way to extract patches.
+      NotImplementedError: If the extractor is unknown.
       ValueError: If the channels are not last.
     """
     super().__init__(colocate_cov_ops_with_inputs)
@@ -294,7 +293,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
     return _append_bias(cov, mean) if self._has_bias else cov
 
   def _choose_tile_width(self, inputs):
-    """Returns a width for patch_moments, None if patches are to be used."""
+    """Returns a tile width for patch_moments; None if patches are used."""
     shape = inputs.shape.as_list()
     if (self._extract_patches_fn is not None or self._sub_sample_patches or
         len(shape) != 4 or len(self._filter_shape) != 4 or
@@ -318,7 +317,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
     data = [inputs]
     if self._sub_sample_patches:
       wanted = tf.minimum(num_patches, covariance.max_num_rows(size))
-      # As many ranks as are wanted are below that, wherever they are.
+      # Exactly `wanted` entries of a permutation are below that number.
       chosen = tf.random.shuffle(tf.range(num_patches)) < wanted
       data.append(tf.reshape(chosen, [num_examples, num_locations]))
       num_patches = wanted
@@ -350,11 +349,12 @@ class ConvOutputKroneckerFactor(dense.DenseSquareMatrixFactor):
   def __init__(self, outputs_grads: hints.Sources,
                data_format: str | None = None, *,
                colocate_cov_ops_with_inputs: bool = False) -> None:
-    """Makes the factor of the outputs of a convolution.
+    """Initializes the factor of the outputs of a convolution.
 
     Args:
       outputs_grads: For each source and tower the gradient of the summed loss
-        by the outputs, [batch, spatial..., out_channels]; or one tensor.
+        with respect to the outputs, [batch, spatial..., out_channels]; or one
+        tensor.
       data_format: One with the channels last, or None.
       colocate_cov_ops_with_inputs: See FisherFactor.
 
@@ -390,8 +390,8 @@ def _append_bias(second_moment, mean):
   """Returns the second moment of rows with a 1 appended.
 
   Args:
-    second_moment: That of the rows, [n, n].
-    mean: That of the rows, [n].
+    second_moment: Matrix [n, n], the second moment of the rows.
+    mean: Vector [n], the mean of the rows.
 
   Returns:
     Matrix [n + 1, n + 1].

@@ -1,4 +1,4 @@
-"""Covariances of data: the sums of outer products that A and G are made of."""
+"""Covariances of data: the mean outer products that form A and G."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import posdef
 from kfac.python.ops.utils import scalars
 
-# From this size on, half of a symmetric product is worth saving, and so many
-# strips it is cut into (chosen on two CPU cores; see g3doc/performance.md).
+# From this size on, the upper triangle of a symmetric product is computed in
+# this many strips (chosen on two CPU cores; see g3doc/performance.md).
 _MIRRORED_FROM = 512
 _NUM_STRIPS = 4
 
@@ -29,8 +29,8 @@ def compute_cov(tensor: hints.TensorLike,
     tensor_right: Matrix [rows, m]; if given, the result is
       tensor^T tensor_right / rows.
     normalizer: Scalar to divide by instead of the number of rows.
-    has_bias: Whether each row counts as having a 1 appended; not with
-      `tensor_right`. The rows are not copied for it.
+    has_bias: Whether each row has a 1 appended, without a copy of the rows; not
+      with `tensor_right`.
 
   Returns:
     Matrix [n, n], or [n + 1, n + 1] with a bias, exactly symmetric; or [n, m]
@@ -54,7 +54,7 @@ def compute_cov(tensor: hints.TensorLike,
 def _upper_triangle(tensor):
   """Returns the blocks of x^T x on and above its diagonal, a list per strip.
 
-  The products below the diagonal, 3 of 8 parts with four strips, are saved.
+  With four strips this saves 3 of 8 parts of the product.
 
   Args:
     tensor: Matrix x [rows, n], n static.
@@ -75,7 +75,7 @@ def _upper_triangle(tensor):
 
 
 def _mirror(upper):
-  """Puts a symmetric matrix together from what _upper_triangle returns."""
+  """Assembles a symmetric matrix from the blocks of _upper_triangle."""
   rows = [[tf.transpose(upper[j][i - j]) for j in range(i)] + strip
           for i, strip in enumerate(upper)]
   if len(rows) == 1:
@@ -113,7 +113,7 @@ def append_homog(tensor: hints.TensorLike) -> tf.Tensor:
 
 
 def place_on_device(device: str | None) -> Any:
-  """Context that places ops on `device`; an empty or no name changes nothing.
+  """Context that places ops on `device`; an empty name or None has no effect.
 
   Args:
     device: Device name, or None.
@@ -125,10 +125,10 @@ def place_on_device(device: str | None) -> Any:
 
 
 def maybe_colocate_with(op: Any) -> Any:
-  """Context that places ops beside `op`, if COLOCATE_COV_OPS_WITH_INPUTS.
+  """Context that colocates ops with `op` if COLOCATE_COV_OPS_WITH_INPUTS.
 
   Args:
-    op: Tensor or list of tensors, of which the first counts.
+    op: Tensor, or list of tensors of which the first is used.
 
   Returns:
     Context manager.
@@ -143,7 +143,7 @@ def random_rows(array: hints.TensorLike, num_rows: int) -> tf.Tensor:
 
   Args:
     array: Tensor [rows, ...].
-    num_rows: Scalar, number of rows wanted; all if there are fewer.
+    num_rows: Scalar, number of rows; all rows are used if there are fewer.
 
   Returns:
     Tensor [min(rows, num_rows), ...].
@@ -153,15 +153,15 @@ def random_rows(array: hints.TensorLike, num_rows: int) -> tf.Tensor:
 
 
 def max_num_rows(size: Any) -> Any:
-  """Returns how many rows of a size are used, if rows are sub-sampled."""
+  """Returns the number of rows that sub-sampling uses for a given row size."""
   return int(size * constants.read(
       "fisher_factors", "_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW"))
 
 
 def _subsample_for_cov_computation(array, name=None):
-  """Picks as many rows of `array` at random as its covariance has to have.
+  """Picks random rows of `array` for its covariance.
 
-  They are _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW for each row of the covariance.
+  It picks _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW rows per row of the covariance.
 
   Args:
     array: Matrix [rows, n].

@@ -10,45 +10,45 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops import linear_operator as lo
 from kfac.python.ops.fisher_factors import base
 from kfac.python.ops.fisher_factors import matrix_functions
-from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-class Work:
-  """What one inverse update computes once and all kept matrices share.
+class InverseUpdate:
+  """One inverse update: the intermediate results that kept matrices share.
 
-  The covariance is read once: an update of it in the same session.run cannot
-  come between, so all that is kept belongs to one covariance.
+  The covariance is read once, so that all kept matrices belong to the same
+  covariance even if the same session.run also updates it.
 
   Attributes:
     factor: The DenseSquareMatrixFactor.
     cov: Its covariance, tensor [n, n].
-    has_cov: Whether there was a covariance yet, boolean tensor of shape [].
+    has_cov: Whether the covariance was ever updated, boolean tensor [].
   """
 
   def __init__(self, factor: Any) -> None:
     self.factor = factor
     self.cov = tf.convert_to_tensor(factor.get_cov())
     self.has_cov = tf.linalg.trace(self.cov) > 0.
-    self._dampings = {}
-    self._choleskys = {}
+    self._dampings: dict[Any, tf.Tensor] = {}
+    self._choleskys: dict[Any, tf.Tensor] = {}
 
   def assign(self, variable: tf.Variable, value: hints.TensorLike) -> Any:
-    """Makes the op that keeps a value, once there is a covariance.
+    """Makes the op that keeps a value, provided that there is a covariance.
 
-    One session.run may hold the updates of covariances and inverses and the
-    step, in any order. The inverse of a covariance that is still zero would
-    make the first step the gradient over the damping.
+    One session.run may execute the covariance updates, the inverse updates and
+    the step in any order. With the inverse of a zero covariance, the first step
+    would be the gradient divided by the damping.
 
     Args:
       variable: Variable that keeps the value.
       value: Tensor.
 
     Returns:
-      Op; it leaves the variable as it is while the covariance is zero.
+      Op; it does not change the variable while the covariance is zero.
     """
     return tf.assign(
         variable, tf.where_v2(self.has_cov, value, variable)).op
@@ -80,42 +80,46 @@ class Work:
     return matrix_functions.inverse(self.cov, damping)
 
 
-# The matrices that a factor can keep: how their variable is called, and how
-# it is computed. `key` is (exp, damping id) for powers, else (damping id,).
+# The matrices that a factor can keep: the name of the variable, and the
+# function that computes it. `key` is (exp, damping id) for powers, otherwise
+# (damping id,).
 Quantity = collections.namedtuple("Quantity", ["name", "compute"])
 
 QUANTITIES = {
     "matpower": Quantity(
         "matpower_exp{}_damp{}",
-        lambda work, key, damping: work.matpower(key[0], damping)),
+        lambda update, key, damping: update.matpower(key[0], damping)),
     "cholesky": Quantity(
-        "cholesky_damp{}", lambda work, key, damping: work.cholesky(damping)),
+        "cholesky_damp{}",
+        lambda update, key, damping: update.cholesky(damping)),
     "cholesky_inverse": Quantity(
         "cholesky_inverse_damp{}",
-        lambda work, key, damping: matrix_functions.triangular_inverse(
-            work.cholesky(damping))),
+        lambda update, key, damping: matrix_functions.triangular_inverse(
+            update.cholesky(damping))),
 }
 
 
 class DenseSquareMatrixFactor(base.FisherFactor):
   """A dense covariance [n, n].
 
-  Powers and Cholesky factors are registered first; then their variables are
-  made; the inverse update computes all of them from one covariance.
+  Powers and Cholesky factors are registered first, then their variables are
+  created. An inverse update computes all of them from one covariance.
   """
 
   def __init__(self, colocate_cov_ops_with_inputs: bool = False) -> None:
-    """Starts a factor that keeps nothing yet, see FisherFactor."""
+    """Initializes a factor that keeps no matrices, see FisherFactor."""
     super().__init__(colocate_cov_ops_with_inputs)
     # Variables by (exp, damping id), and by (damping id,).
-    self._matpower_by_exp_and_damping = collections.OrderedDict()
-    self._kept = {
+    self._matpower_by_exp_and_damping: dict[Any, Any] = (
+        collections.OrderedDict())
+    self._kept: dict[str, dict[Any, Any]] = {
         "matpower": self._matpower_by_exp_and_damping,
         "cholesky": collections.OrderedDict(),
         "cholesky_inverse": collections.OrderedDict(),
     }
-    self._registered = collections.OrderedDict()
-    self._eigendecomp = None
+    self._registered: dict[tuple[str, Any], hints.Thunk] = (
+        collections.OrderedDict())
+    self._eigendecomp: tuple[tf.Tensor, tf.Tensor] | None = None
 
   def get_cov_as_linear_operator(  # noqa: D102
       self) -> tf.linalg.LinearOperator:
@@ -128,16 +132,16 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     self._registered.setdefault((quantity, key), damping_func)
 
   def register_inverse(self, damping_func: hints.Damping) -> None:
-    """Announces that (C + damping I)^-1 will be wanted."""
+    """Announces the use of (C + damping I)^-1."""
     self.register_matpower(-1, damping_func)
 
   def register_matpower(self, exp: float,
                         damping_func: hints.Damping | None = None, *,
                         damping: hints.Damping | None = None) -> None:
-    """Announces that (C + damping I)^exp will be wanted.
+    """Announces the use of (C + damping I)^exp.
 
     Args:
-      exp: Number. For 1 nothing has to be kept.
+      exp: Number. Power 1 is not kept.
       damping_func: Function with a func_id that returns the damping, or the
         damping itself.
       damping: The same by its older name.
@@ -154,15 +158,15 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     self._register("cholesky_inverse", damping_func)
 
   def _make_kept(self, quantity, key):
-    """Makes the variable of a kept matrix, in the factor's scope."""
+    """Creates the variable of a kept matrix, in the factor's scope."""
     name = QUANTITIES[quantity].name.format(
         *[naming.list_to_string(part) for part in key])
-    return moving_average.make_variable(
+    return variables.make_variable(
         name, self._cov_shape, self._dtype,
-        moving_average.inverse_initializer)
+        variables.inverse_initializer)
 
   def instantiate_inv_variables(self) -> None:
-    """Makes a variable for each matrix that was registered."""
+    """Creates a variable for each matrix that was registered."""
     with tf.variable_scope(self._var_scope):
       for quantity, key in self._registered:
         if key not in self._kept[quantity]:
@@ -174,22 +178,22 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     Returns:
       List of ops. They change nothing while the covariance is still zero.
     """
-    self.reset_eigendecomp()  # it belongs to the graph of an earlier update
-    return self._keep(Work(self))
+    self.reset_eigendecomp()  # It belongs to the ops of an earlier update.
+    return self._keep(InverseUpdate(self))
 
-  def _keep(self, work):
-    """Makes the ops of one inverse update."""
+  def _keep(self, update):
+    """Makes the ops of one InverseUpdate."""
     return [
-        work.assign(self._kept[quantity][key],
-                    QUANTITIES[quantity].compute(work, key, damping_func))
+        update.assign(self._kept[quantity][key],
+                      QUANTITIES[quantity].compute(update, key, damping_func))
         for (quantity, key), damping_func in self._registered.items()]
 
   def needs_eigendecomp(self) -> bool:
     """Whether the powers come from an eigendecomposition.
 
-    They do if one is not an inverse, or if there are at least
-    EIGENVALUE_DECOMPOSITION_THRESHOLD inverses, since one eigendecomposition
-    is dearer than one inverse and serves all powers and dampings.
+    They do if a power is not an inverse, or if there are at least
+    EIGENVALUE_DECOMPOSITION_THRESHOLD inverses: an eigendecomposition costs
+    more than an inverse, but all powers and dampings share it.
 
     Returns:
       Boolean.
@@ -201,11 +205,11 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     return any(exp != -1 for exp in exps) or len(exps) >= threshold
 
   def register_eigendecomp(self) -> None:
-    """Makes the eigendecomposition now (1.4 and 1.5)."""
+    """Makes the ops of the eigendecomposition (1.4 and 1.5)."""
     self.get_eigendecomp()
 
   def reset_eigendecomp(self) -> None:
-    """Lets the next get_eigendecomp() decompose anew."""
+    """Makes the next get_eigendecomp() create new ops."""
     self._eigendecomp = None
 
   def get_eigendecomp(
@@ -213,11 +217,11 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     """Decomposes the present covariance C = Q diag(eigenvalues) Q^T.
 
     Args:
-      cov: Tensor [n, n], the covariance if it was read already.
+      cov: Tensor [n, n], the covariance if it has been read.
 
     Returns:
       Eigenvalues [n], clipped from below, and Q [n, n]; the same tensors until
-      the next inverse update is made.
+      the ops of another inverse update are made.
     """
     if self._eigendecomp is None:
       self._eigendecomp = matrix_functions.eigendecomposition(
@@ -232,7 +236,7 @@ class DenseSquareMatrixFactor(base.FisherFactor):
 
   def get_inverse(self, damping_func: hints.Damping | None = None, *,
                   damping: hints.Damping | None = None) -> Any:
-    """Returns (C + damping I)^-1 as it was at the last inverse update.
+    """Returns (C + damping I)^-1 as of the last inverse update.
 
     Args:
       damping_func: As in register_matpower.
@@ -250,10 +254,10 @@ class DenseSquareMatrixFactor(base.FisherFactor):
   def get_matpower(
       self, exp: float, damping_func: hints.Damping | None = None, *,
       damping: hints.Damping | None = None) -> tf.linalg.LinearOperator:
-    """Returns (C + damping I)^exp as it was at the last inverse update.
+    """Returns (C + damping I)^exp as of the last inverse update.
 
     Args:
-      exp: Number. With 1, the present covariance is used.
+      exp: Number. For 1, the present covariance is used.
       damping_func: As in register_matpower.
       damping: The same by its older name.
 
@@ -282,7 +286,7 @@ class DenseSquareMatrixFactor(base.FisherFactor):
         self._get_kept("cholesky_inverse", damping_func), is_non_singular=True)
 
 
-# What the class was called up to TensorFlow 1.8.
+# The name of the class up to TensorFlow 1.8.
 InverseProvidingFactor = DenseSquareMatrixFactor
 
 
@@ -294,7 +298,7 @@ def _self_adjoint(matrix):
 
 def either(damping_func: hints.Damping | None,
            damping: hints.Damping | None) -> Any:
-  """Returns the one of two spellings of an argument that was given."""
+  """Returns an argument that has two names, whichever was given."""
   if (damping_func is None) == (damping is None):
     raise TypeError("damping_func must be given, and once.")
   return damping if damping_func is None else damping_func

@@ -1,7 +1,6 @@
-"""DiagonalFactor: a covariance of which only the diagonal is kept.
+"""DiagonalFactor: a covariance of which only the diagonal is stored.
 
-Its powers are as cheap as the diagonal, so they are computed when asked for,
-and there is nothing to keep or to update.
+Powers of a diagonal are cheap. They are computed on use, and none is kept.
 """
 
 from __future__ import annotations
@@ -10,18 +9,18 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import linear_operator as lo
 from kfac.python.ops.fisher_factors import base
-from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
 class DiagonalFactor(base.FisherFactor):
-  """A diagonal, one entry per parameter, stored in any shape."""
+  """A diagonal with one entry per parameter, stored in any shape."""
 
   @property
   def _cov_initializer(self):
-    return moving_average.diagonal_covariance_initializer
+    return variables.diagonal_covariance_initializer
 
   def get_cov_as_linear_operator(  # noqa: D102
       self) -> tf.linalg.LinearOperator:
@@ -30,20 +29,20 @@ class DiagonalFactor(base.FisherFactor):
         is_self_adjoint=True, is_positive_definite=True)
 
   def instantiate_inv_variables(self) -> None:
-    """Makes nothing."""
+    """Creates no variables."""
 
   def make_inverse_update_ops(self) -> list:
     """Returns no ops."""
     return []
 
   def register_matpower(self, exp: float, damping_func: hints.Damping) -> None:
-    """Keeps nothing."""
+    """Does nothing: powers are computed on use."""
 
   def register_cholesky(self, damping_func: hints.Damping) -> None:
-    """Keeps nothing."""
+    """Does nothing: powers are computed on use."""
 
   def register_cholesky_inverse(self, damping_func: hints.Damping) -> None:
-    """Keeps nothing."""
+    """Does nothing: powers are computed on use."""
 
   def get_matpower(self, exp: float,
                    damping_func: hints.Damping) -> tf.linalg.LinearOperator:

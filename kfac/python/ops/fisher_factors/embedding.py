@@ -1,4 +1,4 @@
-"""A of an embedding layer: diagonal, since its inputs are one-hot vectors."""
+"""A of an embedding layer, diagonal since the inputs are one-hot vectors."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from kfac.python.ops.utils import hints
 
 
 class EmbeddingInputKroneckerFactor(diagonal.DiagonalFactor):
-  """How often each id occurs per example, [vocab_size]."""
+  """The mean number of occurrences of each id per example, [vocab_size]."""
 
   def __init__(self, input_ids: hints.Towers, vocab_size: int,
                dtype: hints.DType | None = None, *,
                colocate_cov_ops_with_inputs: bool = False) -> None:
-    """Makes the factor of some ids.
+    """Initializes the factor of the ids of a layer.
 
     Args:
       input_ids: For each tower the ids, an integer tensor [batch] or
-        [batch, ids of an example]; or one tensor.
+        [batch, ids per example]; or one tensor.
       vocab_size: Number of different ids.
       dtype: Dtype of the covariance; float32 if None.
       colocate_cov_ops_with_inputs: See FisherFactor.

@@ -17,7 +17,7 @@ class FullyConnectedKroneckerFactor(dense.DenseSquareMatrixFactor):
 
   def __init__(self, tensors: hints.Sources, has_bias: bool = False,
                colocate_cov_ops_with_inputs: bool = False) -> None:
-    """Makes the factor of some activations or gradients.
+    """Initializes the factor of activations or of gradients.
 
     Args:
       tensors: For each source and tower a tensor [batch, n]; or one tensor.
@@ -46,20 +46,21 @@ class FullyConnectedKroneckerFactor(dense.DenseSquareMatrixFactor):
 
 
 class FullyConnectedDiagonalFactor(diagonal.DiagonalFactor):
-  """Mean over examples of the squared gradient of an example, [in (+ 1), out].
+  """Mean over examples of the squared gradient per example, [in (+ 1), out].
 
-  The gradient of an example is a g^T, so its square is the product of squares.
+  The gradient of an example is a g^T, so its elementwise square is the outer
+  product of the squares of a and g.
   """
 
   def __init__(self, inputs: hints.Towers, outputs_grads: hints.Sources,
                has_bias: bool = False,
                colocate_cov_ops_with_inputs: bool = False) -> None:
-    """Makes the factor of a layer.
+    """Initializes the factor of a layer.
 
     Args:
       inputs: For each tower the inputs [batch, in]; or one tensor.
       outputs_grads: For each source and tower the gradient of the summed loss
-        by the outputs, [batch, out].
+        with respect to the outputs, [batch, out].
       has_bias: Whether the layer has a bias.
       colocate_cov_ops_with_inputs: See FisherFactor.
     """

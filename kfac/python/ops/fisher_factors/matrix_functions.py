@@ -1,4 +1,4 @@
-"""Functions of a damped covariance C + damping I. Pure: no state is kept.
+"""Functions of a damped covariance C + damping I, all of them pure.
 
 C is symmetric and positive semidefinite up to rounding, of shape [n, n].
 The functions for the series approximations also take the lag-one covariance
@@ -90,7 +90,7 @@ def triangular_inverse(chol: hints.TensorLike) -> tf.Tensor:
 def series_option1(eigen: tuple[hints.TensorLike, hints.TensorLike],
                    cov_dt1: hints.TensorLike,
                    damping: hints.Scalar) -> tuple[tf.Tensor, tf.Tensor]:
-  """What option 1 keeps: the eigenbasis of a symmetrised lag-one covariance.
+  """Computes what option 1 keeps: the basis of a symmetrised C1.
 
   With C0 = C + damping I: C0^-1/2 sym(C1) C0^-1/2 = U diag(psi) U^T
   (Martens, Ba & Johnson 2018, section 3.5.2).
@@ -104,7 +104,7 @@ def series_option1(eigen: tuple[hints.TensorLike, hints.TensorLike],
     C0^-1/2 U [n, n], and the absolute values of psi [n].
   """
   root = matpower(eigen, -0.5, damping)
-  # The approximation assumes a symmetric C1; averaging noise breaks it.
+  # The approximation assumes a symmetric C1; sampling noise breaks symmetry.
   symmetric = (cov_dt1 + tf.transpose(cov_dt1)) / 2.
   psi, U = utils.posdef_eig(tf.matmul(tf.matmul(root, symmetric), root))
   return tf.matmul(root, U), psi
@@ -113,7 +113,7 @@ def series_option1(eigen: tuple[hints.TensorLike, hints.TensorLike],
 def series_option2(
     eigen: tuple[hints.TensorLike, hints.TensorLike], cov_dt1: hints.TensorLike,
     damping: hints.Scalar) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-  """What option 2 keeps: P, K and mu of the general lag-one covariance.
+  """Computes what option 2 keeps: P, K and mu of a general C1.
 
   With C0 = C + damping I and S = C0^-1/2 C1 C0^-1/2: P = C1^T C0^-1 and
   K = C0^-1/2 E, where S^T S = E diag(mu) E^T (Martens, Ba & Johnson 2018,

@@ -1,7 +1,7 @@
-"""Names: of a factor's variable scope, of a kept matrix, of a damping.
+"""The names of factors' variable scopes, of kept matrices and of dampings.
 
-The names are those of TensorFlow 1.8 and later, so that checkpoints written
-then restore into variables made now.
+They are those of TensorFlow 1.8 and later, so that old checkpoints can be
+restored.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from kfac.python.ops.utils import scalars
 
 
 class PackagedFunc:
-  """A function without arguments, with an id that says what it computes.
+  """A function without arguments, with an id of what it computes.
 
-  Two damping functions with equal ids stand for the same number, so a factor
-  keeps one matrix for both. The id also names the variable that is kept.
+  Damping functions with equal ids compute the same number, so a factor keeps
+  one matrix for both. The id is also part of that variable's name.
   """
 
   def __init__(self, func: hints.Thunk, func_id: Any) -> None:
-    """Packs `func` with an id.
+    """Attaches an id to `func`.
 
     Args:
       func: Callable without arguments.
@@ -41,7 +41,7 @@ class PackagedFunc:
 
   @property
   def func_id(self) -> tuple:
-    """Tuple that tells this function from others."""
+    """Tuple that identifies what the function computes."""
     return self._func_id
 
 
@@ -67,7 +67,7 @@ def as_damping_func(damping: hints.Damping) -> hints.Thunk:
 
 
 def scope_string_from_params(params: hints.Vector) -> str:
-  """Builds the part of a scope name that tells factors of a kind apart.
+  """Builds the part of a scope name that identifies a factor of its kind.
 
   Args:
     params: Tensor, number, string, bool, None, or a list of these and of

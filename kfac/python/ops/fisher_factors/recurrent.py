@@ -1,8 +1,8 @@
 """FullyConnectedMultiKF: A or G of a layer that is used several times.
 
-Besides the covariance over examples and uses it keeps, for the series
-approximations, the covariance C1 of neighbouring uses (lag one) and what
-follows from both (Martens, Ba & Johnson 2018, section 3.5).
+Besides the covariance over examples and uses, the series approximations keep
+the covariance C1 of consecutive uses (lag one) and matrices derived from both
+(Martens, Ba & Johnson 2018, section 3.5).
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from kfac.python.ops.fisher_factors import fully_connected
 from kfac.python.ops.fisher_factors import matrix_functions
 from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import hints
 
 # What each option keeps: the variables, as pairs of name and rank, and the
-# function that computes them. Option 2's P is called Lmat in old checkpoints.
-_OPTIONS = {
+# function that computes them. Option 2's P is named Lmat in old checkpoints.
+_OPTIONS: dict[int, tuple[tuple[tuple[str, int], ...], Any]] = {
     1: ((("Lmat", 2), ("psi", 1)), matrix_functions.series_option1),
     2: ((("Lmat", 2), ("Kmat", 2), ("mu", 1)),
         matrix_functions.series_option2),
@@ -36,7 +37,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
                num_uses: int | None = None, has_bias: bool = False, *,
                colocate_cov_ops_with_inputs: bool = False,
                tensor_lists: Sequence[Any] | None = None) -> None:
-    """Makes the factor of activations or gradients.
+    """Initializes the factor of activations or of gradients.
 
     Args:
       tensors: For each source and tower a tensor [uses * batch, n], the uses
@@ -52,11 +53,12 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
       tensors = [[tf.concat(uses, 0)] for uses in tensor_lists]
     super().__init__(tensors, has_bias, colocate_cov_ops_with_inputs)
     self._num_uses = num_uses
-    self._cov_dt1 = None
-    self._average_dt1 = None
+    self._cov_dt1: tf.Variable | None = None
+    self._average_dt1: moving_average.MovingAverage | None = None
     self._has_cov_dt1 = False
-    self._options = {}  # (option, damping id) -> damping function
-    self._quants = {}  # (option, damping id) -> list of variables
+    # (option, damping id) -> damping function, and -> list of variables.
+    self._options: dict[tuple[int, Any], hints.Thunk] = {}
+    self._quants: dict[tuple[int, Any], list] = {}
 
   @property
   def _var_scope(self):
@@ -64,10 +66,10 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
         [self._tensors, self._num_uses, self._has_bias])
 
   def register_cov_dt1(self) -> None:
-    """Announces that the covariance of lag one will be wanted.
+    """Announces the use of the lag-one covariance.
 
     Raises:
-      ValueError: If the number of uses is not known.
+      ValueError: If the number of uses is unknown.
     """
     if self._num_uses is None:
       raise ValueError("num_uses must be given for a lag-one covariance, got "
@@ -87,21 +89,24 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     super().instantiate_cov_variables()
     if self._has_cov_dt1:
       with tf.variable_scope(self._var_scope):
-        self._cov_dt1 = moving_average.make_variable(
+        self._cov_dt1 = variables.make_variable(
             "cov_dt1", self._cov_shape, self._dtype,
             tf.zeros_initializer())
         self._average_dt1 = moving_average.MovingAverage(
             self._cov_dt1, "cov_dt1")
 
   def make_covariance_update_op(  # noqa: D102
-      self, ema_decay: hints.Scalar,
-      ema_weight: hints.Scalar | None = None) -> tf.Operation:
-    op = super().make_covariance_update_op(ema_decay, ema_weight)
-    if not self._has_cov_dt1:
+      self, ema_decay: hints.Scalar, ema_weight: hints.Scalar | None = None,
+      data: Sequence[Any] | None = None) -> tf.Operation:
+    op = super().make_covariance_update_op(ema_decay, ema_weight, data)
+    if self._average_dt1 is None:
       return op
     return tf.group(op, self._average_dt1.update(
-        self._over_sources_and_towers(self._compute_new_cov_dt1),
-        ema_decay, ema_weight))
+        self._statistic_of(data)._new_cov_dt1(), ema_decay, ema_weight))
+
+  def _new_cov_dt1(self):
+    """Returns the lag-one covariance of the data of all sources and towers."""
+    return self._over_sources_and_towers(self._compute_new_cov_dt1)
 
   def _compute_new_cov(self, source, tower):
     return covariance.compute_cov(
@@ -126,7 +131,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
 
   def register_option1quants(self, damping_func: hints.Damping | None = None, *,
                              damping: hints.Damping | None = None) -> None:
-    """Announces that C0^-1/2 U and psi will be wanted.
+    """Announces the use of C0^-1/2 U and psi.
 
     Args:
       damping_func: As in register_matpower.
@@ -136,7 +141,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
 
   def register_option2quants(self, damping_func: hints.Damping | None = None, *,
                              damping: hints.Damping | None = None) -> None:
-    """Announces that P, K and mu will be wanted.
+    """Announces the use of P, K and mu.
 
     Args:
       damping_func: As in register_matpower.
@@ -151,20 +156,20 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
       for option, damping_id in self._options:
         suffix = "_damp" + naming.list_to_string(damping_id)
         self._quants[option, damping_id] = [
-            moving_average.make_variable(
+            variables.make_variable(
                 name + suffix, rank * [size], self._dtype,
                 tf.zeros_initializer())
             for name, rank in _OPTIONS[option][0]]
 
-  def _keep(self, work):
-    ops = super()._keep(work)
+  def _keep(self, update):
+    ops = super()._keep(update)
     if not self._options:
       return ops
-    cov_dt1 = tf.convert_to_tensor(self._cov_dt1)  # one read, as of work.cov
+    cov_dt1 = tf.convert_to_tensor(self._cov_dt1)  # One read, like update.cov.
     for (option, damping_id), damping_func in self._options.items():
       values = _OPTIONS[option][1](
-          work.eigendecomp(), cov_dt1, work.damping(damping_func))
-      ops += [work.assign(variable, value) for variable, value in zip(
+          update.eigendecomp(), cov_dt1, update.damping(damping_func))
+      ops += [update.assign(variable, value) for variable, value in zip(
           self._quants[option, damping_id], values, strict=True)]
     return ops
 
@@ -174,7 +179,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
 
   def get_option1quants(self, damping_func: hints.Damping | None = None, *,
                         damping: hints.Damping | None = None) -> list:
-    """Returns C0^-1/2 U [n, n] and psi [n] of the last inverse update.
+    """Returns C0^-1/2 U [n, n] and psi [n] as of the last inverse update.
 
     Args:
       damping_func: As in register_matpower.
@@ -187,7 +192,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
 
   def get_option2quants(self, damping_func: hints.Damping | None = None, *,
                         damping: hints.Damping | None = None) -> list:
-    """Returns P [n, n], K [n, n] and mu [n] of the last inverse update.
+    """Returns P [n, n], K [n, n] and mu [n] as of the last inverse update.
 
     Args:
       damping_func: As in register_matpower.
