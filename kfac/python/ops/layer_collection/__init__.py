@@ -14,37 +14,28 @@ from kfac.python.ops.layer_collection.approximations import (
 from kfac.python.ops.layer_collection.approximations import (
   APPROX_KRONECKER_SERIES_2_NAME,
 )
+from kfac.python.ops.layer_collection.approximations import APPROXIMATIONS
 from kfac.python.ops.layer_collection.collection import LayerCollection
-from kfac.python.ops.layer_collection.collection import (
+from kfac.python.ops.layer_collection.default_collection import (
   get_default_layer_collection,
 )
-from kfac.python.ops.layer_collection.collection import (
+from kfac.python.ops.layer_collection.default_collection import (
   set_default_layer_collection,
 )
-from kfac.python.ops.layer_collection.layers import (
-  _CONV2D_APPROX_TO_BLOCK_TYPES,
-)
-from kfac.python.ops.layer_collection.layers import (
-  _CONV2D_MULTI_APPROX_TO_BLOCK_TYPES,
-)
-from kfac.python.ops.layer_collection.layers import (
-  _EMBEDDING_APPROX_TO_BLOCK_TYPES,
-)
-from kfac.python.ops.layer_collection.layers import (
-  _EMBEDDING_MULTI_APPROX_TO_BLOCK_TYPES,
-)
-from kfac.python.ops.layer_collection.layers import (
-  _FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES,
-)
-from kfac.python.ops.layer_collection.layers import (
-  _FULLY_CONNECTED_MULTI_APPROX_TO_BLOCK_TYPES,
-)
-from kfac.python.ops.layer_collection.layers import (
-  _GENERIC_APPROX_TO_BLOCK_TYPES,
-)
-from kfac.python.ops.layer_collection.layers import VARIABLE_SCOPE
 from kfac.python.ops.layer_collection.parameters import LayerParametersDict
+from kfac.python.ops.layer_collection.registration import VARIABLE_SCOPE
 from kfac.python.ops.utils.containers import ensure_sequence
+
+# The tables by the names of contrib.kfac, which subclasses pass to
+# `_get_block_type`.
+_GENERIC_APPROX_TO_BLOCK_TYPES = APPROXIMATIONS["generic"]
+_FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES = APPROXIMATIONS["fully_connected"]
+_CONV2D_APPROX_TO_BLOCK_TYPES = APPROXIMATIONS["conv2d"]
+_EMBEDDING_APPROX_TO_BLOCK_TYPES = APPROXIMATIONS["embedding"]
+_FULLY_CONNECTED_MULTI_APPROX_TO_BLOCK_TYPES = APPROXIMATIONS[
+    "fully_connected_multi"]
+_CONV2D_MULTI_APPROX_TO_BLOCK_TYPES = APPROXIMATIONS["conv2d_multi"]
+_EMBEDDING_MULTI_APPROX_TO_BLOCK_TYPES = APPROXIMATIONS["embedding_multi"]
 
 __all__ = [
     "APPROX_DIAGONAL_NAME",

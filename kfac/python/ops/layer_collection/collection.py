@@ -1,4 +1,9 @@
-"""LayerCollection: what the optimizer has to know about a model."""
+"""LayerCollection: what the optimizer needs to know of a model.
+
+A registration reads: LayerCollection.register_conv2d -> convolutions.conv2d,
+which checks the arguments and makes the block -> LayerCollection._register,
+which keeps it.
+"""
 
 from __future__ import annotations
 
@@ -14,49 +19,22 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops import utils
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import convolutions
+from kfac.python.ops.layer_collection import default_collection
+from kfac.python.ops.layer_collection import dense
 from kfac.python.ops.layer_collection import embeddings
+from kfac.python.ops.layer_collection import generic
 from kfac.python.ops.layer_collection import losses
 from kfac.python.ops.layer_collection import parameters
+from kfac.python.ops.layer_collection import registration
+from kfac.python.ops.layer_collection import validation as check
 from kfac.python.ops.utils import hints
 
-_default_layer_collection = None
+VARIABLE_SCOPE = registration.VARIABLE_SCOPE
 
-
-def get_default_layer_collection() -> LayerCollection | None:
-  """Returns the default LayerCollection.
-
-  Raises:
-    ValueError: If there is none.
-  """
-  if _default_layer_collection is None:
-    raise ValueError(
-        "a default layer collection must be set first, got None.")
-  return _default_layer_collection
-
-
-def set_default_layer_collection(
-    layer_collection: LayerCollection | None) -> None:
-  """Sets the default LayerCollection.
-
-  Args:
-    layer_collection: LayerCollection, or None for none.
-
-  Raises:
-    ValueError: If there is one already.
-  """
-  global _default_layer_collection
-  if None not in (_default_layer_collection, layer_collection):
-    raise ValueError(
-        "layer_collection must be None while there is a default, got "
-        f"{layer_collection!r}."
-        )
-  _default_layer_collection = layer_collection
-
-
-def _default_of(kind) -> Any:
+def _default_of(kind: str) -> Any:
   def get(self) -> str:
     return self._defaults[kind]
-  get.__doc__ = f"Name of the approximation of {kind} by default."
+  get.__doc__ = f"Name of the default approximation of {kind}."
   return property(get)
 
 
@@ -65,20 +43,26 @@ def _set_default_of(kind) -> Any:
     approximations.check_approximation(kind, value)
     self._defaults[kind] = value
   set_default.__doc__ = (
-      f"Sets the approximation of {kind} by default, a name.")
+      f"Sets the default approximation of {kind}.")
   return set_default
 
 
-class LayerCollection(losses.LossRegistrations,
-                      convolutions.ConvolutionRegistrations,
-                      embeddings.EmbeddingRegistrations):
+class LayerCollection:
   """Layers and losses of a model, and the blocks and factors made for them.
+
+  The methods `register_*` share four arguments. `params` of a layer with a bias
+  is the pair (weights, bias). `approx` is the name of an approximation; None
+  means that of linked parameters, otherwise the default. `reuse` is False for a
+  new layer, True to add another tower to a registered one, tf.AUTO_REUSE for
+  either, or VARIABLE_SCOPE for the setting of the current variable scope. They
+  raise ValueError if arguments do not fit, and KeyError if a tower is added to
+  a layer that is not registered.
 
   Attributes:
     fisher_blocks: LayerParametersDict from the parameters of a layer to its
       FisherBlock.
     fisher_factors: Dict from (class, arguments) to FisherFactor.
-    loss_colocation_ops: Dict from a loss to the op it is evaluated beside.
+    loss_colocation_ops: Dict from a loss to the op it is colocated with.
   """
 
   def __init__(self, graph: tf.Graph | None = None,
@@ -89,23 +73,23 @@ class LayerCollection(losses.LossRegistrations,
     Args:
       graph: The graph of the model; the default graph if None.
       name: Name, made unique in the graph.
-      colocate_cov_ops_with_inputs: An argument of TensorFlow 1.5 that makes
-        no difference; see the constant of fisher_factors of this name.
+      colocate_cov_ops_with_inputs: An argument of TensorFlow 1.5, without
+        effect; see the constant of fisher_factors of this name.
     """
     del colocate_cov_ops_with_inputs
     self.fisher_blocks = parameters.LayerParametersDict()
-    self.fisher_factors = collections.OrderedDict()
-    self.loss_colocation_ops = {}
+    self.fisher_factors: dict[tuple[type, Any], Any] = collections.OrderedDict()
     self._graph = graph or tf.get_default_graph()
-    self._loss_dict = collections.OrderedDict()
-    self._linked_parameters = {}
-    self._vars_to_uses = collections.OrderedDict()
-    self._subgraph = None
+    self._losses = losses.Losses(self._graph)
+    self.loss_colocation_ops = self._losses.colocation_ops
+    self._linked_parameters: dict[frozenset, str | None] = {}
+    self._vars_to_uses: dict[Any, float] = collections.OrderedDict()
+    self._subgraph: utils.SubGraph | None = None
     self._defaults = dict(approximations.DEFAULTS)
     with self._graph.as_default(), tf.variable_scope(None, name) as scope:
       self._var_scope = scope.name
 
-  # How TensorFlow 1.4 called it.
+  # The name in TensorFlow 1.4.
   reset_internals = __init__
 
   default_embedding_approximation = _default_of("embedding")
@@ -153,12 +137,12 @@ class LayerCollection(losses.LossRegistrations,
 
   def define_linked_parameters(self, params: hints.Vector,
                                approximation: str | None = None) -> None:
-    """Says that some variables belong together, and how to approximate them.
+    """Declares that variables belong to one layer, and their approximation.
 
     Args:
       params: Variable, or list of variables.
-      approximation: Name of the approximation if none is given when they are
-        registered; None leaves it to the default.
+      approximation: Name of the approximation that is used if the registration
+        names none; None for the default.
 
     Raises:
       ValueError: If one of them is linked or registered already, or if there
@@ -191,46 +175,419 @@ class LayerCollection(losses.LossRegistrations,
     """Returns a dict from variables to the number of registered uses."""
     return dict(self._vars_to_uses)
 
+  @property
+  def _context(self) -> registration.Context:
+    return registration.Context(
+        self, self._graph, self._get_block_type, self._default_approximation)
+
+  def _default_approximation(self, kind: str) -> str:
+    """Returns the default of a kind; its property may be overridden."""
+    return getattr(self, f"default_{kind}_approximation", self._defaults[kind])
+
+  def _get_block_type(self, params, approx, default, approx_to_type):
+    """Picks the block of a layer.
+
+    Args:
+      params: Key of the layer.
+      approx: Name of an approximation, or None.
+      default: The name that None stands for, unless parameters are linked.
+      approx_to_type: Table from names to blocks.
+
+    Returns:
+      Class (or function that makes a block), and name of the approximation.
+    """
+    if approx is None:
+      approx = self._get_linked_approx(params) or default
+    return registration.pick_block_type(approx, approx_to_type), approx
+
+  def _register(self, layer: registration.Registration,
+                reuse: hints.Reuse) -> None:
+    """Adds a tower to a new block or to the one that is reused.
+
+    Nothing is kept if anything is wrong.
+
+    Args:
+      layer: The registration.
+      reuse: See the class.
+    """
+    layer.block.register_additional_tower(*layer.tower)
+    kept = self.register_block(layer.params, layer.block, reuse=reuse)
+    if kept is not layer.block:
+      kept.register_additional_tower(*layer.tower)
+    self._add_uses(layer.params, layer.num_uses)
+
+  def register_block(self, layer_key: Any, fisher_block: Any,
+                     reuse: hints.Reuse = VARIABLE_SCOPE) -> Any:
+    """Keeps the block of a layer, or finds the registered one.
+
+    Args:
+      layer_key: Variable, or tuple of variables: the parameters of the layer.
+      fisher_block: FisherBlock.
+      reuse: See the class.
+
+    Returns:
+      `fisher_block`, or the registered block of the same type.
+
+    Raises:
+      ValueError: If the layer is registered already, in another way or
+        without reuse, or shares some of its variables with another layer.
+      KeyError: If `reuse` is True and the layer is not registered.
+    """
+    known = self._reused_block(layer_key, fisher_block, reuse)
+    if known is not None:
+      return known
+    self.fisher_blocks[layer_key] = fisher_block
+    return fisher_block
+
+  def _reused_block(self, layer_key, fisher_block, reuse):
+    return registration.reused_block(
+        self.fisher_blocks, layer_key, fisher_block, reuse)
+
+  def register_generic(self, params: hints.Vector, batch_size: hints.Scalar,
+                       approx: str | None = None,
+                       reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers parameters whose use is unknown, or not supported.
+
+    Args:
+      params: Variable, or tuple of variables.
+      batch_size: Number of examples of this tower, int or scalar tensor.
+      approx: "diagonal" (default) or "full".
+      reuse: See the class.
+    """
+    self._register(
+        generic.generic(self._context, params, batch_size, approx), reuse)
+
+  def register_fully_connected(self, params: hints.Vector,
+                               inputs: hints.TensorLike,
+                               outputs: hints.TensorLike,
+                               approx: str | None = None,
+                               reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a dense layer, outputs = inputs W + b.
+
+    Args:
+      params: W [in, out], or (W, b) with b [out].
+      inputs: Tensor [batch, in].
+      outputs: Tensor [batch, out], before any nonlinearity.
+      approx: "kron" (default) or "diagonal".
+      reuse: See the class.
+    """
+    self._register(dense.fully_connected(
+        self._context, params, inputs, outputs, approx), reuse)
+
+  def register_fully_connected_multi(
+      self, params: hints.Vector, inputs: hints.OneOrMore,
+      outputs: hints.OneOrMore, num_uses: int | None = None,
+      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a dense layer that is used several times, e.g. over time.
+
+    Args:
+      params: W [in, out], or (W, b) with b [out].
+      inputs: List over uses of tensors [batch, in]; or one tensor
+        [uses * batch, in], all examples of the first use first.
+      outputs: The same, [.., out].
+      num_uses: Number of uses, required with one tensor.
+      approx: "kron_indep" (default), "kron_series_1" or "kron_series_2".
+      reuse: See the class.
+    """
+    self._register(dense.fully_connected_multi(
+        self._context, params, inputs, outputs, num_uses, approx), reuse)
+
+  def register_conv2d(self, params: hints.Vector, strides: Sequence[int],
+                      padding: str, inputs: hints.TensorLike,
+                      outputs: hints.TensorLike, data_format: str | None = None,
+                      dilations: Sequence[int] | None = None,
+                      approx: str | None = None,
+                      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a two-dimensional convolution.
+
+    Args:
+      params: Filter [h, w, in_channels, out_channels], or (filter, bias).
+      strides: Four ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      inputs: Tensor [batch, h, w, in_channels].
+      outputs: Tensor [batch, h, w, out_channels], before any nonlinearity.
+      data_format: "NHWC" or None.
+      dilations: Four ints, the first and last of them 1; or None.
+      approx: "kron" (default) or "diagonal".
+      reuse: See the class.
+    """
+    self._register(convolutions.conv2d(
+        self._context, params, strides, padding, inputs, outputs, data_format,
+        dilations, approx), reuse)
+
+  def register_convolution(self, params: hints.Vector, inputs: hints.TensorLike,
+                           outputs: hints.TensorLike, padding: str,
+                           strides: Sequence[int] | None = None,
+                           dilation_rate: Sequence[int] | None = None,
+                           data_format: str | None = None,
+                           approx: str | None = None,
+                           reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a convolution in one, two or three spatial dimensions.
+
+    Args:
+      params: Filter [spatial..., in_channels, out_channels], or (filter,
+        bias).
+      inputs: Tensor [batch, spatial..., in_channels].
+      outputs: Tensor [batch, spatial..., out_channels], before any
+        nonlinearity.
+      padding: "SAME" or "VALID".
+      strides: Ints, one for each spatial dimension; None means 1.
+      dilation_rate: The same.
+      data_format: One with the channels last, or None.
+      approx: "kron" (default).
+      reuse: See the class.
+    """
+    self._register(convolutions.convolution(
+        self._context, params, inputs, outputs, padding, strides, dilation_rate,
+        data_format, approx), reuse)
+
+  def register_depthwise_conv2d(
+      self, params: hints.TensorLike, inputs: hints.TensorLike,
+      outputs: hints.TensorLike, strides: Sequence[int], padding: str,
+      rate: Sequence[int] | None = None, data_format: str | None = None,
+      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a depthwise convolution, without a bias.
+
+    Args:
+      params: Filter [h, w, in_channels, multiplier].
+      inputs: Tensor [batch, h, w, in_channels].
+      outputs: Tensor [batch, h, w, in_channels * multiplier].
+      strides: Four ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      rate: Two ints, or None.
+      data_format: "NHWC" or None.
+      approx: "diagonal" (default) or "kron".
+      reuse: See the class.
+    """
+    self._register(convolutions.depthwise_conv2d(
+        self._context, params, inputs, outputs, strides, padding, rate,
+        data_format, approx), reuse)
+
+  def register_separable_conv2d(
+      self, depthwise_params: hints.TensorLike, pointwise_params: hints.Vector,
+      inputs: hints.TensorLike, depthwise_outputs: hints.TensorLike,
+      pointwise_outputs: hints.TensorLike, strides: Sequence[int], padding: str,
+      rate: Sequence[int] | None = None, data_format: str | None = None,
+      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a depthwise convolution and the 1x1 convolution after it.
+
+    Args:
+      depthwise_params: Filter [h, w, in_channels, multiplier].
+      pointwise_params: Filter [1, 1, in_channels * multiplier, out_channels],
+        or (filter, bias).
+      inputs: Tensor [batch, h, w, in_channels].
+      depthwise_outputs: Tensor [batch, h, w, in_channels * multiplier].
+      pointwise_outputs: Tensor [batch, h, w, out_channels], before any
+        nonlinearity.
+      strides: Four ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      rate: Two ints, or None.
+      data_format: "NHWC" or None.
+      approx: Of the 1x1 part: "kron" (default) or "diagonal".
+      reuse: See the class.
+    """
+    pointwise = convolutions.pointwise_of_separable_conv2d(
+        self._context, pointwise_params, depthwise_outputs, pointwise_outputs,
+        data_format, approx)
+    # Both parts are checked before the first is kept.
+    self._reused_block(pointwise.params, pointwise.block, reuse)
+    self.register_depthwise_conv2d(
+        depthwise_params, inputs, depthwise_outputs, strides, padding,
+        rate=rate, data_format=data_format, reuse=reuse)
+    self._register(pointwise, reuse)
+
+  def register_conv2d_multi(self, params: hints.Vector, strides: Sequence[int],
+                            padding: str, inputs: hints.OneOrMore,
+                            outputs: hints.OneOrMore,
+                            num_uses: int | None = None,
+                            data_format: str | None = None,
+                            dilations: Sequence[int] | None = None,
+                            approx: str | None = None,
+                            reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a two-dimensional convolution that is used several times.
+
+    Args:
+      params: Filter [h, w, in_channels, out_channels], or (filter, bias).
+      strides: Four ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      inputs: List over uses of tensors [batch, h, w, in_channels]; or one
+        tensor [uses * batch, ..], all examples of the first use first.
+      outputs: The same, [.., out_channels].
+      num_uses: Number of uses, required with one tensor.
+      data_format: "NHWC" or None.
+      dilations: Four ints, the first and last of them 1; or None.
+      approx: "kron_indep" (default).
+      reuse: See the class.
+    """
+    self._register(convolutions.conv2d_multi(
+        self._context, params, strides, padding, inputs, outputs, num_uses,
+        data_format, dilations, approx), reuse)
+
+  def register_embedding(self, params: hints.Vector, inputs: hints.TensorLike,
+                         outputs: hints.TensorLike, approx: str | None = None,
+                         reuse: hints.Reuse = VARIABLE_SCOPE, *,
+                         partition_strategy: str = "mod") -> None:
+    """Registers an embedding layer: outputs are sums of rows of W.
+
+    Args:
+      params: W [vocab_size, dim]; or a partitioned variable, or the list of
+        its parts.
+      inputs: Integer tensor [batch], or [batch, ids per example].
+      outputs: Tensor [batch, dim].
+      approx: "kron" (default).
+      reuse: See the class.
+      partition_strategy: The argument of tf.nn.embedding_lookup: "mod" or
+        "div". It has no effect unless there are several parts.
+    """
+    self._register(embeddings.embedding(
+        self._context, params, inputs, outputs, approx, partition_strategy),
+                   reuse)
+
+  def register_embedding_multi(self, params: hints.Vector,
+                               inputs: hints.OneOrMore,
+                               outputs: hints.OneOrMore,
+                               num_uses: int | None = None,
+                               approx: str | None = None,
+                               reuse: hints.Reuse = VARIABLE_SCOPE, *,
+                               partition_strategy: str = "mod") -> None:
+    """Registers an embedding layer that is used several times.
+
+    Args:
+      params: As in register_embedding.
+      inputs: List over uses of integer tensors [batch] or [batch, ids per
+        example]; or one tensor [uses * batch, ..], all examples of the first
+        use first.
+      outputs: The same, [.., dim].
+      num_uses: Number of uses, required with one tensor.
+      approx: "kron_indep" (default).
+      reuse: See the class.
+      partition_strategy: As in register_embedding.
+    """
+    self._register(embeddings.embedding_multi(
+        self._context, params, inputs, outputs, num_uses, approx,
+        partition_strategy), reuse)
+
+  @property
+  def losses(self) -> list:
+    """List of all losses: by loss, then by tower."""
+    return self._losses.as_list()
+
+  @property
+  def towers_by_loss(self) -> list:
+    """List over losses of the list of their towers."""
+    return self._losses.towers_by_loss()
+
+  def register_loss_function(
+      self, loss: Any, colocation_op: Any, base_name: str,
+      name: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a loss.
+
+    Args:
+      loss: LossFunction.
+      colocation_op: Tensor or op that the loss is colocated with.
+      base_name: Prefix of the name if `name` is None.
+      name: Name of the loss, or None for a new one.
+      reuse: Whether this is another tower of a registered loss; as for layers.
+
+    Raises:
+      KeyError: If the name is known and not reused, or reused and unknown.
+      ValueError: If `loss` is not a LossFunction, or of another graph.
+    """
+    self._losses.add(loss, colocation_op, base_name, name, reuse)
+
+  def register_categorical_predictive_distribution(
+      self, logits: hints.TensorLike, seed: int | None = None,
+      targets: hints.TensorLike | None = None, name: str | None = None,
+      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a softmax over classes.
+
+    Args:
+      logits: Tensor [batch, classes].
+      seed: Seed of the sampled targets.
+      targets: Integer tensor [batch]; required by the estimation mode
+        "empirical" and by total_loss alone.
+      name: Name of the loss, or None for a new one.
+      reuse: Whether this is another tower of a registered loss.
+    """
+    self.register_loss_function(
+        *losses.categorical(self._graph, logits, seed, targets), name, reuse)
+
+  def register_normal_predictive_distribution(
+      self, mean: hints.TensorLike, var: hints.Scalar = 0.5,
+      seed: int | None = None, targets: hints.TensorLike | None = None,
+      name: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a normal distribution of known variance.
+
+    Args:
+      mean: Tensor [batch, dims].
+      var: Variance. With the default, the negative log probability is the sum
+        of squared errors, up to a constant.
+      seed: Seed of the sampled targets.
+      targets: Tensor like `mean`; required by the estimation mode "empirical"
+        and by total_loss alone.
+      name: Name of the loss, or None for a new one.
+      reuse: Whether this is another tower of a registered loss.
+    """
+    self.register_loss_function(
+        *losses.normal(self._graph, mean, var, seed, targets), name, reuse)
+
+  def register_multi_bernoulli_predictive_distribution(
+      self, logits: hints.TensorLike, seed: int | None = None,
+      targets: hints.TensorLike | None = None, name: str | None = None,
+      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers independent Bernoulli variables.
+
+    Args:
+      logits: Tensor [batch, dims].
+      seed: Seed of the sampled targets.
+      targets: Tensor like `logits` of zeros and ones; required by the
+        estimation mode "empirical" and by total_loss alone.
+      name: Name of the loss, or None for a new one.
+      reuse: Whether this is another tower of a registered loss.
+    """
+    self.register_loss_function(
+        *losses.multi_bernoulli(self._graph, logits, seed, targets), name,
+        reuse)
+
+  def eval_losses(self) -> list:
+    """Returns the list of the losses on their targets, scalar tensors."""
+    return self._losses.evaluate(lambda loss: loss.evaluate())
+
+  def eval_losses_on_samples(self) -> list:
+    """Returns the list of the losses on targets sampled from the model."""
+    return self._losses.evaluate(lambda loss: loss.evaluate_on_sample())
+
+  def total_loss(self) -> tf.Tensor:
+    """Returns the sum of the losses on their targets."""
+    return tf.add_n(self.eval_losses())
+
+  def total_sampled_loss(self) -> tf.Tensor:
+    """Returns the sum of the losses on targets sampled from the model."""
+    return tf.add_n(self.eval_losses_on_samples())
+
   def check_registration(self, variables: Sequence[Any]) -> None:
-    """Checks that exactly some variables are registered, for all their uses.
+    """Checks that exactly these variables are registered, with all their uses.
 
     Args:
       variables: List of variables.
 
     Raises:
-      ValueError: If not; it names all that is wrong.
+      ValueError: If not; it lists all mismatches.
     """
-    uses = self.get_use_count_map()
-    wrong = []
-    for variable in variables:
-      if variable not in uses:
-        wrong.append(f"{variable.name} is not registered")
-      elif not math.isinf(uses[variable]):
-        found = self._subgraph.variable_uses(variable)
-        if found != uses[variable]:
-          wrong.append(
-              f"{variable.name} is registered for {uses[variable]} uses, the "
-              f"losses use it {found} "
-                       "times")
-    passed = set(variables)
-    wrong += [f"{variable.name} is registered but not passed"
-              for variable in self.registered_variables
-              if variable not in passed]
-    if wrong:
-      raise ValueError(
-          "variables must be those registered, for all their uses, got: {}."
-          .format("; ".join(wrong)))
+    assert self._subgraph is not None, "create_subgraph was not called."
+    check.check_registration(variables, self.registered_variables,
+                             self.get_use_count_map(), self._subgraph)
 
-  def get_blocks(self) -> list:
+  def get_blocks(self) -> tuple:
     """Returns the blocks, in the order of registration."""
     return tuple(self.fisher_blocks.values())
 
-  def get_factors(self) -> list:
-    """Returns the factors, in the order in which they were made."""
+  def get_factors(self) -> tuple:
+    """Returns the factors, in the order of their creation."""
     return tuple(self.fisher_factors.values())
 
   def create_subgraph(self) -> None:
-    """Finds what the losses depend on.
+    """Finds the subgraph that the losses depend on.
 
     Raises:
       ValueError: If no loss is registered.
@@ -242,7 +599,7 @@ class LayerCollection(losses.LossRegistrations,
             loss.inputs)])
 
   def make_or_get_factor(self, cls: type, args: Any) -> Any:
-    """Makes a factor, or returns the one made of the same arguments.
+    """Makes a factor, or returns the one with the same arguments.
 
     Args:
       cls: Class of the factor.
@@ -271,8 +628,8 @@ class LayerCollection(losses.LossRegistrations,
     Yields:
       This collection.
     """
-    set_default_layer_collection(self)
+    default_collection.set_default_layer_collection(self)
     try:
       yield self
     finally:
-      set_default_layer_collection(None)
+      default_collection.set_default_layer_collection(None)

@@ -1,150 +1,113 @@
-"""Registration of losses: the distributions that the model predicts.
-
-`reuse` is as for layers: with True, the tensors are another tower of the loss
-of that name.
-"""
+"""Registration of losses: the distributions that the model predicts."""
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import loss_functions as lf
-from kfac.python.ops.layer_collection import layers
+from kfac.python.ops.layer_collection import registration
 from kfac.python.ops.layer_collection import validation as check
 from kfac.python.ops.utils import hints
 
 
-class LossRegistrations:
-  """The loss-registering half of LayerCollection."""
+class LossRegistration(NamedTuple):
+  """A tower of a loss: first arguments of register_loss_function.
 
-  @property
-  def losses(self) -> list:
-    """All losses, a list: by loss, then by tower."""
-    return [loss for towers in self.towers_by_loss for loss in towers]
+  Attributes:
+    loss: LossFunction.
+    colocation_op: Tensor or op that the loss is colocated with.
+    base_name: Prefix of the name of a loss without a name.
+  """
 
-  @property
-  def towers_by_loss(self) -> list:
-    """For each loss the list of its towers."""
-    return [list(towers) for towers in self._loss_dict.values()]
+  loss: lf.LossFunction
+  colocation_op: Any
+  base_name: str
 
-  def register_loss_function(
-      self, loss: Any, colocation_op: Any, base_name: str,
-      name: str | None = None,
-      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
-    """Registers a loss.
+
+def categorical(graph: tf.Graph, logits: Any, seed: int | None,
+                targets: hints.TensorLike | None) -> LossRegistration:
+  """See LayerCollection.register_categorical_predictive_distribution."""
+  check.check_graph(graph, "logits", logits)
+  return LossRegistration(
+      lf.CategoricalLogitsNegativeLogProbLoss(
+          logits, targets=targets, seed=seed),
+      logits, "categorical_predictive_distribution")
+
+
+def normal(graph: tf.Graph, mean: Any, var: hints.Scalar, seed: int | None,
+           targets: hints.TensorLike | None) -> LossRegistration:
+  """See LayerCollection.register_normal_predictive_distribution."""
+  check.check_graph(graph, "mean", mean)
+  return LossRegistration(
+      lf.NormalMeanNegativeLogProbLoss(mean, var, targets=targets, seed=seed),
+      mean, "normal_predictive_distribution")
+
+
+def multi_bernoulli(graph: tf.Graph, logits: Any, seed: int | None,
+                    targets: hints.TensorLike | None) -> LossRegistration:
+  """See LayerCollection.register_multi_bernoulli_predictive_distribution."""
+  check.check_graph(graph, "logits", logits)
+  return LossRegistration(
+      lf.MultiBernoulliNegativeLogProbLoss(logits, targets=targets, seed=seed),
+      logits, "multi_bernoulli_predictive_distribution")
+
+
+class Losses:
+  """The registered losses of a model.
+
+  Attributes:
+    colocation_ops: Dict from a loss to the op it is colocated with.
+  """
+
+  def __init__(self, graph: tf.Graph) -> None:
+    """Starts without losses.
 
     Args:
-      loss: LossFunction.
-      colocation_op: Tensor or op beside which the loss is evaluated.
-      base_name: What the name is made of if there is none.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
-
-    Raises:
-      KeyError: If the name is known and not reused, or reused and unknown.
-      ValueError: If `loss` is not a LossFunction, or of another graph.
+      graph: The graph of the model.
     """
+    self._graph = graph
+    self._by_name: dict[str, list] = collections.OrderedDict()
+    self.colocation_ops: dict[Any, Any] = {}
+
+  def add(self, loss: Any, colocation_op: Any, base_name: str,
+          name: str | None, reuse: hints.Reuse) -> None:
+    """See LayerCollection.register_loss_function."""
     if not isinstance(loss, lf.LossFunction):
       raise ValueError(f"loss must be a LossFunction, got {loss!r}.")
     check.check_graph(self._graph, "loss inputs", tf.nest.flatten(loss.inputs))
-    reuse = layers.resolve_reuse(reuse)
-    known = name in self._loss_dict
+    reuse = registration.resolve_reuse(reuse)
+    known = name in self._by_name
     if reuse is True and not known:
       raise KeyError(
-          f"name must be that of a registered loss to reuse it, got {name!r}."
-          )
+          f"name must be that of a registered loss to reuse it, got {name!r}.")
     if reuse is False and known:
       raise KeyError(
           f"name must be new unless the loss is reused, got {name!r}.")
     name = name or self._graph.unique_name(base_name)
-    self._loss_dict.setdefault(name, []).append(loss)
-    self.loss_colocation_ops[loss] = colocation_op
+    self._by_name.setdefault(name, []).append(loss)
+    self.colocation_ops[loss] = colocation_op
 
-  def register_categorical_predictive_distribution(
-      self, logits: hints.TensorLike, seed: int | None = None,
-      targets: hints.TensorLike | None = None, name: str | None = None,
-      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
-    """Registers a softmax over classes.
+  def towers_by_loss(self) -> list:
+    """Returns the list over losses of the list of their towers."""
+    return [list(towers) for towers in self._by_name.values()]
 
-    Args:
-      logits: Tensor [batch, classes].
-      seed: Seed of the sampled targets.
-      targets: Integer tensor [batch]; needed only by the estimation mode
-        "empirical" and by total_loss.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
-    """
-    check.check_graph(self._graph, "logits", logits)
-    self.register_loss_function(
-        lf.CategoricalLogitsNegativeLogProbLoss(
-            logits, targets=targets, seed=seed),
-        logits, "categorical_predictive_distribution", name=name, reuse=reuse)
+  def as_list(self) -> list:
+    """Returns all losses: by loss, then by tower."""
+    return [loss for towers in self._by_name.values() for loss in towers]
 
-  def register_normal_predictive_distribution(
-      self, mean: hints.TensorLike, var: hints.Scalar = 0.5,
-      seed: int | None = None, targets: hints.TensorLike | None = None,
-      name: str | None = None,
-      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
-    """Registers a normal distribution of known variance.
+  def evaluate(self, how: Callable[[Any], Any]) -> list:
+    """Returns the list of a function of each loss, colocated with the loss.
 
     Args:
-      mean: Tensor [batch, dims].
-      var: Variance. With the default, minus the log probability is the sum of
-        squared errors, up to a constant.
-      seed: Seed of the sampled targets.
-      targets: Tensor like `mean`; needed only by the estimation mode
-        "empirical" and by total_loss.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
+      how: Function of a LossFunction that returns a scalar tensor.
     """
-    check.check_graph(self._graph, "mean", mean)
-    self.register_loss_function(
-        lf.NormalMeanNegativeLogProbLoss(
-            mean, var, targets=targets, seed=seed),
-        mean, "normal_predictive_distribution", name=name, reuse=reuse)
-
-  def register_multi_bernoulli_predictive_distribution(
-      self, logits: hints.TensorLike, seed: int | None = None,
-      targets: hints.TensorLike | None = None, name: str | None = None,
-      reuse: hints.Reuse = layers.VARIABLE_SCOPE) -> None:
-    """Registers independent yes-or-no variables.
-
-    Args:
-      logits: Tensor [batch, dims].
-      seed: Seed of the sampled targets.
-      targets: Tensor like `logits` of zeros and ones; needed only by the
-        estimation mode "empirical" and by total_loss.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
-    """
-    check.check_graph(self._graph, "logits", logits)
-    self.register_loss_function(
-        lf.MultiBernoulliNegativeLogProbLoss(
-            logits, targets=targets, seed=seed),
-        logits, "multi_bernoulli_predictive_distribution", name=name,
-        reuse=reuse)
-
-  def _evaluate(self, how):
     values = []
-    for loss in self.losses:
-      with tf.colocate_with(self.loss_colocation_ops[loss]):
+    for loss in self.as_list():
+      with tf.colocate_with(self.colocation_ops[loss]):
         values.append(how(loss))
     return values
-
-  def eval_losses(self) -> tf.Tensor:
-    """Returns each loss on its targets, a list of scalars."""
-    return self._evaluate(lambda loss: loss.evaluate())
-
-  def eval_losses_on_samples(self) -> tf.Tensor:
-    """Returns each loss on targets sampled from the model, as scalars."""
-    return self._evaluate(lambda loss: loss.evaluate_on_sample())
-
-  def total_loss(self) -> tf.Tensor:
-    """Returns the sum of the losses on their targets."""
-    return tf.add_n(self.eval_losses())
-
-  def total_sampled_loss(self) -> tf.Tensor:
-    """Returns the sum of the losses on targets sampled from the model."""
-    return tf.add_n(self.eval_losses_on_samples())

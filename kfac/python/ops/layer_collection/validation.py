@@ -1,8 +1,9 @@
-"""Checks of what is registered, with one line for each thing wrong."""
+"""Checks of registrations, each with a one-line error."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,15 +113,14 @@ def check_one_use(inputs: Any, outputs: Any) -> None:
   """Raises ValueError if inputs or outputs are lists over uses.
 
   Args:
-    inputs: What is to be one tensor.
+    inputs: Tensor.
     outputs: The same.
   """
   for name, data in (("inputs", inputs), ("outputs", outputs)):
     if isinstance(data, (list, tuple)):
       raise ValueError(
           f"{name} must be one tensor where a layer is used once, got a list "
-          f"of {len(data)}."
-          )
+          f"of {len(data)}.")
 
 
 def check_strides(name: str, values: Sequence[int], length: int,
@@ -179,6 +179,35 @@ def _output_size(padding, size, filter_size, stride, rate):
   if padding == "VALID":
     size -= (filter_size - 1) * rate
   return math.ceil(size / stride)
+
+
+def check_registration(
+    variables: Sequence[Any], registered: Sequence[Any],
+    uses: Mapping[Any, float], subgraph: Any) -> None:
+  """Raises ValueError unless exactly these variables are registered.
+
+  Args:
+    variables: The variables.
+    registered: Those that are registered.
+    uses: Map from variables to the number of registered uses.
+    subgraph: SubGraph of the losses.
+  """
+  wrong = []
+  for variable in variables:
+    if variable not in uses:
+      wrong.append(f"{variable.name} is not registered")
+    elif not math.isinf(uses[variable]):
+      found = subgraph.variable_uses(variable)
+      if found != uses[variable]:
+        wrong.append(f"{variable.name} is registered for {uses[variable]} uses,"
+                     f" the losses use it {found} times")
+  passed = set(variables)
+  wrong += [f"{variable.name} is registered but not passed"
+            for variable in registered if variable not in passed]
+  if wrong:
+    raise ValueError(
+        "variables must be those registered, for all their uses, got: "
+        f"{'; '.join(wrong)}.")
 
 
 def check_batch_size(batch_size: Any) -> None:

@@ -1,0 +1,201 @@
+"""What a layer's registration consists of, and how its block is picked.
+
+The functions of dense.py, convolutions.py and embeddings.py check the arguments
+of LayerCollection's methods and return a Registration, which the collection
+keeps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.layer_collection import approximations
+from kfac.python.ops.layer_collection import parameters
+from kfac.python.ops.layer_collection import validation as check
+from kfac.python.ops.utils import hints
+
+# The value of `reuse` that stands for that of the current variable scope.
+VARIABLE_SCOPE = "VARIABLE_SCOPE"
+
+# The number of uses of parameters that may be used any number of times.
+ANY_NUMBER_OF_USES = float("inf")
+
+
+class Registration(NamedTuple):
+  """A tower of a layer.
+
+  Attributes:
+    params: Variable, or tuple of variables: the key of the layer.
+    block: A new FisherBlock, without towers.
+    num_uses: The number of uses of the parameters in the graph of the tower.
+    tower: Arguments of the block's `register_additional_tower`.
+  """
+
+  params: Any
+  block: Any
+  num_uses: float
+  tower: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+  """What a registration needs from the LayerCollection.
+
+  Attributes:
+    layer_collection: The LayerCollection, which blocks take.
+    graph: Its graph.
+    get_block_type: Its method `_get_block_type`, which users may override.
+    default_of: Function from a kind of layer to the name of its default
+      approximation.
+  """
+
+  layer_collection: Any
+  graph: tf.Graph
+  get_block_type: Callable[..., tuple[Any, str]]
+  default_of: Callable[[str], str]
+
+  def block_type(self, kind: str, params: Any,
+                 approx: str | None) -> tuple[Any, str]:
+    """Picks the block of a layer.
+
+    Args:
+      kind: Key of APPROXIMATIONS.
+      params: Variable, or tuple of variables.
+      approx: Name of an approximation, or None.
+
+    Returns:
+      Class (or function that makes a block), and name of the approximation.
+
+    Raises:
+      ValueError: If the approximation is unknown.
+    """
+    return self.get_block_type(params, approx, self.default_of(kind),
+                               approximations.APPROXIMATIONS[kind])
+
+
+def pick_block_type(approx: str, approx_to_type: Mapping[str, Any]) -> Any:
+  """Returns the block of an approximation.
+
+  Args:
+    approx: Name of an approximation.
+    approx_to_type: Table from names to blocks.
+
+  Raises:
+    ValueError: If there is no such approximation.
+  """
+  if approx not in approx_to_type:
+    raise ValueError(
+        f"approx must be one of {sorted(approx_to_type)}, got {approx!r}.")
+  return approx_to_type[approx]
+
+
+def resolve_reuse(reuse: hints.Reuse) -> Any:
+  """Returns True, False or tf.AUTO_REUSE.
+
+  Args:
+    reuse: One of these, None for False, or VARIABLE_SCOPE.
+
+  Returns:
+    The resolved value.
+
+  Raises:
+    ValueError: If it is something else.
+  """
+  if isinstance(reuse, str) and reuse == VARIABLE_SCOPE:
+    reuse = tf.get_variable_scope().reuse
+  if reuse is None:
+    return False
+  if reuse not in (True, False, tf.AUTO_REUSE):
+    raise ValueError(
+        "reuse must be True, False, tf.AUTO_REUSE or VARIABLE_SCOPE, got "
+        f"{reuse!r}.")
+  return reuse
+
+
+def reused_block(fisher_blocks: parameters.LayerParametersDict, layer_key: Any,
+                 fisher_block: Any, reuse: hints.Reuse) -> Any:
+  """Returns the block that is reused for a layer, None for a new layer.
+
+  Args:
+    fisher_blocks: The registered blocks.
+    layer_key: Variable, or tuple of variables: the parameters of the layer.
+    fisher_block: A block of the intended type.
+    reuse: See LayerCollection.
+
+  Returns:
+    FisherBlock or None.
+
+  Raises:
+    ValueError: See LayerCollection.register_block.
+    KeyError: See LayerCollection.register_block.
+  """
+  reuse = resolve_reuse(reuse)
+  if reuse and layer_key in fisher_blocks:
+    known = fisher_blocks[layer_key]
+    if type(known) is not type(fisher_block):
+      raise ValueError(
+          "approx of a reused layer must give the block registered first, "
+          f"{type(known).__name__}, got {type(fisher_block).__name__}.")
+    return known
+  if reuse is True:
+    raise KeyError(
+        f"params must be registered before they are reused, got {layer_key}.")
+  if layer_key in fisher_blocks:
+    raise ValueError(
+        f"params must be registered once unless reused, got {layer_key}.")
+  fisher_blocks.check_key(layer_key)
+  return None
+
+
+def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
+                inputs: Any, outputs: Any,
+                input_dtype: hints.DType | None = None) -> list[int]:
+  """Checks graph and dtype of a layer, and the shape of its parameters.
+
+  Args:
+    graph: The graph of the layer collection.
+    params: Weights, or pair of weights and bias.
+    weights_ranks: Ranks that the weights may have.
+    inputs: Tensor, or list over uses.
+    outputs: The same.
+    input_dtype: Dtype of the inputs if it is not that of the weights.
+
+  Returns:
+    The shape of the weights, a list of ints.
+
+  Raises:
+    ValueError: If an argument does not fit.
+  """
+  for name, value in (("params", params), ("inputs", inputs),
+                      ("outputs", outputs)):
+    check.check_graph(graph, name, value)
+  weights, *bias = params if has_bias(params) else [params]
+  if len(bias) > 1:
+    raise ValueError(
+        "params must be weights or (weights, bias), got "
+        f"{1 + len(bias)} of them.")
+  check.check_rank("params", weights, weights_ranks)
+  check.check_dtype("params", weights, "floating")
+  dtype = weights.dtype.base_dtype
+  check.check_dtype("inputs", inputs, input_dtype or dtype)
+  check.check_dtype("outputs", outputs, dtype)
+  check.check_same_examples(inputs, outputs)
+  if bias:
+    check.check_shape("bias", bias, [weights.shape.as_list()[-1]])
+  return weights.shape.as_list()
+
+
+def has_bias(params: Any) -> bool:
+  """Returns whether parameters are a pair of weights and bias."""
+  return isinstance(params, (list, tuple))
+
+
+def graph_uses(inputs: Any) -> int:
+  """Returns the number of uses in the graph of a tower; a tensor is one use."""
+  return len(inputs) if isinstance(inputs, (list, tuple)) else 1
