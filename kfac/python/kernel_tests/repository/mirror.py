@@ -45,8 +45,12 @@ TESTED_BY = {
         "fisher_factors/dense_test.py",
     "kfac/python/ops/layer_collection/approximations.py":
         "fisher_blocks/contract_test.py",
-    "kfac/python/ops/layer_collection/layers.py":
+    "kfac/python/ops/layer_collection/default_collection.py":
+        "layer_collection/collection_test.py",
+    "kfac/python/ops/layer_collection/generic.py":
         "layer_collection/dense_errors_test.py",
+    "kfac/python/ops/layer_collection/registration.py":
+        "layer_collection/collection_test.py",
     "kfac/python/ops/layer_collection/validation.py":
         "layer_collection/dense_errors_test.py",
     "kfac/python/ops/loss_functions/checks.py":
