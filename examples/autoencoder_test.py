@@ -58,7 +58,7 @@ class SmallTestCase(tf.test.TestCase):
     self.addCleanup(shutil.rmtree, self._dir)
     self._enter(flagsaver.flagsaver())
     self._patch(autoencoder, "LAYER_SIZES", SIZES)
-    # Without a progress bar and a plot, unless a test asks for them.
+    # Without a progress bar and a plot, unless a test needs them.
     self._patch(runner, "_import_or_none", lambda name: None)
     fake_mnist.write_dataset(self._dir)
 
@@ -100,7 +100,7 @@ class ModelTest(SmallTestCase):
           [784, 1000], [1000, 500], [500, 250], [250, 30], [30, 250],
           [250, 500], [500, 1000], [1000, 784]])
       for number, (_, inputs, _) in enumerate(layers[1:], start=1):
-        # What a layer takes is what is before it, bare after the code layer.
+        # The inputs of a layer are the outputs before it; the code is linear.
         before = layers[number - 1][2]
         self.assertEqual(inputs is before, number == 4)
       self.assertIs(layers[-1][2], logits)
@@ -195,7 +195,7 @@ class TrainerTest(SmallTestCase):
       with unittest.mock.patch.object(autoencoder, "_EVALUATION_BATCH", batch):
         self.assertAllClose(trainer.evaluate(images), expected)
 
-  def testMomentumStepsAsInItsFormula(self):
+  def testMomentumFollowsItsFormula(self):
     trainer = self._trainer("momentum", 0.01)
     images = self._images()[:20]
     name = "autoencoder/layer_4/bias"
@@ -221,12 +221,12 @@ class TrainerTest(SmallTestCase):
       trainer.update(images)
     after = trainer.evaluate(images)
     self.assertLess(after, before)
-    # Better than the same logits for all images: the code tells something.
+    # Better than equal logits for all images: the code is informative.
     pixels = images / 255.
     mean = pixels.mean(axis=0)
     self.assertLess(after, mean_loss(np.log(mean / (1. - mean)), pixels))
 
-  def testRunsBeginAlikeAndKfacGoesOnAlike(self):
+  def testRunsStartEquallyAndKfacIsReproducible(self):
     trainers = [self._trainer(name, 1.) for name in
                 ("kfac", "kfac", "momentum", "adam")]
     first = [trainer.get_weights() for trainer in trainers]
@@ -240,7 +240,7 @@ class TrainerTest(SmallTestCase):
       losses = [trainer.evaluate(images) for trainer in trainers[:2]]
       self.assertAllClose(losses[0], losses[1], rtol=1e-4)
 
-  def testStatisticsAreOfTheFirstCasesAndShareTheWeights(self):
+  def testStatisticsAreOfTheFirstExamplesAndShareWeights(self):
     spy = self._patch(kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer)
     trainer = self._trainer("kfac", 0.5)
     settings = spy.call_args.kwargs
@@ -263,7 +263,7 @@ class TrainerTest(SmallTestCase):
                 for number in (1, 2, 3, 4)]
       logits_of_all = predict(params, images[:size] / 255.)
       self.assertAllClose(found[0], logits_of_all[:part], atol=1e-5)
-      for one in found[1]:  # which are those of some of the cases
+      for one in found[1]:  # Those of some of the examples.
         self.assertLess(
             np.min(np.max(np.abs(logits_of_all - one), axis=1)), 1e-5)
     for name, value in recipe.RECIPE.items():
@@ -282,7 +282,7 @@ class TrainerTest(SmallTestCase):
 class FlagsTest(SmallTestCase):
 
   def _error(self, *args):
-    """Runs the whole program and returns the line that it ends with."""
+    """Runs the whole program and returns its last line."""
     with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
       with self.assertRaises(SystemExit) as caught:
         runner.run_program("autoencoder", autoencoder_mnist_main.run)
@@ -326,8 +326,8 @@ class FlagsTest(SmallTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--compare", flag),
-            "{} is for one optimizer, but --compare trains all three.".format(
-                flag.split("=")[0]))
+            f"{flag.split('=')[0]} is for one optimizer, but --compare trains "
+            "all three.")
 
   def testGridWithoutComparison(self):
     self.assertEqual(self._error("--grid=fine"),
@@ -365,7 +365,7 @@ class ProgramTestCase(SmallTestCase):
     return histories, printed.getvalue()
 
   def _fake(self, losses, seconds=2.):
-    """Lets an update take seconds, and each evaluation find the next loss."""
+    """Makes updates take seconds, and each evaluation return the next loss."""
     clock = [0.]
     losses = iter(losses)
     self._patch(autoencoder_mnist_main.time, "perf_counter", lambda: clock[0])
@@ -402,7 +402,7 @@ class ProgramTest(ProgramTestCase):
         self.assertIn("lowest loss", printed)
         self.assertIn("No plot: matplotlib is not installed", printed)
 
-  def testEvaluatesEveryFewUpdatesOffTheClock(self):
+  def testTimeOfEvaluationsIsNotCounted(self):
     for optimizer, every in autoencoder_mnist_main.EVALUATE_EVERY.items():
       self._fake([9., 8., 7.])
       histories, _ = self._run("--optimizer=" + optimizer,
@@ -427,7 +427,7 @@ class ProgramTest(ProgramTestCase):
     histories, _ = self._run("--optimizer=adam", "--target=7")
     self.assertEqual(histories[0].losses, [9., 8., 7.])
 
-  def testStopsWhenTheSecondsAreUsedUp(self):
+  def testStopsAfterTheGivenSeconds(self):
     self._fake([9., 8., 7., 6.])
     histories, _ = self._run("--optimizer=kfac", "--seconds=5")
     self.assertEqual(histories[0].updates, [0, 2, 3])
@@ -512,7 +512,7 @@ class CompareTest(ProgramTestCase):
           history.optimizer, f"{history.learning_rate:g}",
           f"{history.lowest_loss():.2f}"])
 
-  def testTableTellsUpdatesSecondsAndRatios(self):
+  def testTableHasUpdatesSecondsAndRatios(self):
     kfac_history = runner.History(
         "kfac", 1., [0, 5, 10], [0., 4., 8.], [9., 3., 2.])
     others = [
@@ -532,7 +532,7 @@ class CompareTest(ProgramTestCase):
         rows[2].split(),
         ["adam", "0.01", "1.00", "10", "-", "-", "2.0", "-", "-"])
 
-  def testNothingToCompareIfNobodyTrains(self):
+  def testNothingToCompareIfNoRunImproves(self):
     still = runner.History("momentum", 0.1, [0, 5], [0., 1.], [9., 10.])
     row = autoencoder_mnist_main.make_comparison(still, [still])[1]
     self.assertEqual(

@@ -20,7 +20,7 @@ from kfac.python.ops import fisher_factors
 
 
 def convolve(inputs, weights, bias):
-  """Convolves [B, H, W, C], strides 1, where the filter fits in."""
+  """Convolves [B, H, W, C] with strides 1 and padding VALID."""
   size = len(weights)
   height, width = (length - size + 1 for length in inputs.shape[1:3])
   return bias + sum(
@@ -76,7 +76,7 @@ class ConvnetTest(GraphTestCase):
         self.assertAllClose(logits, features @ params[2][0] + params[2][1],
                             atol=1e-5)
 
-  def testLayersTellInputsAndOutputs(self):
+  def testLayersHaveTheirInputsAndOutputs(self):
     logits, layers = convnet.build(tf.constant(self._images))
     with self.session() as sess:
       sess.run(tf.global_variables_initializer())
@@ -143,11 +143,11 @@ class TowersTest(GraphTestCase):
     one = self._step(1, "concat")
     self.assertGreater(max(np.abs(change).max() for change in one), 1e-3)
     self.assertAllClose(self._step(2, "concat"), one, atol=1e-6, rtol=1e-3)
-    # Towers of equal size have the same mean whether it is taken at once.
+    # With towers of equal size, the mean of means is the mean of the batch.
     self.assertAllClose(self._step(2, "separate"), one, atol=1e-6, rtol=1e-3)
 
   def _step(self, num_towers, strategy):
-    """Returns how one step of K-FAC changes the variables."""
+    """Returns the change of the variables in one step of K-FAC."""
     self._enter(unittest.mock.patch.object(
         fisher_factors, "TOWER_STRATEGY", strategy))
     with tf.Graph().as_default(), self.session() as sess:
@@ -244,7 +244,7 @@ class ProgramTest(tf.test.TestCase):
         runner.FLAGS(["program", *args])
         self.assertEqual(program.read_devices(), devices)
 
-  def testSettingsOfTowersThatMakeNoSense(self):
+  def testSettingsOfTowersOutOfRange(self):
     device_rule = "--devices must be like /cpu:0 and on this machine, got {}."
     for args, message in (
         (["--num_towers=0"], "--num_towers must be at least 1, got 0."),

@@ -18,7 +18,7 @@ class CurvesTest(tf.test.TestCase):
   def testImagesDependOnTheSeedAlone(self):
     images = curves.make_images(300, seed=1)
     self.assertAllEqual(curves.make_images(300, seed=1), images)
-    # Whatever the number, and however it is cut into pieces.
+    # For any number of images, and any division into chunks.
     self.assertAllEqual(curves.make_images(7, seed=1), images[:7])
     self.assertNotAllEqual(curves.make_images(300, seed=2), images)
 

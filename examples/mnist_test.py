@@ -51,11 +51,11 @@ class LoadTest(TempDirTestCase):
     data = mnist.load()
     self.assertEqual(data.train_images.shape, (10000, 784))
     self.assertEqual(data.test_images.shape, (2000, 784))
-    # The beginning of MNIST is well known.
+    # The first labels of MNIST.
     self.assertAllEqual(data.train_labels[:8], [5, 0, 4, 1, 9, 2, 1, 3])
     self.assertAllEqual(data.test_labels[:8], [7, 2, 1, 0, 4, 1, 4, 9])
     self.assertAllEqual(np.unique(data.train_labels), np.arange(10))
-    # Ink is in the middle, and ones have the least.
+    # The digits are in the middle, and ones are the darkest.
     ink = data.train_images.reshape(-1, 28, 28).mean(axis=0)
     self.assertGreater(ink[8:20, 8:20].mean(), 10 * ink[:, [0, -1]].mean())
     by_class = [data.train_images[data.train_labels == k].mean()
@@ -64,15 +64,15 @@ class LoadTest(TempDirTestCase):
 
   def testMissingDirectory(self):
     self.assertEqual(self._error(mnist.load, self._path("no")),
-                     "{!r}: no such directory.".format(self._path("no")))
+                     f"{self._path('no')!r}: no such directory.")
 
   def testMissingFile(self):
     fake_mnist.write_dataset(self._dir)
     os.remove(self._path("t10k-labels-idx1-ubyte.gz"))
     self.assertEqual(
         self._error(mnist.load, self._dir),
-        "{}: no such file, with or without .gz.".format(
-            self._path("t10k-labels-idx1-ubyte")))
+        f"{self._path('t10k-labels-idx1-ubyte')}: no such file, with or "
+        "without .gz.")
 
   def testDirectoryInPlaceOfFileIsMissing(self):
     fake_mnist.write_dataset(self._dir)
@@ -101,8 +101,8 @@ class LoadTest(TempDirTestCase):
     fake_mnist.write_idx(path, [3] * 59)
     self.assertEqual(
         self._error(mnist.load, self._dir),
-        "{}: one label per image is needed, got 59 for 60 in {}.".format(
-            path, self._path("train-images-idx3-ubyte.gz")))
+        f"{path}: one label per image is needed, got 59 for 60 in "
+        f"{self._path('train-images-idx3-ubyte.gz')}.")
 
 
 class ReadIdxTest(TempDirTestCase):
@@ -116,7 +116,7 @@ class ReadIdxTest(TempDirTestCase):
     self.assertEqual(self._error(mnist.read_idx, path, rank),
                      f"{path}: {message}")
 
-  def testCompressionIsToldFromContents(self):
+  def testCompressionIsDetectedFromContents(self):
     path = self._write([1, 2, 3], "file.gz")
     os.rename(path, self._path("plain"))
     self.assertAllEqual(mnist.read_idx(self._path("plain"), 1), [1, 2, 3])
@@ -133,7 +133,7 @@ class ReadIdxTest(TempDirTestCase):
     self._check(self._write([], magic=b"", shape=()),
                 "magic number must be 0x00000801, got an empty file.")
 
-  def testCutInTheHeader(self):
+  def testTruncatedHeader(self):
     self._check(self._write([], shape=(), magic=b"\0\0\x08\1", extra=b"\0\0"),
                 "truncated in the header.")
 
@@ -141,7 +141,7 @@ class ReadIdxTest(TempDirTestCase):
     self._check(self._write(np.zeros([0, 28, 28])),
                 "no data, the header's shape is 0 x 28 x 28.", rank=3)
 
-  def testHeaderPromisesMore(self):
+  def testTruncatedData(self):
     for name in ("file", "file.gz"):
       self._check(
           self._write([1, 2], name, shape=[3]),
@@ -160,7 +160,7 @@ class ReadIdxTest(TempDirTestCase):
         f"at most 1073741824 bytes are read, the header promises {size**3} "
         f"({size} x {size} x {size}).", rank=3)
 
-  def testLyingHeadersTakeNoMemory(self):
+  def testWrongHeadersTakeNoMemory(self):
     huge = 2**30 - 1
     for name, array, shape, message in (
         ("plain", [1], [huge], "truncated"),
@@ -182,7 +182,7 @@ class ReadIdxTest(TempDirTestCase):
     self._check(self._path("no"),
                 f"cannot be read, {os.strerror(errno.ENOENT)}.")
 
-  def testCutGzip(self):
+  def testTruncatedGzip(self):
     with open(self._write(np.arange(50), "whole.gz"), "rb") as stream:
       whole = stream.read()
     path = self._path("cut.gz")

@@ -42,7 +42,7 @@ class RnnTest(tf.test.TestCase):
       state = np.tanh(row @ weights[:28] + state @ weights[28:] + bias)
     self.assertAllClose(logits, state @ readout + readout_bias, atol=1e-5)
 
-  def testLayersTellInputsAndOutputsOfEachUse(self):
+  def testLayersHaveInputsAndOutputsOfEachUse(self):
     logits, layers = rnn.build(tf.constant(self._images))
     self.assertLen(layers.recurrent.inputs, 28)
     self.assertLen(layers.recurrent.outputs, 28)
@@ -106,7 +106,7 @@ class ProgramTest(tf.test.TestCase):
       self._parse("--approximation=" + approximation)
       trainer = runner.Trainer(rnn_mnist_main.EXPERIMENT, "kfac", 0.01, 20)
       before = trainer.get_weights()["model/recurrent/weights"]
-      # At the first update the chain of either series is not known yet.
+      # At the first update the series have no statistics yet.
       trainer.update(0, images, labels)
       trainer.update(1, images, labels)
       after = trainer.get_weights()["model/recurrent/weights"]

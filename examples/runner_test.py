@@ -33,7 +33,7 @@ def log_softmax(logits):
 
 
 def predict(weights, images):
-  """Computes the perceptron's logits, from the weights that Trainer gives."""
+  """Computes the logits of the perceptron from the weights of a Trainer."""
   activations = images / 255.
   for number in (1, 2, 3):
     layer = f"model/layer_{number}/"
@@ -52,7 +52,7 @@ class RunnerTestCase(tf.test.TestCase):
     self._flags = self.enterContext(flagsaver.flagsaver())
     fake_mnist.write_dataset(self._dir)
 
-  def enterContext(self, context):  # unittest has it from Python 3.11 on.
+  def enterContext(self, context):  # In unittest since Python 3.11.
     value = context.__enter__()
     self.addCleanup(context.__exit__, None, None, None)
     return value
@@ -84,7 +84,7 @@ class RunnerTestCase(tf.test.TestCase):
 class FlagsTest(RunnerTestCase):
 
   def _error(self, *args):
-    """Runs a whole program and returns the line that it ends with."""
+    """Runs a whole program and returns its last line."""
     with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
       with self.assertRaises(SystemExit) as caught:
         runner.main(EXPERIMENT)
@@ -134,8 +134,8 @@ class FlagsTest(RunnerTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--compare", flag),
-            "{} is for one optimizer, but --compare trains all three.".format(
-                flag.split("=")[0]))
+            f"{flag.split('=')[0]} is for one optimizer, but --compare trains "
+            "all three.")
 
   def testFlagsForAnotherOptimizer(self):
     for flag, users in (
@@ -146,8 +146,7 @@ class FlagsTest(RunnerTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--optimizer=adam", flag),
-            "{} is for {}, got --optimizer=adam.".format(
-                flag.split("=")[0], users))
+            f"{flag.split('=')[0]} is for {users}, got --optimizer=adam.")
 
   def testFlagsForAnotherMomentumType(self):
     for kind, flag, users in (
@@ -157,8 +156,8 @@ class FlagsTest(RunnerTestCase):
       with self.subTest(kind=kind, flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--momentum_type=" + kind, flag),
-            "{} is for the momentum type {}, got {}.".format(
-                flag.split("=")[0], users, kind))
+            f"{flag.split('=')[0]} is for the momentum type {users}, got "
+            f"{kind}.")
     self._parse("--compare", "--momentum_type=qmodel", "--momentum=0.5")
     runner.check_flags(EXPERIMENT)  # For the optimizer momentum.
 
@@ -179,7 +178,7 @@ class FlagsTest(RunnerTestCase):
         f"--output_dir={path} cannot be made, File exists.")
 
   def testOutputDirIsReadOnly(self):
-    # The superuser may write anywhere, so the answer is made up.
+    # The superuser may write anywhere, so os.access is replaced.
     with unittest.mock.patch.object(os, "access", return_value=False):
       self.assertEqual(
           self._error(),
@@ -251,7 +250,7 @@ class TrainerTest(RunnerTestCase):
       self.assertAllClose(loss, losses.mean())
       self.assertAllClose(accuracy, right.mean())
 
-  def testMomentumStepsAsInItsFormula(self):
+  def testMomentumFollowsItsFormula(self):
     data = mnist.load(self._dir)
     images, labels = data.train_images[:20], data.train_labels[:20]
     for flag, momentum in ((None, 0.9), ("--momentum=0.5", 0.5),
@@ -292,7 +291,7 @@ class TrainerTest(RunnerTestCase):
                      "batch_size"):
           self.assertEqual(settings.get(name), expected.get(name))
 
-  def testRecipeTakesStatisticsOfAPartAndRunsItsSchedule(self):
+  def testRecipeSubsamplesStatisticsAndRunsItsSchedule(self):
     self._parse("--recipe")
     with unittest.mock.patch.object(
         kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer) as spy:
@@ -314,17 +313,17 @@ class TrainerTest(RunnerTestCase):
     losses.append(trainer.evaluate(data.train_images, data.train_labels)[0])
     self.assertLess(losses[1], losses[0])
 
-  def testRecipeLeavesNoRoomForOtherSettings(self):
+  def testRecipeExcludesOtherSettings(self):
     for flag in ("--damping=1", "--momentum_type=adam", "--learning_rate=2",
                  "--cov_update_every=2"):
       with flagsaver.flagsaver():
         self._parse("--recipe", flag)
         with self.assertRaisesRegex(
-            runner.SettingsError, "^{} is set by --recipe, got ".format(
-                flag.partition("=")[0])):
+            runner.SettingsError,
+            f"^{flag.partition('=')[0]} is set by --recipe, got "):
           runner.check_flags(EXPERIMENT)
 
-  def testKfacUpdatesStatisticsAsOftenAsAsked(self):
+  def testKfacUpdatesStatisticsAtTheGivenInterval(self):
     self._parse("--cov_update_every=2", "--inv_update_every=3")
     trainer = self._make("kfac")
     data = mnist.load(self._dir)
@@ -359,7 +358,7 @@ class TrainTest(RunnerTestCase):
                              "--batch_size=25")
     self.assertEqual(histories[0].updates, [0, 4])  # 60 // 25 = 2 per epoch.
 
-  def testDefaultsAreTheExperiments(self):
+  def testDefaultsAreThoseOfTheExperiment(self):
     histories, _ = self._run("--optimizer=adam")
     self.assertEqual(histories[0].updates, [0, 4])
     self.assertEqual(histories[0].learning_rate, 0.002)
@@ -368,7 +367,7 @@ class TrainTest(RunnerTestCase):
     histories, _ = self._run("--optimizer=adam", "--learning_rate=0.1")
     self.assertEqual(histories[0].learning_rate, 0.1)
 
-  def testEvaluationsTakeNoTime(self):
+  def testTimeOfEvaluationsIsNotCounted(self):
     clock = [0.]
     self.enterContext(unittest.mock.patch.object(
         runner.time, "perf_counter", lambda: clock[0]))
@@ -401,7 +400,7 @@ class TrainTest(RunnerTestCase):
 
 class CompareTest(RunnerTestCase):
 
-  def testAllThreeSeeTheSame(self):
+  def testAllThreeUseTheSameData(self):
     batches = []
     update = runner.Trainer.update
 
@@ -441,7 +440,7 @@ class ReportTest(RunnerTestCase):
         runner.History("adam", 1., [0, 10], [0., .5],
                        [2.3, math.nan], [0.1, 0.1])]
 
-  def testTableTellsWhenTheBaselineWasReached(self):
+  def testTableHasTheUpdateThatReachesTheBaseline(self):
     rows = [line.split() for line in runner.make_table(self._histories())]
     self.assertEqual(
         rows[1], ["kfac", "0.25", "0.1", "0.1", "95.00%", "3.0", "10", "1.5"])

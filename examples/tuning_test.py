@@ -1,4 +1,4 @@
-"""Tests of the program that draws the pictures of the tuning page."""
+"""Tests of the program that draws the figures of the tuning page."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from examples import runner
 from examples import tuning_main
 from examples import tutorial_test
 
-# What can be changed, beside the keys of BASE.
+# Settings that can be changed, apart from the keys of BASE.
 SPECIAL = ("recipe", "cov_examples_fraction")
 
 
@@ -35,7 +35,7 @@ class ProgramTest(tutorial_test.PicturesTestCase):
   main = tuning_main
 
   def _choose(self, changes):
-    """Trains by a choice, and returns what reached KfacOptimizer."""
+    """Trains with changed settings; returns the arguments of KfacOptimizer."""
     runner.FLAGS(self._argv("--updates=1"))
     with unittest.mock.patch.object(
         kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer) as spy:
@@ -124,7 +124,7 @@ class ProgramTest(tutorial_test.PicturesTestCase):
 
 class TableTest(tf.test.TestCase):
 
-  def testRowsTellLossesOnTheWay(self):
+  def testRowsHaveIntermediateLosses(self):
     panel = tuning_main.Panel("damping", [
         tuning_main.Choice("1: good", {}), tuning_main.Choice("2: bad", {})])
     histories = [

@@ -1,4 +1,4 @@
-"""Tests of the program that draws the pictures of the tutorial."""
+"""Tests of the program that draws the figures of the tutorial."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ NO_MATPLOTLIB = {"matplotlib": None, "matplotlib.figure": None}
 
 
 class PicturesTestCase(tf.test.TestCase):
-  """Sets flags for one test, with digits and pictures in one directory."""
+  """Sets flags for one test, with digits and figures in one directory."""
 
   main = tutorial_main
 
@@ -50,7 +50,7 @@ class PicturesTestCase(tf.test.TestCase):
     return result, printed.getvalue()
 
   def _error(self, *args):
-    """Runs the whole program and returns the line that it ends with."""
+    """Runs the whole program and returns its last line."""
     with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
       with self.assertRaises(SystemExit) as caught:
         runner.run_program(self.main.NAME, self.main.run)
@@ -77,8 +77,8 @@ class FlagsTest(PicturesTestCase):
                  "recipe", "batch_size=5"):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertStartsWith(
-            self._error("--" + flag), "--{} is for other programs, got ".format(
-                flag.split("=")[0]))
+            self._error("--" + flag),
+            f"--{flag.split('=')[0]} is for other programs, got ")
 
   def testValuesOutOfRange(self):
     for name in ("updates", "evaluate_every"):

@@ -1,4 +1,4 @@
-"""Tests of the benchmark: that its parts are what their names say."""
+"""Tests of the benchmark: its models, phases and schedules."""
 
 import unittest.mock
 
@@ -13,7 +13,7 @@ _SMALL = models.MODELS["perceptron"]._replace(batch_size=16)
 
 class ModelsTest(tf.test.TestCase):
 
-  def testConvnetAndWideLayerAreRegisteredWhole(self):
+  def testConvnetAndWideLayerAreFullyRegistered(self):
     for name, num_layers in (("convnet", 3), ("wide", 1)):
       with tf.Graph().as_default(), \
           unittest.mock.patch.object(models, "WIDTH", 8):

@@ -1,1 +1,1 @@
-"""Tests, one file for each public module or a subject of it."""
+"""Tests, in the folders and files of what they test."""

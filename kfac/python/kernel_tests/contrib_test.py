@@ -1,4 +1,4 @@
-"""`import kfac.contrib` lets programs say tensorflow.contrib.kfac."""
+"""After `import kfac.contrib`, tensorflow.contrib.kfac can be imported."""
 
 import os
 import subprocess
@@ -9,10 +9,10 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 import kfac.contrib  # noqa: F401
-from kfac.python.kernel_tests import architecture
+from kfac.python.kernel_tests.repository import architecture
 from kfac.python.tools import renames
 
-# What may be imported before kfac.contrib, and what is said after it.
+# Imports before kfac.contrib, and statements after it.
 _BEFORE = (
     "",
     "import tensorflow as tf; old = tf.compat.v1; "
@@ -60,7 +60,7 @@ for name in "tensorflow", "tensorflow.compat.v1":
 
 
 def _run(program):
-  """Runs a program of its own and returns what it wrote to stderr."""
+  """Runs a program in a new process and returns its stderr."""
   done = subprocess.run(
       [sys.executable, "-c", program], capture_output=True, text=True,
       timeout=300, env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="2",
@@ -129,7 +129,7 @@ class SpellingsTest(tf.test.TestCase):
       self.assertEqual("separate", kfac.fisher_factors.TOWER_STRATEGY)
     self.assertEqual("concat", kfac.fisher_factors.TOWER_STRATEGY)
 
-  def testContribOfSomebodyElse(self):
+  def testOtherContribModuleIsKept(self):
     other = types.ModuleType("tensorflow.contrib")
     mine = tf.contrib
     with tf.test.mock.patch.dict(sys.modules, {"tensorflow.contrib": other}):

@@ -1,4 +1,4 @@
-"""Products with J^T F J, its factor and the Hessian, against dense ones."""
+"""Products with J^T F J, its factor and the Hessian equal dense ones."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -11,8 +11,8 @@ SHAPES = [(4, 2), (2, 3), (2, 2)]  # Of w, head_a and head_b below.
 SIZES = [int(np.prod(shape)) for shape in SHAPES]
 NUM_PARAMS = sum(SIZES)
 
-# The net of all tests: h = tanh(x w), a = h head_a, b = h head_b. A loss has a
-# itself as inputs, or a pair made of b.
+# The network of all tests: h = tanh(x w), a = h head_a, b = h head_b. The
+# inputs of a loss are a itself, or a pair computed from b.
 
 
 def arrays():
@@ -195,7 +195,7 @@ def dense_hessian(oracles, vector, x):
 
 
 class Holder:
-  """As little as the computer needs of a LayerCollection."""
+  """The members of a LayerCollection that the computer reads."""
 
   def __init__(self, losses):
     self.losses = losses
@@ -294,7 +294,7 @@ class CurvatureMatrixVectorProductComputerTest(tf.test.TestCase):
     return np.stack(columns, axis=1), np.stack(rows, axis=1)
 
   def testTensorsThatDependOnEachOtherCountAsIndependent(self):
-    # Partial derivatives: a moves with h when h is named, not through w.
+    # Partial derivatives: with respect to w, h is constant.
     logits = np.array([[0.2, -0.4], [1., 0.3]])
     with tf.Graph().as_default(), self.session() as sess:
       w = tf.constant(logits)
@@ -314,7 +314,7 @@ class CurvatureMatrixVectorProductComputerTest(tf.test.TestCase):
     grad = p - np.eye(2)
     self.assertAllClose(hess, [2 * logits * inner + 2 * grad * v[0], inner])
 
-  def testInputsOfTheLossThemselves(self):
+  def testInputsOfTheLossAsVariables(self):
     logits = np.random.RandomState(3).randn(2, 3)
     vec = np.random.RandomState(4).randn(2, 3)
     with tf.Graph().as_default(), self.session() as sess:

@@ -1,4 +1,4 @@
-"""Tests of FisherEstimator: products with F, how and when things are built."""
+"""Tests of FisherEstimator: products with F, and when ops are built."""
 
 import inspect
 import re
@@ -60,7 +60,7 @@ class _Net:
             np.outer(by_v, by_v) / 6)
 
   def damped(self, damping=DAMPING):
-    """Returns A, G and C with their dampings added."""
+    """Returns A, G and C with damping added."""
     A, G, C = self.covariances()
     pi = np.sqrt(np.trace(A) / 4 / (np.trace(G) / 2))
     return (A + pi * np.sqrt(damping) * np.eye(4),
@@ -139,7 +139,7 @@ class ProductsTest(tf.test.TestCase):
             self.assertEqual(value.dtype, dtype)
             self.assertAllClose(value, expected, rtol=1e-4, atol=1e-4)
 
-  def testWhatWasNotPreparedForIsAnError(self):
+  def testProductsThatWereNotRequestedRaise(self):
     with tf.Graph().as_default():
       net = _Net()
       est = net.estimator(exps=(-1, 0.5))
@@ -190,7 +190,7 @@ class ProductsTest(tf.test.TestCase):
               "registered are ['b:0', 'v:0', 'w:0'].")):
             multiply(bad)
 
-  def testTransformationOfOnesOwn(self):
+  def testTransformationOfTheUser(self):
     with tf.Graph().as_default(), self.session() as sess:
       net = _Net()
       est = net.estimator()
@@ -244,7 +244,7 @@ class ArgumentsTest(tf.test.TestCase):
       assign = tf.assign(damping, 3.)
       old = [_values(sess, product) for product in products]
       sess.run(assign)
-      # Inverses are those of their last update, powers of 1 are fresh.
+      # Inverses are those of their last update; powers of 1 use current values.
       stale = _values(sess, products[0])
       fresh = _values(sess, products[1])
       sess.run(est.inv_update_op)
@@ -358,11 +358,12 @@ class ArgumentsTest(tf.test.TestCase):
                     layer_collection=net.layers)
       plain = estimator.make_fisher_estimator(**kwargs)
       self.assertIs(type(plain), estimator.FisherEstimator)
-      dealt = estimator.make_fisher_estimator(
+      round_robin = estimator.make_fisher_estimator(
           "round_robin", cov_devices=["/cpu:0"], name="mine", **kwargs)
-      self.assertIs(type(dealt), estimator.FisherEstimatorRoundRobin)
-      self.assertIsInstance(dealt, estimator.FisherEstimator)
-      self.assertEqual((plain.name, dealt.name), ("FisherEstimator", "mine"))
+      self.assertIs(type(round_robin), estimator.FisherEstimatorRoundRobin)
+      self.assertIsInstance(round_robin, estimator.FisherEstimator)
+      self.assertEqual((plain.name, round_robin.name),
+                       ("FisherEstimator", "mine"))
       for strategy in ("replica_round_robin", "", 1):
         with self.assertRaisesRegex(
             ValueError, "placement_strategy must be None or 'round_robin', "
@@ -428,7 +429,7 @@ class BuildTest(tf.test.TestCase):
           net.product(np.linalg.inv), strict=True):
         self.assertAllClose(value, expected)
 
-  def testAskingTwiceIsAnError(self):
+  def testBuildingTwiceIsAnError(self):
     for first in ("make_vars_and_create_op_thunks",
                   "create_ops_and_vars_thunks", "cov_update_op"):
       with tf.Graph().as_default():
@@ -443,7 +444,7 @@ class BuildTest(tf.test.TestCase):
               "make_vars_and_create_op_thunks must be called once"):
             second()
 
-  def testRegistrationIsCheckedAndCanBeMended(self):
+  def testRegistrationIsCheckedAndCanBeCorrected(self):
     with tf.Graph().as_default():
       net = _Net()
       est = estimator.FisherEstimator(
@@ -634,7 +635,7 @@ class ThunksInControlFlowTest(tf.test.TestCase):
 
 class UsersEstimatorTest(tf.test.TestCase):
 
-  def testBlocksOfOnesOwnAreAsked(self):
+  def testMethodsOfAUsersBlockAreUsed(self):
     class Scaled(fb.FullFB):
 
       def multiply_matpower(self, vector, exp):

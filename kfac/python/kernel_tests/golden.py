@@ -1,10 +1,10 @@
-"""Golden scenarios: models described in JSON, and what they should compute.
+"""Golden scenarios: models described in JSON, and their expected results.
 
-A scenario NAME.json in fixtures/golden says what to build and when to update;
-NAME.npz beside it has initial values ("init/VARIABLE"), batches ("feed/INPUT",
-by step), probes ("probe/VARIABLE", by probe) and the numbers that contrib.kfac
-of TensorFlow 1.10.1 computed ("out/..."), with tolerances that follow from how
-well each number is conditioned.
+fixtures/golden/NAME.json specifies the model and the schedule of updates.
+NAME.npz has initial values ("init/VARIABLE"), batches ("feed/INPUT", indexed by
+step), probes ("probe/VARIABLE", indexed by probe) and the numbers that
+contrib.kfac of TensorFlow 1.10.1 computed ("out/..."). The tolerance of each
+number follows from its condition.
 """
 
 import collections
@@ -47,7 +47,7 @@ def load(name):
 
 
 def run(scenario, use_resource=False, thunks=False):
-  """Builds a scenario in a graph of its own and runs it.
+  """Builds and runs a scenario in a new graph.
 
   Args:
     scenario: Scenario.
@@ -61,7 +61,7 @@ def run(scenario, use_resource=False, thunks=False):
   run_kind = {"train": _train, "stats": _sample}[scenario.spec["kind"]]
   with tf.Graph().as_default():
     tf.set_random_seed(1)
-    # One thread on the CPU: the tolerances are made for its rounding.
+    # One thread on the CPU: the tolerances assume its rounding.
     config = tf.ConfigProto(
         intra_op_parallelism_threads=1, inter_op_parallelism_threads=1,
         device_count={"GPU": 0})
@@ -112,7 +112,7 @@ def _make_optimizer(model):
 
 
 def _update_ops(optimizer, thunks):
-  """Returns the covariance and the inverse update op, made in either way."""
+  """Returns the covariance and the inverse update op."""
   if not thunks:
     return optimizer.cov_update_op, optimizer.inv_update_op
   return [tf.group(*[thunk() for thunk in made])
@@ -120,7 +120,7 @@ def _update_ops(optimizer, thunks):
 
 
 def _train(model, thunks, config):
-  """Trains, and records the way and what leads to it.
+  """Trains, and records each step and the values that determine it.
 
   Args:
     model: golden_model.Model.
@@ -187,7 +187,7 @@ def _state(model, optimizer):
 
 
 def _record(out, prefix, model, now, probed, sess, feed):
-  """Records what leads to a step: factors and products with the blocks."""
+  """Records what determines a step: factors and products with the blocks."""
   out.update((prefix + key, value) for key, value in now["cov"].items())
   out.update((prefix + "precon/" + key, value)
              for key, value in now["precon"].items())
@@ -200,7 +200,7 @@ def _record(out, prefix, model, now, probed, sess, feed):
 
 
 def _follow(trail, model, now, before, after):
-  """Records a step: where it was, and where it has led to."""
+  """Records a step: the state before and after it."""
   trail["loss"].append(now["loss"])
   for key, value in after.items():
     if key.startswith("var/") and not trail[key]:
@@ -256,7 +256,7 @@ def _sample(model, thunks, config):
 
 
 def _compare_array(spec, key, wanted, got):
-  """Compares one array, step by step if it follows the training.
+  """Compares one array, step by step if its first index is the step.
 
   Args:
     spec: Dict, the JSON.
@@ -294,20 +294,20 @@ def _difference(spec, group, key, step, value, wanted, scale=None):
   limit = spec["tolerances"].get(group, spec["tolerances"]["default"])
   if isinstance(limit, dict):
     limit = limit[str(step)]
-  # Not a number is no small error.
+  # NaN must not pass as a small error.
   return Difference(f"{key} at step {step}",
                     error if np.isfinite(error) else np.inf, limit)
 
 
 def _compare_moments(scenario, got):
-  """Compares means and variances by their standard errors.
+  """Compares means and variances, in units of their standard errors.
 
   Args:
     scenario: Scenario.
     got: What _sample returned.
 
   Returns:
-    List of Difference, of which the errors are in standard errors.
+    List of Difference, with errors in standard errors.
   """
   wanted = {key[4:]: value for key, value in scenario.arrays.items()
             if key.startswith("out/")}

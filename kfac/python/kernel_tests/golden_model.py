@@ -1,4 +1,4 @@
-"""The models of golden scenarios, built from what their JSON says."""
+"""The models of golden scenarios, built from their JSON."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -8,7 +8,7 @@ from kfac.python.ops import loss_functions
 
 
 def listed(value):
-  """Returns a list, or what is none as a list of one."""
+  """Returns a list as it is, anything else as a list of one."""
   return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
@@ -19,8 +19,8 @@ def lookup(table, key):
   return table[key]
 
 
-# Operations by name: functions of the JSON, the input and the weights if any.
-# Where there is a bias, it is added afterwards.
+# Operations by name: functions of the JSON, the input and any weights. A bias
+# is added afterwards.
 
 
 def _conv2d(node, x, w):
@@ -42,7 +42,7 @@ def _depthwise_conv2d(node, x, w):
 
 
 def _embedding(node, ids, w):
-  """Adds up rows, as a product with counts of ids: its gradient is dense."""
+  """Sums rows by a product with counts of ids, whose gradient is dense."""
   del node
   rows = w.shape.as_list()[0]
   return tf.matmul(tf.reduce_sum(
@@ -77,20 +77,20 @@ _OPERATIONS = {
 
 
 def _negative_log_likelihood(loss, tensors, targets):
-  """Returns the scalar -log p(targets), less constants, summed over cases."""
+  """Returns -log p(targets) without constants, summed over examples."""
   first = tensors[0]
   if loss["type"] == "categorical":
-    per_case = tf.nn.sparse_softmax_cross_entropy_with_logits(
+    per_example = tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=targets, logits=first)
   elif loss["type"] == "multi_bernoulli":
-    per_case = tf.nn.sigmoid_cross_entropy_with_logits(
+    per_example = tf.nn.sigmoid_cross_entropy_with_logits(
         labels=tf.cast(targets, first.dtype), logits=first)
   elif loss["type"] == "normal":
-    per_case = tf.square(targets - first) / (2. * loss["var"])
+    per_example = tf.square(targets - first) / (2. * loss["var"])
   else:
-    per_case = (tf.log(tensors[1]) +
+    per_example = (tf.log(tensors[1]) +
                 tf.square(targets - first) / tensors[1]) / 2.
-  return tf.reduce_sum(per_case)
+  return tf.reduce_sum(per_example)
 
 
 class Model:
@@ -132,7 +132,7 @@ class Model:
                    for variable in self.variables.values()]
 
   def loss_on(self, inputs, register=False):
-    """Builds the loss, in as many towers as the scenario wants.
+    """Builds the loss, in the number of towers that the scenario specifies.
 
     Args:
       inputs: Dict of tensors.
@@ -142,7 +142,7 @@ class Model:
       Scalar tensor.
     """
     sizes = self.spec["towers"]
-    # One tower takes the inputs themselves, which layers may share.
+    # A single tower uses the inputs themselves, which layers may share.
     split = {name: tf.split(tensor, sizes) if len(sizes) > 1 else [tensor]
              for name, tensor in inputs.items()}
     total = []
@@ -182,8 +182,9 @@ class Model:
         continue
       if loss["type"] == "normal":
         arguments["var"] = loss["var"]
-      getattr(self.layers, "register_{}_predictive_distribution".format(
-          loss["type"]))(*inputs, **arguments)
+      register = getattr(
+          self.layers, f"register_{loss['type']}_predictive_distribution")
+      register(*inputs, **arguments)
 
   def feed(self, step):
     """Returns the feed dict of a step."""
@@ -191,7 +192,7 @@ class Model:
             for name, placeholder in self.inputs.items()}
 
   def by_block(self, method, vectors, skip=()):
-    """Multiplies by all blocks.
+    """Multiplies vectors by all blocks.
 
     Args:
       method: Name of a method of blocks.
@@ -214,7 +215,7 @@ class Model:
   def covs(self):
     """Returns a dict of covariances, named "cov/FACTOR" by indices."""
     factors = self.layers.get_factors()
-    # Only factors of layers that are series have one of neighbouring steps.
+    # Only factors of series have a covariance of neighbouring steps.
     lagged = [factor for factor in factors
               if getattr(factor, "_has_cov_dt1", False)]
     return {

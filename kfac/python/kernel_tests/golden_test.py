@@ -1,4 +1,4 @@
-"""The golden scenarios: the numbers of contrib.kfac, and where we differ."""
+"""The golden scenarios: the numbers of contrib.kfac, and our differences."""
 
 import tensorflow.compat.v1 as tf
 
@@ -58,7 +58,7 @@ class ContribNumericsTest(_GoldenTest):
     for name in ("rnn_kron_series_2_f64", "qmodel_fc"):
       self._assertGolden(name, use_resource=True)
 
-  def testComparisonSeesWhatIsMissingOrOff(self):
+  def testComparisonFindsMissingAndWrongNumbers(self):
     scenario = golden.load("fc_kron_nobias_normal_f64")
     good = {key[4:]: value for key, value in scenario.arrays.items()
             if key.startswith("out/")}
@@ -78,7 +78,7 @@ class CorrectedNumericsTest(_GoldenTest):
   """Without use_contrib_numerics."""
 
   def _wrong(self, name):
-    """Returns the names of the arrays that are off in a scenario."""
+    """Returns the names of the arrays that differ in a scenario."""
     scenario = golden.load(name)
     differences = golden.compare(scenario, golden.run(scenario))
     return {d.name.split(" ")[0] for d in differences if not d.error <= d.limit}
@@ -89,7 +89,7 @@ class CorrectedNumericsTest(_GoldenTest):
 
   def testLocationsOfStridedAndValidConvolutionsDiffer(self):
     wrong = self._wrong("conv2d_kron_strides_f64")
-    # The block of the VALID convolution with stride 2, and no other.
+    # Only the block of the VALID convolution with stride 2.
     self.assertIn("000/inv_probe/1/0", wrong)
     self.assertNotIn("000/inv_probe/0/0", wrong)
     self.assertNotIn("000/inv_probe/2/0", wrong)
@@ -98,7 +98,7 @@ class CorrectedNumericsTest(_GoldenTest):
 
   def testAdaptedDampingReachesInverses(self):
     wrong = self._wrong("qmodel_damping_adaptation")
-    # Damping is as it was given at step 0, so that the factors differ later.
+    # At step 0 damping has its initial value; later the factors differ.
     self.assertFalse([key for key in wrong if key.startswith("000/")])
     self.assertIn("007/inv_probe/0/0", wrong)
     self.assertIn("loss", wrong)

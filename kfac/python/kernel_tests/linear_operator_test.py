@@ -117,7 +117,7 @@ class LinearOperatorFullMatrixTest(tf.test.TestCase):
       self.assertAllClose(np.linalg.inv(m), solved)
       self.assertAllClose(m @ m, product)
 
-  def testOpsLieInTheNamedScope(self):
+  def testOpsAreInTheNamedScope(self):
     with tf.Graph().as_default():
       operator = lo.LinearOperatorFullMatrix(tf.eye(2))
       x = _slices(np.ones([1, 2], np.float32), [1], rows=2)
@@ -187,7 +187,7 @@ def _check_adjoints_raise(test, operator, x):
       (operator.matmul, operator.matmul_right), _FLAGS[1:]):
     with test.assertRaisesRegex(
         NotImplementedError, "^adjoint and adjoint_arg must be False for "
-        r"IndexedSlices, got {} and {}\.$".format(*flags)):
+        rf"IndexedSlices, got {flags[0]} and {flags[1]}\.$"):
       method(x, adjoint=flags[0], adjoint_arg=flags[1])
 
 

@@ -13,7 +13,7 @@ def _ops(count):
 
 class OpQueueTest(tf.test.TestCase):
 
-  def testEachOpHasOneTurnPerRound(self):
+  def testEachOpRunsOncePerRound(self):
     with tf.Graph().as_default(), self.session() as sess:
       ops = _ops(5) + [tf.zeros([], name="tensor")]
       queue = op_queue.OpQueue(ops, seed=0)
@@ -24,7 +24,7 @@ class OpQueueTest(tf.test.TestCase):
       orders = {tuple(op.name for op in drawn) for drawn in rounds}
       self.assertGreater(len(orders), 10)
 
-  def testEveryOpComesFirstAboutEquallyOften(self):
+  def testEveryOpIsFirstAboutEquallyOften(self):
     with tf.Graph().as_default(), self.session() as sess:
       queue = op_queue.OpQueue(_ops(3), seed=1)
       firsts = collections.Counter()
@@ -78,7 +78,7 @@ class OpQueueTest(tf.test.TestCase):
     with graph.as_default(), self.session() as sess:
       self.assertIn(queue.next_op(sess), ops)
 
-  def testOpGivenTwiceHasOneTurn(self):
+  def testOpGivenTwiceRunsOncePerRound(self):
     with tf.Graph().as_default(), self.session() as sess:
       first, second = _ops(2)
       queue = op_queue.OpQueue([first, second, first], seed=0)

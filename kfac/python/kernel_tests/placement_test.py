@@ -1,4 +1,4 @@
-"""Tests of placement: on which devices variables and updates end up."""
+"""Tests of placement: the devices of variables and updates."""
 
 import inspect
 from unittest import mock
@@ -20,7 +20,7 @@ def _two_cpus():
 
 
 class _Net:
-  """Three dense layers of one input, each with a loss of its own."""
+  """Three dense layers of one input, each with its own loss."""
 
   def __init__(self):
     rng = np.random.RandomState(1)
@@ -75,19 +75,19 @@ def _kept(est):
           for factor in est.factors]
 
 
-def _dealt(devices, count=6):
+def _round_robin(devices, count=6):
   return [devices[i % len(devices)] for i in range(count)]
 
 
 class RoundRobinPlacementTest(tf.test.TestCase):
 
   def _makers(self):
-    """Yields functions that make an estimator which deals devices out."""
+    """Yields functions that make an estimator with round-robin placement."""
     yield estimator.FisherEstimator
     yield lambda **kwargs: estimator.make_fisher_estimator(
         "round_robin", **kwargs)
 
-  def testDevicesAreDealtOutInTurn(self):
+  def testDevicesAreAssignedInTurn(self):
     for make in self._makers():
       for cov_devices, inv_devices in (
           (CPUS[:2], CPUS[2:5]), (tuple(CPUS[:4]), CPUS[5:]),
@@ -98,13 +98,15 @@ class RoundRobinPlacementTest(tf.test.TestCase):
           cov_thunks, inv_thunks = est.make_vars_and_create_op_thunks()
           cov_ops = [thunk() for thunk in cov_thunks]
           inv_ops = [thunk() for thunk in inv_thunks]
-          self.assertEqual([op.device for op in cov_ops], _dealt(cov_devices))
-          self.assertEqual([op.device for op in inv_ops], _dealt(inv_devices))
+          self.assertEqual([op.device for op in cov_ops],
+                           _round_robin(cov_devices))
+          self.assertEqual([op.device for op in inv_ops],
+                           _round_robin(inv_devices))
           self.assertEqual(
               [factor.get_cov().device for factor in est.factors],
-              _dealt(cov_devices))
+              _round_robin(cov_devices))
           for inv_op, device in zip(
-              inv_ops, _dealt(inv_devices), strict=True):
+              inv_ops, _round_robin(inv_devices), strict=True):
             for kept in inv_op.control_inputs:
               self.assertEqual(kept.device, device)
           for kept in _kept(est):
@@ -121,7 +123,7 @@ class RoundRobinPlacementTest(tf.test.TestCase):
       self.assertEqual([thunk().device for thunk in inv_thunks],
                        3 * ["/device:CPU:1", "/device:GPU:0"])
 
-  def testInverseVariablesGoWhereTheCallerSays(self):
+  def testInverseVariablesAreOnTheCallersDevice(self):
     with tf.Graph().as_default():
       est = estimator.FisherEstimatorRoundRobin(
           cov_devices=CPUS[:1], inv_devices=CPUS[1:2], **_Net().arguments())
@@ -131,7 +133,7 @@ class RoundRobinPlacementTest(tf.test.TestCase):
         self.assertEqual([v.device for v in kept], [CPUS[3]])
       self.assertEqual([thunk().device for thunk in inv_thunks], 6 * CPUS[1:2])
 
-  def testWithoutDevicesTheCallersCounts(self):
+  def testWithoutDevicesTheCallersIsUsed(self):
     for make in self._makers():
       with tf.Graph().as_default():
         est = make(**_Net().arguments())
@@ -157,7 +159,7 @@ class RoundRobinPlacementTest(tf.test.TestCase):
       for ops in (made[1], made[3]):
         self.assertEqual([op.device for op in ops], 6 * [CPUS[5]])
 
-  def testWhatIsOfferedAsPropertiesIsPlaced(self):
+  def testOpsOfPropertiesArePlaced(self):
     for first in ("make_vars_and_create_op_thunks",
                   "create_ops_and_vars_thunks", "make_ops_and_vars", None):
       with tf.Graph().as_default():
@@ -166,13 +168,13 @@ class RoundRobinPlacementTest(tf.test.TestCase):
         if first:
           getattr(est, first)()
         self.assertEqual(
-            [op.device for op in est.cov_update_ops], _dealt(CPUS[:2]))
+            [op.device for op in est.cov_update_ops], _round_robin(CPUS[:2]))
         self.assertEqual(
-            [op.device for op in est.inv_update_ops], _dealt(CPUS[2:5]))
+            [op.device for op in est.inv_update_ops], _round_robin(CPUS[2:5]))
         self.assertEqual([factor.get_cov().device for factor in est.factors],
-                         _dealt(CPUS[:2]))
+                         _round_robin(CPUS[:2]))
         self.assertEqual([thunk().device for thunk in est.cov_update_thunks],
-                         _dealt(CPUS[:2]))
+                         _round_robin(CPUS[:2]))
 
   def testRunsOnTwoDevices(self):
     for make in self._makers():
@@ -214,7 +216,7 @@ class RoundRobinPlacementTest(tf.test.TestCase):
 
 
 class _UsersEstimator:
-  """An estimator with thunks of its own, and none of ours."""
+  """A user's estimator, with its own thunks only."""
 
   def __init__(self, count):
     self.count = count
@@ -284,7 +286,7 @@ class UsersEstimatorTest(tf.test.TestCase):
 
 
 def _all_inputs(op):
-  """Returns the ops that an op waits for, also by way of others."""
+  """Returns all ops that an op depends on, directly or not."""
   found = []
   for parent in op.control_inputs:
     found += [parent] + _all_inputs(parent)
@@ -294,7 +296,7 @@ def _all_inputs(op):
 class TowersTest(tf.test.TestCase):
 
   def _towers(self, devices):
-    """Builds a net with half of the batch on each of two devices."""
+    """Builds a network with half of the batch on each of two devices."""
     rng = np.random.RandomState(1)
     x, w, targets = rng.randn(8, 3), rng.randn(3, 2), rng.randn(8, 2)
     layers = lc.LayerCollection()

@@ -1,0 +1,279 @@
+"""Tests of the estimation modes: the gradients behind the factors.
+
+The oracle is G, the mean over examples of J^T F J, in NumPy. J is the Jacobian
+of the parameters of the losses with respect to the outputs of a layer; F is the
+Fisher matrix of the losses.
+"""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops import estimation_modes
+from kfac.python.ops import estimator
+from kfac.python.ops import layer_collection as lc
+from kfac.python.ops import loss_functions as lf
+
+VAR = 0.7  # of the normal loss
+
+
+def _softmax(logits):
+  powers = np.exp(logits)
+  return powers / np.sum(powers, axis=1, keepdims=True)
+
+
+def _sigmoid(logits):
+  return 1 / (1 + np.exp(-logits))
+
+
+def _diag(rows):
+  return rows[:, :, np.newaxis] * np.eye(rows.shape[1])
+
+
+class _Net:
+  """h = tanh(x trunk); classes = h left; means = h right.
+
+  `classes` are the logits of a softmax; `means` are both the means of a normal
+  loss and the logits of Bernoulli variables. One loss depends on `left`, two
+  on `right` and all on `trunk`.
+  """
+
+  def __init__(self, copies=1, targets=True):
+    rng = np.random.RandomState(1)
+    self.x = np.tile(rng.randn(4, 3), [copies, 1])
+    self.trunk, self.left, self.right = [
+        rng.randn(*shape) for shape in ((3, 3), (3, 4), (3, 2))]
+    self.h = np.tanh(self.x @ self.trunk)
+    self.classes = self.h @ self.left
+    self.means = self.h @ self.right
+    size = len(self.x)
+    self.targets = (rng.randint(4, size=size), rng.randn(size, 2),
+                    rng.randint(2, size=(size, 2)).astype(np.float64))
+    self._build(self.targets if targets else (None, None, None))
+
+  def _build(self, targets):
+    self.layers = lc.LayerCollection()
+    self.variables = [
+        tf.get_variable(name, initializer=getattr(self, name))
+        for name in ("trunk", "left", "right")]
+    trunk, left, right = self.variables
+    x = tf.constant(self.x)
+    hidden = tf.matmul(x, trunk)
+    h = tf.tanh(hidden)
+    classes, means = tf.matmul(h, left), tf.matmul(h, right)
+    self.outputs = [hidden, classes, means]
+    for variable, inputs, outputs in zip(
+        self.variables, (x, h, h), self.outputs, strict=True):
+      self.layers.register_fully_connected(variable, inputs, outputs)
+    self.layers.register_categorical_predictive_distribution(
+        classes, seed=3, targets=targets[0])
+    self.layers.register_normal_predictive_distribution(
+        means, var=VAR, seed=4, targets=targets[1])
+    self.layers.register_multi_bernoulli_predictive_distribution(
+        means, seed=5, targets=targets[2])
+
+  def fishers(self):
+    """Returns J^T F J of each example for hidden, classes and means."""
+    p, q = _softmax(self.classes), _sigmoid(self.means)
+    classes = _diag(p) - p[:, :, np.newaxis] * p[:, np.newaxis]
+    means = np.eye(2) / VAR + _diag(q * (1 - q))
+    slopes = _diag(1 - np.square(self.h))
+    hidden = slopes @ (self.left @ classes @ self.left.T
+                       + self.right @ means @ self.right.T) @ slopes
+    return [hidden, classes, means]
+
+  def gradients_on_targets(self):
+    """Returns the gradients on the targets: of hidden, classes and means."""
+    labels, wanted, bits = self.targets
+    classes = _softmax(self.classes) - np.eye(4)[labels]
+    means = (self.means - wanted) / VAR + _sigmoid(self.means) - bits
+    hidden = (classes @ self.left.T + means @ self.right.T) * (
+        1 - np.square(self.h))
+    return [hidden, classes, means]
+
+
+class ModesTest(tf.test.TestCase):
+
+  def _gradients(self, mode, net, tensors=None, colocate=True):
+    """Returns values [source][tensor] of compute_gradients."""
+    sources = estimation_modes.compute_gradients(
+        mode, net.layers, tensors or net.outputs, colocate)
+    with self.session() as sess:
+      sess.run(tf.global_variables_initializer())
+      return sess.run(sources)
+
+  def _assertCovariance(self, grads, expected):
+    """Asserts the second moment of rows, within 5 standard errors."""
+    products = grads[:, :, np.newaxis] * grads[:, np.newaxis]
+    error = np.std(products, axis=0) / np.sqrt(len(grads))
+    self.assertLess(np.max(error), 0.05 * np.max(np.abs(expected)))
+    self.assertAllLessEqual(
+        np.abs(np.mean(products, axis=0) - expected) - 5 * error, 1e-12)
+
+  def testExactIsTheFisherMatrix(self):
+    with tf.Graph().as_default():
+      net = _Net(targets=False)
+      sources = self._gradients("exact", net)
+    self.assertLen(sources, 4 + 2 + 2)
+    for index, fisher in enumerate(net.fishers()):
+      rows = np.stack([source[index] for source in sources], axis=-1)
+      self.assertAllClose(rows @ np.swapaxes(rows, 1, 2), fisher)
+    # A loss that does not depend on a layer gives zeros.
+    for source in sources[:4]:
+      self.assertAllEqual(source[2], np.zeros([4, 2]))
+    for source in sources[4:]:
+      self.assertAllEqual(source[1], np.zeros([4, 4]))
+
+  def testSampledModesHaveTheFisherMatrixAsExpectation(self):
+    for mode in ("gradients", "curvature_prop"):
+      with tf.Graph().as_default():
+        tf.set_random_seed(0)
+        net = _Net(copies=5000, targets=False)
+        (source,) = self._gradients(mode, net)
+      for grads, fishers in zip(source, net.fishers(), strict=True):
+        self._assertCovariance(grads, np.mean(fishers, axis=0))
+
+  def testSampledModesDrawAnewInEachRun(self):
+    for mode in ("gradients", "curvature_prop"):
+      with tf.Graph().as_default(), self.session() as sess:
+        net = _Net(targets=False)
+        (source,) = estimation_modes.compute_gradients(
+            mode, net.layers, net.outputs, True)
+        sess.run(tf.global_variables_initializer())
+        first, second = sess.run(source), sess.run(source)
+      self.assertNotAllClose(first[0], second[0])
+
+  def testEmpiricalIsTheGradientOnTargets(self):
+    with tf.Graph().as_default():
+      net = _Net()
+      (source,) = self._gradients("empirical", net)
+    for grads, expected in zip(
+        source, net.gradients_on_targets(), strict=True):
+      self.assertAllClose(grads, expected)
+
+  def testMeanAndVariance(self):
+    rng = np.random.RandomState(2)
+    x, w = np.tile(rng.randn(2, 3), [5000, 1]), rng.randn(3, 4)
+    variances = np.exp((x @ w)[:, 2:])
+    # For the mean: 1 / v. For log v, with d v / d log v = v: 1 / (2 v^2) v^2.
+    fisher = np.mean(_diag(np.concatenate(
+        [1 / variances, np.full_like(variances, 0.5)], axis=1)), axis=0)
+    for mode in ("exact", "gradients", "curvature_prop"):
+      with tf.Graph().as_default(), self.session() as sess:
+        tf.set_random_seed(0)
+        layers = lc.LayerCollection()
+        variable = tf.get_variable("w", initializer=w)
+        outputs = tf.matmul(tf.constant(x), variable)
+        layers.register_loss_function(
+            lf.NormalMeanVarianceNegativeLogProbLoss(
+                outputs[:, :2], tf.exp(outputs[:, 2:]), seed=6),
+            outputs, "both")
+        sources = estimation_modes.compute_gradients(
+            mode, layers, [outputs], True)
+        sess.run(tf.global_variables_initializer())
+        sources = sess.run(sources)
+      if mode == "exact":
+        self.assertLen(sources, 4)
+        rows = np.stack([source[0] for source in sources], axis=-1)
+        self.assertAllClose(
+            np.mean(rows @ np.swapaxes(rows, 1, 2), axis=0), fisher)
+      else:
+        self._assertCovariance(sources[0][0], fisher)
+
+  def testStructureOfTensorsIsKept(self):
+    with tf.Graph().as_default():
+      net = _Net()
+      hidden, classes, means = net.outputs
+      tensors = [[hidden, means], classes, (net.variables[0],)]
+      (source,) = self._gradients("empirical", net, tensors)
+    by_hidden, by_classes, by_means = net.gradients_on_targets()
+    self.assertAllClose(source[0][0], by_hidden)
+    self.assertAllClose(source[0][1], by_means)
+    self.assertAllClose(source[1], by_classes)
+    self.assertAllClose(source[2][0], net.x.T @ by_hidden)
+
+  def testFactorsOfAllModes(self):
+    for mode in estimation_modes.MODES:
+      with tf.Graph().as_default(), self.session() as sess:
+        tf.set_random_seed(0)
+        net = _Net(copies=1 if mode == "exact" else 5000,
+                   targets=mode == "empirical")
+        est = estimator.FisherEstimator(
+            net.variables, 0., 0.1, net.layers, estimation_mode=mode)
+        update = est.cov_update_op
+        sess.run(tf.global_variables_initializer())
+        sess.run(update)
+        blocks = est.blocks
+        inputs = sess.run([block._input_factor.get_cov() for block in blocks])
+        outputs = sess.run(
+            [block._output_factor.get_cov() for block in blocks])
+      for cov, data in zip(inputs, (net.x, net.h, net.h), strict=True):
+        self.assertAllClose(cov, data.T @ data / len(data))
+      if mode == "empirical":
+        expected = [g.T @ g / len(g) for g in net.gradients_on_targets()]
+      else:
+        expected = [np.mean(fisher, axis=0) for fisher in net.fishers()]
+      # Of 20000 samples; the standard errors are tested above.
+      tolerance = 1e-6 if mode in ("exact", "empirical") else 0.05
+      for cov, fisher in zip(outputs, expected, strict=True):
+        self.assertAllClose(
+            cov, fisher, rtol=0, atol=tolerance * np.max(np.abs(fisher)))
+
+  def testGenericLayerIsExactForOneExample(self):
+    rng = np.random.RandomState(3)
+    x, w = rng.randn(1, 3), rng.randn(3, 4)
+    p = _softmax(x @ w)[0]
+    with tf.Graph().as_default(), self.session() as sess:
+      layers = lc.LayerCollection()
+      variable = tf.get_variable("w", initializer=w)
+      layers.register_generic(variable, 1, approx="full")
+      layers.register_categorical_predictive_distribution(
+          tf.matmul(tf.constant(x), variable))
+      est = estimator.FisherEstimator(
+          [variable], 0., 0.1, layers, estimation_mode="exact")
+      update = est.cov_update_op
+      sess.run(tf.global_variables_initializer())
+      sess.run(update)
+      self.assertAllClose(
+          sess.run(est.factors[0].get_cov()),
+          np.kron(x.T @ x, np.diag(p) - np.outer(p, p)))
+
+  def testMissingTargetsRaiseInEmpiricalMode(self):
+    with tf.Graph().as_default():
+      net = _Net(targets=False)
+      est = estimator.FisherEstimator(
+          net.variables, 0.9, 0.1, net.layers, estimation_mode="empirical")
+      with self.assertRaisesRegex(
+          ValueError, "targets must be given to evaluate "
+          "CategoricalLogitsNegativeLogProbLoss, got None"):
+        est.make_vars_and_create_op_thunks()
+      self.assertFalse(est.made_vars())
+
+  def testExactNeedsAStaticSize(self):
+    with tf.Graph().as_default():
+      layers = lc.LayerCollection()
+      variable = tf.get_variable("w", [])
+      layers.register_generic(variable, 1)
+      layers.register_categorical_predictive_distribution(
+          tf.placeholder(tf.float32, [None, None]) * variable)
+      est = estimator.FisherEstimator(
+          [variable], 0.9, 0.1, layers, estimation_mode="exact")
+      with self.assertRaisesRegex(
+          ValueError, "the inner size of a loss must be static with "
+          r"estimation_mode 'exact', got \[None\]"):
+        est.make_vars_and_create_op_thunks()
+
+  def testGradientsAreColocatedWithTheirOps(self):
+    for colocate in (True, False):
+      with tf.Graph().as_default():
+        layers = lc.LayerCollection()
+        with tf.device("/device:CPU:1"):
+          x = tf.ones([4, 3])
+          y = tf.tanh(x)
+        layers.register_normal_predictive_distribution(y)
+        ((grad,),) = estimation_modes.compute_gradients(
+            "curvature_prop", layers, [x], colocate)
+        self.assertEqual(grad.device, "/device:CPU:1" if colocate else "")
+
+
+if __name__ == "__main__":
+  tf.test.main()

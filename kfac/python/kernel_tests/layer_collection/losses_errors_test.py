@@ -1,0 +1,67 @@
+"""Errors of the registration of losses."""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from kfac.python.kernel_tests.layer_collection import errors_case as errors
+from kfac.python.ops import layer_collection as lc
+from kfac.python.ops import loss_functions as lf
+
+
+class LossErrorsTest(errors.ErrorsCase):
+
+  def testBadInputs(self):
+    with tf.Graph().as_default():
+      foreign = tf.ones([4, 3])
+    with tf.init_scope():
+      outer = tf.ones([4, 3])
+    with tf.Graph().as_default():
+      layers = lc.LayerCollection()
+      logits = tf.ones([4, 3])
+      layers.register_categorical_predictive_distribution(logits)
+      registrations = {
+          layers.register_categorical_predictive_distribution: "logits",
+          layers.register_multi_bernoulli_predictive_distribution: "logits",
+          layers.register_normal_predictive_distribution: "mean",
+      }
+      for register, name in registrations.items():
+        for bad, text in (
+            (foreign, "must belong to the graph of the layer collection, got "
+             "ones:0 of another graph"),
+            (outer, errors.refusal_of_outer(outer)),
+            (None, "must be a tensor or variable, got None")):
+          with self.assertRejected(
+              layers, ValueError, f"^{name} {text}"):
+            register(bad)
+        with self.assertRejected(
+            layers, TypeError, "must be floating point, got int32"):
+          register(tf.ones([4, 3], tf.int32))
+        with self.assertRejected(
+            layers, ValueError, r"targets must have shape \(4.*\), got"):
+          register(logits, targets=tf.ones([5, 3]))
+        with self.assertRejected(layers, TypeError, "targets must be"):
+          register(logits, targets=np.full([4, 3], "a"))
+      with self.assertRejected(
+          layers, ValueError, "var must be positive, got -1"):
+        layers.register_normal_predictive_distribution(logits, var=-1.)
+
+  def testUnknownLoss(self):
+    with tf.Graph().as_default():
+      logits = tf.ones([4, 3])
+      foreign = lf.CategoricalLogitsNegativeLogProbLoss(logits)
+    with tf.Graph().as_default():
+      layers = lc.LayerCollection()
+      logits = tf.ones([4, 3])
+      for bad in ("cross_entropy", logits, None):
+        with self.assertRejected(
+            layers, ValueError, "loss must be a LossFunction, got "):
+          layers.register_loss_function(bad, logits, "base")
+      with self.assertRejected(
+          layers, ValueError,
+          "loss inputs must belong to the graph of the layer collection, got "
+          "ones:0 of another graph"):
+        layers.register_loss_function(foreign, logits, "base")
+
+
+if __name__ == "__main__":
+  tf.test.main()
