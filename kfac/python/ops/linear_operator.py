@@ -22,8 +22,11 @@ __all__ = [
 ]
 
 
-class LinearOperatorExtras(tf.linalg.LinearOperator):
-  """Mixin with these products; list it before an operator of tf.linalg."""
+class LinearOperatorExtras:
+  """Mixin with these products, listed before an operator of tf.linalg.
+
+  It needs the operator's `matmul`, which it extends.
+  """
 
   def matmul(self, x: Any, adjoint: bool = False, adjoint_arg: bool = False,
              name: str = "matmul") -> Any:
@@ -43,7 +46,8 @@ class LinearOperatorExtras(tf.linalg.LinearOperator):
         adjoint is true.
     """
     if not isinstance(x, tf.IndexedSlices):
-      return super().matmul(
+      operator: Any = super()  # The base that is listed after this mixin.
+      return operator.matmul(
           x, adjoint=adjoint, adjoint_arg=adjoint_arg, name=name)
     _check_no_adjoint(adjoint, adjoint_arg)
     with tf.name_scope(name):
