@@ -139,8 +139,8 @@ def fwd_gradients(ys: hints.OneOrMore, xs: hints.OneOrMore,
                   colocate_gradients_with_ops: bool = True) -> list[tf.Tensor]:
   """Differentiates in forward mode: Jacobian times vector.
 
-  The backward pass J^T u is linear in u. Its derivative with respect to u,
-  transposed and applied to `grad_xs`, is J grad_xs.
+  The backward pass J^T u is linear in u, and the gradient of its inner product
+  with `grad_xs` with respect to u is J grad_xs.
 
   Args:
     ys: Tensor or list of tensors to differentiate.

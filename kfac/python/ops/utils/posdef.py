@@ -54,9 +54,9 @@ def posdef_inv_cholesky(tensor: hints.TensorLike, identity: tf.Tensor,
                         damping: hints.Scalar) -> tf.Tensor:
   """Inverts tensor + damping * identity by its Cholesky factor.
 
-  A CPU inverts a matrix with a static size above CHOLESKY_BLOCK_SIZE by
-  `posdef_inv_cholesky_blocked`. All else uses `posdef_inv_cholesky_solve`,
-  since a GPU may round products of single precision to TensorFloat-32.
+  On a CPU, a matrix with a static size above CHOLESKY_BLOCK_SIZE is inverted by
+  `posdef_inv_cholesky_blocked`, any other by `posdef_inv_cholesky_solve`. A GPU
+  uses only the latter, since it may round matrix products to TensorFloat-32.
 
   Args:
     tensor: Tensor [n, n].
