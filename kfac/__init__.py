@@ -3,7 +3,7 @@
 K-FAC is an optimizer that preconditions the gradient by an approximation of
 the Fisher information matrix, a Kronecker product for each layer (Martens and
 Grosse 2015, https://arxiv.org/abs/1503.05671). Register the layers and losses
-of a model in a `LayerCollection` and hand it to `KfacOptimizer`.
+of a model in a `LayerCollection` and pass it to `KfacOptimizer`.
 """
 
 from kfac.python import requirements

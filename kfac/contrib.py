@@ -1,7 +1,7 @@
-"""Makes programs run as they are that say `tensorflow.contrib.kfac`.
+"""Runs programs that import `tensorflow.contrib.kfac` without changes.
 
-`import kfac.contrib` once, before such a program is imported: all of these
-then give the modules of kfac, the very same objects:
+Execute `import kfac.contrib` once, before such a program is imported. Each of
+these then yields the modules of kfac, the same objects:
 
     from tensorflow.contrib import kfac
     from tensorflow.contrib.kfac.python.ops import optimizer
@@ -13,6 +13,7 @@ modules, and changes nothing else.
 
 import sys
 import types
+from typing import Any
 
 import kfac
 from kfac.python.ops import curvature_matrix_vector_products_lib  # noqa: F401
@@ -28,34 +29,39 @@ from kfac.python.ops import placement  # noqa: F401
 from kfac.python.ops import utils_lib  # noqa: F401
 
 _NAME = "tensorflow.contrib"
-_GONE = ("{} is gone with TensorFlow 2: kfac.contrib brings back "
-         "tensorflow.contrib.kfac, no other module of contrib.")
 
 
 class _Contrib(types.ModuleType):
-  """`tensorflow.contrib`, with nothing but kfac in it."""
+  """`tensorflow.contrib`, reduced to kfac."""
 
   def __init__(self):
-    super().__init__(_NAME, "tensorflow.contrib, as far as kfac needs it.")
+    super().__init__(_NAME, "tensorflow.contrib, reduced to kfac.")
     self.__path__ = _NoFolder()
     self.kfac = kfac
 
   def __getattr__(self, name):
-    raise AttributeError(_GONE.format(f"{_NAME}.{name}"))
+    raise AttributeError(_gone(f"{_NAME}.{name}"))
 
 
-class _NoFolder:
-  """The folder of a package in which every search ends with an error."""
+class _NoFolder(list):
+  """The search path of a package in which every search raises an error."""
 
   def __iter__(self):
-    raise ImportError(_GONE.format("the rest of " + _NAME))
+    raise ImportError(_gone(f"the rest of {_NAME}"))
+
+
+def _gone(name):
+  """Returns the message about a module of contrib other than kfac."""
+  return (f"{name} is gone with TensorFlow 2: kfac.contrib brings back "
+          "tensorflow.contrib.kfac, no other module of contrib.")
 
 
 def _install():
-  """Adds contrib to all that TensorFlow is imported as."""
-  contrib = sys.modules.setdefault(_NAME, _Contrib())
+  """Adds contrib to every module under which TensorFlow is imported."""
+  contrib: Any = sys.modules.setdefault(_NAME, _Contrib())
   contrib.kfac = kfac
-  for name, module in list(sys.modules.items()):
+  modules: list[tuple[str, Any]] = list(sys.modules.items())
+  for name, module in modules:
     if name == "kfac" or name.startswith("kfac.python"):
       sys.modules[f"{_NAME}.{name}"] = module
     elif name == "tensorflow" or (

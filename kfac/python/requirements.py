@@ -1,4 +1,4 @@
-"""Tells in one line when TensorFlow is missing or too old."""
+"""Check of TensorFlow's version, with a one-line error."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import re
 
 MINIMUM_TENSORFLOW = (2, 15)
 
-_NEED = ("kfac needs TensorFlow 2.15 or later, got {}. Install it by "
-         "`pip install \"kfac[tensorflow]\"` or, for CPUs only, "
-         "`pip install \"kfac[tensorflow-cpu]\"`.")
-# What is not found where no TensorFlow is, or one before 1.13.
+# Modules that are missing without TensorFlow, or in one before 1.13.
 _MODULES = ("tensorflow", "tensorflow.compat", "tensorflow.compat.v1")
 
 
 def check_tensorflow() -> None:
   """Imports TensorFlow and checks its version.
 
-  An error inside an installed TensorFlow, as a missing library of its own, is
-  passed on as it is.
+  An error inside an installed TensorFlow, such as a missing library of its own,
+  is raised unchanged.
 
   Raises:
     ImportError: If there is no TensorFlow, or it is too old.
@@ -28,7 +25,7 @@ def check_tensorflow() -> None:
     if error.name not in _MODULES:
       raise
     found = "none" if error.name == _MODULES[0] else "an older one"
-    raise ImportError(_NEED.format(found)) from None
+    raise ImportError(_need(found)) from None
   check_version(tf.__version__)
 
 
@@ -43,4 +40,11 @@ def check_version(version: str) -> None:
   """
   numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
   if numbers < MINIMUM_TENSORFLOW:
-    raise ImportError(_NEED.format(version))
+    raise ImportError(_need(version))
+
+
+def _need(found):
+  """Returns the message about a missing or an old TensorFlow."""
+  return (f"kfac needs TensorFlow 2.15 or later, got {found}. Install it by "
+          "`pip install \"kfac[tensorflow]\"` or, for CPUs only, "
+          "`pip install \"kfac[tensorflow-cpu]\"`.")

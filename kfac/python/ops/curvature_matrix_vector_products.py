@@ -1,12 +1,12 @@
 """Exact products of vectors with the curvature matrices of losses.
 
-Nothing is estimated, damped or averaged: with J the Jacobian of the losses'
-inputs with respect to some tensors, the Fisher matrix is J^T F J, F being that
-of the losses with respect to their inputs, summed over examples and losses. J v
-and J^T u take one forward and one backward pass for all losses together
-(Schraudolph 2002, "Fast curvature matrix-vector products for second-order
-gradient descent", section 4; Martens 2014, "New insights and perspectives on
-the natural gradient method", section 9.1).
+Nothing is estimated, damped or averaged. Let J be the Jacobian of the losses'
+inputs with respect to some tensors, and F the Fisher matrix of the losses with
+respect to their inputs, summed over examples and losses. The Fisher matrix of
+the tensors is J^T F J. J v takes one forward-mode pass and J^T u one backward
+pass for all losses together (Schraudolph 2002, "Fast curvature matrix-vector
+products for second-order gradient descent", section 4; Martens 2014, "New
+insights and perspectives on the natural gradient method", section 9.1).
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ __all__ = ["CurvatureMatrixVectorProductComputer"]
 class CurvatureMatrixVectorProductComputer:
   """Multiplies by the Fisher, Gauss-Newton and Hessian matrices of losses.
 
-  With the total loss L, summed over the losses given, and W the tensors given:
+  Let L be the sum of the given losses, and W the given tensors:
 
-  - the Fisher matrix is J^T F J, and J^T B its factor, with B B^T = F;
+  - the Fisher matrix is J^T F J, with the factor J^T B, where B B^T = F;
   - the generalized Gauss-Newton matrix is J^T H J, with H the Hessian of the
-    losses with respect to their inputs and its own factor B;
+    losses with respect to their inputs, and has the factor J^T B, where
+    B B^T = H;
   - the Hessian is that of L.
 
-  Derivatives are partial ones: where one tensor of W depends on another, they
-  are still treated as independent.
+  Derivatives are partial: the tensors of W are treated as independent, even
+  where one depends on another.
 
-  Vectors of parameters, `vecs`, are lists of tensors shaped like W, and vectors
-  of the loss space, `loss_inner_vecs`, lists of tensors with the shapes
+  Vectors of parameters, `vecs`, are lists of tensors shaped like W. Vectors of
+  the loss space, `loss_inner_vecs`, are lists of tensors with the shapes
   `fisher_factor_inner_shapes`. A tensor of a result is IndexedSlices where
   gradients are, as for an embedding.
   """
@@ -45,14 +46,14 @@ class CurvatureMatrixVectorProductComputer:
                wrt_tensors: Sequence[hints.TensorLike] | None = None,
                colocate_gradients_with_ops: bool = True, *,
                layer_collection: Any = None) -> None:
-    """Keeps what the products are about; no op is made.
+    """Keeps the losses and the tensors; no op is made.
 
     Args:
-      losses: List of LossFunctions, or an object whose `losses` is one, such as
-        a LayerCollection.
+      losses: List of LossFunctions, or an object with an attribute `losses`,
+        such as a LayerCollection.
       wrt_tensors: List of tensors or variables, the W above.
       colocate_gradients_with_ops: Whether gradients are computed on the devices
-        of the ops that they are gradients of.
+        of the differentiated ops.
       layer_collection: Another name for `losses`.
 
     Raises:
@@ -61,8 +62,8 @@ class CurvatureMatrixVectorProductComputer:
       ValueError: If there are no losses.
     """
     if (losses is None) == (layer_collection is None):
-      raise TypeError("losses must be given once, got {}.".format(
-          "none" if losses is None else "layer_collection too"))
+      given = "none" if losses is None else "layer_collection too"
+      raise TypeError(f"losses must be given once, got {given}.")
     if losses is None:
       losses = layer_collection
     if not isinstance(wrt_tensors, (list, tuple)):
@@ -70,7 +71,7 @@ class CurvatureMatrixVectorProductComputer:
           f"wrt_tensors must be a list of tensors, got {wrt_tensors!r}.")
     self._losses = list(getattr(losses, "losses", losses))
     if not self._losses:
-      raise ValueError("losses must hold a loss or more, got none.")
+      raise ValueError("losses must hold at least one loss, got none.")
     self._wrt_tensors = list(wrt_tensors)
     self._colocate = colocate_gradients_with_ops
 
@@ -84,15 +85,15 @@ class CurvatureMatrixVectorProductComputer:
             for x, g in zip(self._wrt_tensors, gradients, strict=True)]
 
   def _inputs(self):
-    """Returns the list of the losses' inputs, each as structured as it is."""
+    """Returns the inputs of each loss, a tensor or a tuple of tensors."""
     return [loss.inputs for loss in self._losses]
 
   def _multiply_jacobian(self, vecs):
-    """Returns J v: for each loss a vector structured like its inputs."""
+    """Returns J v: for each loss, a vector structured like its inputs."""
     return self._multiply_jacobian_many([vecs])[0]
 
   def _multiply_jacobian_many(self, vecs_list):
-    """Returns J v for each of several v, by one backward pass."""
+    """Returns J v for each of several v, with one backward pass."""
     vecs_list = [_checked_vectors("vecs", vecs, self._wrt_tensors)
                  for vecs in vecs_list]
     inputs = self._inputs()
@@ -104,7 +105,7 @@ class CurvatureMatrixVectorProductComputer:
             for vecs in vecs_list]
 
   def _multiply_jacobian_transpose(self, loss_vecs):
-    """Returns J^T u, u having for each loss a vector like its inputs."""
+    """Returns J^T u; u has, for each loss, a vector like its inputs."""
     return self._gradients(
         tf.nest.flatten(self._inputs()), tf.nest.flatten(loss_vecs))
 
@@ -114,7 +115,7 @@ class CurvatureMatrixVectorProductComputer:
             for loss, vec in zip(self._losses, loss_vecs, strict=True)]
 
   def _multiply_factor(self, multiply, loss_inner_vecs):
-    """Returns J^T B u, with multiply(loss, vector) the product with B."""
+    """Returns J^T B u, where multiply(loss, vector) is the product with B."""
     if len(loss_inner_vecs) != len(self._losses):
       raise ValueError(
           f"loss_inner_vecs must have length {len(self._losses)}, got "
@@ -155,13 +156,13 @@ class CurvatureMatrixVectorProductComputer:
 
   def multiply_fisher_factor_transpose_many(
       self, vecs_list: Sequence[Sequence[Any]]) -> list:
-    """Multiplies several vectors by B^T J, on one backward pass.
+    """Multiplies several vectors by B^T J, with one backward pass.
 
     Args:
       vecs_list: List of `vecs`, see `multiply_fisher`.
 
     Returns:
-      List of what `multiply_fisher_factor_transpose` returns.
+      List of results of `multiply_fisher_factor_transpose`.
 
     Raises:
       ValueError: If the vectors do not fit W.
@@ -259,17 +260,17 @@ class CurvatureMatrixVectorProductComputer:
 
   @property
   def fisher_factor_inner_shapes(self) -> list:
-    """List of int tensors: per loss, the shape of its loss space."""
+    """List of int tensors: for each loss, the shape of its loss space."""
     return [loss.fisher_factor_inner_shape for loss in self._losses]
 
   @property
   def generalized_gauss_newton_factor_inner_shapes(self) -> list:
-    """The same for the factors of the Gauss-Newton matrix."""
+    """List of int tensors: the same for the Gauss-Newton matrix."""
     return [loss.hessian_factor_inner_shape for loss in self._losses]
 
 
 def _checked_vectors(name, vecs, like):
-  """Returns the vectors as dense tensors, in number and shape as `like`."""
+  """Returns vectors, of the number and shapes of `like`, as dense tensors."""
   if len(vecs) != len(like):
     raise ValueError(f"{name} must have length {len(like)}, got {len(vecs)}.")
   vecs = [tf.convert_to_tensor(vec, x.dtype.base_dtype)

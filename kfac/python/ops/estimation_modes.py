@@ -1,7 +1,7 @@
-"""Estimation modes: where the gradients g behind the factors come from.
+"""Estimation modes: the gradients g from which factors are computed.
 
-Each mode is a function of (layer_collection, tensors, colocate) that returns
-a list over sources (backward passes) of gradients by the tensors.
+Each mode is a function of (layer_collection, tensors, colocate) that returns a
+list over sources (backward passes) of gradients with respect to the tensors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kfac.python.ops import utils
 
 
 def _gradients(ys, tensors, colocate, grad_ys=None):
-  """Differentiates; tensors that `ys` do not depend on get zeros."""
+  """Returns gradients, with zeros for tensors that `ys` do not depend on."""
   grads = tf.gradients(ys, tensors, grad_ys=grad_ys,
                        colocate_gradients_with_ops=colocate)
   return [tf.zeros_like(tensor) if grad is None else grad
@@ -23,7 +23,7 @@ def _gradients(ys, tensors, colocate, grad_ys=None):
 
 
 def _sampled(layer_collection, tensors, colocate):
-  """Of the losses on targets sampled from the model: one source.
+  """Gradients of the losses on targets sampled from the model: one source.
 
   Source: Martens & Grosse 2015, section 5.
   """
@@ -31,12 +31,12 @@ def _sampled(layer_collection, tensors, colocate):
 
 
 def _empirical(layer_collection, tensors, colocate):
-  """Of the losses on the registered targets: one source."""
+  """Gradients of the losses on the registered targets: one source."""
   return [_gradients(layer_collection.total_loss(), tensors, colocate)]
 
 
 def _curvature_prop(layer_collection, tensors, colocate):
-  """Of B u for random signs u, with F = B B^T for each loss: one source.
+  """Backpropagates B u for random signs u, F = B B^T for a loss: one source.
 
   Source: Martens, Sutskever & Swersky 2012.
   """
@@ -51,7 +51,7 @@ def _curvature_prop(layer_collection, tensors, colocate):
 
 
 def _exact(layer_collection, tensors, colocate):
-  """Of each column of B, with F = B B^T for each loss: a source for each."""
+  """Backpropagates each column of B, F = B B^T for a loss: one source each."""
   sources = []
   for loss in layer_collection.losses:
     inner_shape = loss.fisher_factor_inner_static_shape.as_list()[1:]
@@ -81,13 +81,14 @@ MODES = {
 
 def compute_gradients(mode: str, layer_collection: Any, tensors: Sequence[Any],
                       colocate: bool) -> list:
-  """Differentiates the losses of a model by some of its tensors.
+  """Differentiates the losses of a model with respect to some of its tensors.
 
   Args:
     mode: Key of MODES.
     layer_collection: LayerCollection with losses.
     tensors: Nested list of tensors.
-    colocate: Whether gradients are computed beside the ops they belong to.
+    colocate: Whether gradients are computed on the devices of the
+      differentiated ops.
 
   Returns:
     List over sources of gradients, structured like `tensors`.

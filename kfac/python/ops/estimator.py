@@ -407,7 +407,7 @@ class FisherEstimator:
           "vecs_and_vars must have each registered variable once, got "
           f"{[v.name for _, v in vecs_and_vars]}, "
           f"registered are {sorted(v.name for v in registered)}.")
-    results = {}
+    results: dict[Any, Any] = {}
     for params, block in self._layers.fisher_blocks.items():
       if isinstance(params, tuple):
         vec = tuple(vecs[variable] for variable in params)

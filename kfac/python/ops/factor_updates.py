@@ -17,7 +17,7 @@ from absl import logging
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 
-Thunks = list[hints.Thunk]
+Thunks = Sequence[hints.Thunk]
 
 
 class FactorUpdates:
@@ -47,13 +47,12 @@ class FactorUpdates:
     self._scope: str | None = None
     self._cov_ema_decay: Any = None
     self._created: list[_Once] = []
-    self._variable_thunks: Thunks = []
-    self._thunks: tuple[Thunks, Thunks] | None = None
+    self._variable_thunks: list[hints.Thunk] = []
+    self._thunks: tuple[list, list] | None = None
     self._ops: dict[str, tuple[list, tf.Operation]] = {}
 
   def create(self, factors: Sequence[Any], scope: str,
-             cov_ema_decay: hints.Scalar) -> tuple[
-                 Thunks, Thunks, Thunks, Thunks]:
+             cov_ema_decay: hints.Scalar) -> tuple[list, list, list, list]:
     """Makes and adopts the thunks of the variables and updates of factors.
 
     Args:
@@ -68,13 +67,11 @@ class FactorUpdates:
     """
     self._factors, self._scope = factors, scope
     self._cov_ema_decay = cov_ema_decay
-    cov_variables: Thunks = [
-        _Once(_scoped(scope, factor.instantiate_cov_variables))
-        for factor in factors]
-    inv_variables: Thunks = [
-        _Once(_scoped(scope, factor.instantiate_inv_variables))
-        for factor in factors]
-    self._created = [*cov_variables, *inv_variables]
+    cov_variables = [_Once(_scoped(scope, factor.instantiate_cov_variables))
+                     for factor in factors]
+    inv_variables = [_Once(_scoped(scope, factor.instantiate_inv_variables))
+                     for factor in factors]
+    self._created = cov_variables + inv_variables
     inv_updates = [
         _scoped(scope, functools.partial(_group_inverse_updates, factor))
         for factor in factors]
@@ -101,7 +98,7 @@ class FactorUpdates:
     """Returns whether all variables of the factors exist."""
     return bool(self._created) and all(thunk.done for thunk in self._created)
 
-  def build(self, scope: str | None = None) -> tuple[Thunks, Thunks]:
+  def build(self, scope: str | None = None) -> tuple[list, list]:
     """Creates all variables that do not exist yet.
 
     Args:
@@ -116,7 +113,7 @@ class FactorUpdates:
       self._thunks = thunks
     return self.make_variables()
 
-  def make_variables(self) -> tuple[Thunks, Thunks]:
+  def make_variables(self) -> tuple[list, list]:
     """Does what `build` does, after `adopt`."""
     assert self._thunks is not None
     for thunk in self._variable_thunks:
@@ -139,12 +136,12 @@ class FactorUpdates:
             self.inv_update_op, self.cov_update_thunks, self.inv_update_thunks)
 
   @property
-  def cov_update_thunks(self) -> Thunks:
+  def cov_update_thunks(self) -> list:
     """Functions that make the covariance update op of each factor."""
     return self.build()[0]
 
   @property
-  def inv_update_thunks(self) -> Thunks:
+  def inv_update_thunks(self) -> list:
     """Functions that make the inverse update op of each factor."""
     return self.build()[1]
 

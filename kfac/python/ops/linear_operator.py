@@ -1,9 +1,9 @@
-"""TensorFlow's linear operators M, which here also multiply from the right.
+"""TensorFlow's linear operators M, extended by products from the right.
 
-They take IndexedSlices, the gradient of an embedding, where the product is as
-sparse: a dense M from the right, where each given row is multiplied on its
-own, and a diagonal M from the left, where each given row is scaled. Any other
-product of IndexedSlices raises NotImplementedError.
+Operators accept IndexedSlices, the gradient of an embedding, where the product
+is as sparse: a dense M multiplies each given row from the right, and a diagonal
+M from the left scales each given row. Other products of IndexedSlices raise
+NotImplementedError.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ __all__ = [
 
 
 class LinearOperatorExtras:
-  """What is added to an operator of tf.linalg; list it before that base."""
+  """Mixin with these products, listed before an operator of tf.linalg.
+
+  It needs the operator's `matmul`, which it extends.
+  """
 
   def matmul(self, x: Any, adjoint: bool = False, adjoint_arg: bool = False,
              name: str = "matmul") -> Any:
@@ -39,11 +42,12 @@ class LinearOperatorExtras:
       M x [m, k], an operator if x is one, IndexedSlices if x is.
 
     Raises:
-      NotImplementedError: If x is IndexedSlices and M is not diagonal or one
-        of the adjoints is asked for.
+      NotImplementedError: If x is IndexedSlices, and M is not diagonal or an
+        adjoint is true.
     """
     if not isinstance(x, tf.IndexedSlices):
-      return super().matmul(
+      operator: Any = super()  # The base that is listed after this mixin.
+      return operator.matmul(
           x, adjoint=adjoint, adjoint_arg=adjoint_arg, name=name)
     _check_no_adjoint(adjoint, adjoint_arg)
     with tf.name_scope(name):
@@ -63,8 +67,8 @@ class LinearOperatorExtras:
       x M [k, n], IndexedSlices if x is.
 
     Raises:
-      NotImplementedError: If x is IndexedSlices and M is not dense or one of
-        the adjoints is asked for.
+      NotImplementedError: If x is IndexedSlices, and M is not dense or an
+        adjoint is true.
     """
     with tf.name_scope(name):
       if isinstance(x, tf.IndexedSlices):
@@ -81,15 +85,13 @@ class LinearOperatorExtras:
     """Returns M x of IndexedSlices x, if it is as sparse as x."""
     raise NotImplementedError(
         "matmul takes IndexedSlices only for a diagonal operator, got "
-        f"{type(self).__name__}."
-        )
+        f"{type(self).__name__}.")
 
   def _matmul_right_slices(self, x):
     """Returns x M of IndexedSlices x, if it is as sparse as x."""
     raise NotImplementedError(
         "matmul_right takes IndexedSlices only for a dense operator, got "
-        f"{type(self).__name__}."
-        )
+        f"{type(self).__name__}.")
 
 
 class LinearOperatorFullMatrix(
@@ -116,5 +118,4 @@ def _check_no_adjoint(adjoint, adjoint_arg):
   if adjoint or adjoint_arg:
     raise NotImplementedError(
         "adjoint and adjoint_arg must be False for IndexedSlices, got "
-        f"{adjoint!r} "
-        f"and {adjoint_arg!r}.")
+        f"{adjoint!r} and {adjoint_arg!r}.")

@@ -1,4 +1,4 @@
-"""A queue that hands out ops in a random order, without end."""
+"""An endless queue of ops in random order."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["OpQueue"]
 class OpQueue:
   """Ops in a random order: each once per round, each round shuffled anew.
 
-  It spreads expensive ops, such as the inverse updates of all factors, over
-  the steps of a program. The order is drawn by an op of the graph, so that
-  it goes on, and does not start again, from one session.run to the next.
+  It distributes expensive ops, such as the inverse updates of all factors, over
+  the steps of a program. An op of the graph draws the order, so that the
+  sequence continues from one session.run to the next.
   """
 
   def __init__(self, ops: Sequence[Any], seed: int | None = None) -> None:
     """Adds the queue to the graph of the ops.
 
     Args:
-      ops: Operations or tensors of one graph, told apart by name. One that
-        occurs twice still has one turn per round.
+      ops: Operations or tensors of one graph, identified by name. An op that
+        occurs twice still runs once per round.
       seed: Integer that fixes the order, or None.
 
     Raises:
-      ValueError: If there are no ops, or two different ones of one name.
+      ValueError: If there are no ops, or two different ops have one name.
     """
-    self._ops_by_name = {}
+    self._ops_by_name: dict[str, Any] = {}
     for op in ops:
       if self._ops_by_name.setdefault(op.name, op) is not op:
         raise ValueError(
@@ -41,14 +41,14 @@ class OpQueue:
 
   @property
   def ops(self) -> list:
-    """List of the ops, in the order in which they were given."""
+    """List of the ops, in the order given."""
     return list(self._ops_by_name.values())
 
   def next_op(self, sess: tf.Session) -> Any:
-    """Draws the op whose turn it is, without running it.
+    """Draws the next op, without running it.
 
     Args:
-      sess: Session of the ops' graph; it is run once.
+      sess: Session of the ops' graph; one session.run draws the op.
 
     Returns:
       One of `ops`.
@@ -57,7 +57,7 @@ class OpQueue:
 
 
 def _endless_shuffle(names, seed):
-  """Returns a string tensor that is another of the names in every run."""
+  """Returns a string tensor that takes the next of the names in every run."""
   dataset = tf.data.Dataset.from_tensor_slices(names)
   dataset = dataset.shuffle(len(names), seed=seed).repeat()
   return tf.data.make_one_shot_iterator(dataset).get_next()

@@ -1,1 +1,1 @@
-"""Programs that help with kfac and are not needed to train."""
+"""Command-line programs that are not needed for training."""

@@ -1,4 +1,4 @@
-"""Calls whose arguments meant something else in an older release."""
+"""Calls whose arguments had another meaning in an older release."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import sources
 
 
 def callable_name(scope: scopes.Scope, node: ast.Call) -> str | None:
-  """Names the callable of a call as the tables do.
+  """Returns the name of a call's callable in the tables.
 
   Args:
     scope: Scope of the call.
@@ -22,7 +22,7 @@ def callable_name(scope: scopes.Scope, node: ast.Call) -> str | None:
   dotted = scope.resolve(node.func) or ""
   parts = dotted.split(".")
   if parts[0] == "kfac" and len(parts) > 2:
-    name = "{}.{}".format(parts[-2].removesuffix("_lib"), parts[-1])
+    name = f"{parts[-2].removesuffix('_lib')}.{parts[-1]}"
   elif parts[0] == "kfac" and parts[-1] in ("KfacOptimizer", "LayerCollection"):
     name = {"KfacOptimizer": "optimizer.",
             "LayerCollection": "layer_collection."}[parts[-1]] + parts[-1]
@@ -35,7 +35,7 @@ def callable_name(scope: scopes.Scope, node: ast.Call) -> str | None:
 
 def positional_edits(source: sources.Source, name: str, node: ast.Call,
                      release: str) -> tuple:
-  """Names the arguments whose place has moved.
+  """Passes arguments whose place has changed by name.
 
   Args:
     source: Source.
@@ -44,15 +44,14 @@ def positional_edits(source: sources.Source, name: str, node: ast.Call,
     release: One of renames.RELEASES.
 
   Returns:
-    Edits, what changed ("" if nothing), and why it cannot be done ("" if it
-    can).
+    Edits, a description of them ("" if there are none), and the reason why the
+    call cannot be edited ("" if it can).
   """
   order, now = renames.order(name, release), renames.order(name)
   place = _moved(order, now, len(node.args))
   if order != now and any(isinstance(arg, ast.Starred) for arg in node.args):
     return [], "", (f"{_short(name)} has * among its arguments, and their "
-                    "order changed "
-                    f"after {release}")
+                    f"order changed after {release}")
   if place is None:
     return [], "", ""
   if isinstance(node.args[0], ast.GeneratorExp):
@@ -64,35 +63,36 @@ def positional_edits(source: sources.Source, name: str, node: ast.Call,
   for argument, arg in zip(order[place:], node.args[place:], strict=False):
     start, _ = _with_parentheses(source, node, arg)
     edits.append((start, start, argument + "="))
-  return edits, "by name, as their places changed, in {}: {}".format(
-      _short(name), ", ".join(order[place:len(node.args)])), ""
+  named = ", ".join(order[place:len(node.args)])
+  return edits, (f"by name, as their places changed, in {_short(name)}: "
+                 f"{named}"), ""
 
 
 def ambiguous(name: str, node: ast.Call) -> str:
-  """Tells which releases meant something else by the places of arguments.
+  """Describes a positional argument that had another name in a release.
 
   Args:
     name: From callable_name.
     node: ast.Call.
 
   Returns:
-    String, "" if there is none.
+    String, "" if there is no such argument.
   """
   now = renames.order(name)
   for release in renames.RELEASES:
     order = renames.order(name, release)
     place = _moved(order, now, len(node.args))
     if place is not None and place < len(order):
-      return ("argument {} of {} was {} in TensorFlow {} and is {} now; name "
-              "it, or say --release".format(
-                  place + 1, _short(name), order[place], release,
-                  now[place] if place < len(now) else "none"))
+      current = now[place] if place < len(now) else "none"
+      return (f"argument {place + 1} of {_short(name)} was {order[place]} in "
+              f"TensorFlow {release} and is {current} now; name it, or pass "
+              "--release")
   return ""
 
 
 def default_edits(source: sources.Source, name: str, node: ast.Call,
                   release: str) -> tuple:
-  """Writes out the defaults that a release had and that changed.
+  """Passes arguments whose defaults have changed since a release explicitly.
 
   Args:
     source: Source.
@@ -101,25 +101,25 @@ def default_edits(source: sources.Source, name: str, node: ast.Call,
     release: One of renames.RELEASES.
 
   Returns:
-    Edits, and what changed ("" if nothing).
+    Edits, and a description of them ("" if there are none).
   """
   order = renames.order(name, release)
   given = set(order[:len(node.args)])
   given |= {keyword.arg for keyword in node.keywords}
   spread = None in given or any(
       isinstance(arg, ast.Starred) for arg in node.args)
-  # register_generic(params, batch_size, approx) never moved.
+  # The order (params, batch_size, approx) of register_generic never changed.
   given |= {"approx"} if name == "register_generic" and len(
       node.args) > 2 else set()
-  edits, said = [], []
+  edits, texts = [], []
   for argument, value, now in renames.defaults(name, release):
     if argument in given or spread:
       continue
     edits.append(_append_argument(source, node, argument + "=" + value))
-    said.append(
+    texts.append(
         f"{argument} of {_short(name)} is {value}, as by default in {release}, "
         f"not {now}")
-  return edits, "; ".join(said)
+  return edits, "; ".join(texts)
 
 
 def _append_argument(source, node, text):
@@ -134,7 +134,7 @@ def _append_argument(source, node, text):
 
 
 def _moved(order, now, count):
-  """Returns the first of `count` places that two orders differ in, or None."""
+  """Returns the first of `count` places where two orders differ, or None."""
   if order == now:
     return None
   return next((place for place in range(min(count, max(len(order), len(now))))

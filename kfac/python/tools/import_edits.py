@@ -10,24 +10,28 @@ from . import renames
 from . import scopes
 from . import sources
 
-# Blanks within a statement: also the end of a line after a backslash.
+# A dotted name; blanks within it may include a backslash at the end of a line.
 _DOTTED = re.compile(r"\w+(?:[\s\\]*\.[\s\\]*\w+)*")
 _FROM = re.compile(r"from[\s\\]+(" + _DOTTED.pattern + ")")
-_NOT_OURS = ("{} is gone with TensorFlow 2, and this tool helps with "
-             "contrib.kfac only")
-_NO_MODULE = "kfac has no {}"
 
 
 @dataclasses.dataclass
 class Ported:
-  """What came of an import: edits, what they do, and what is left and why."""
+  """The result for an import: edits, their description, and problems left."""
 
   edits: list = dataclasses.field(default_factory=list)
   text: str = ""
   left: list = dataclasses.field(default_factory=list)
 
 
-def port_import(source: sources.Source, scope: scopes.Scope, node: ast.AST,
+def not_ours(name: str) -> str:
+  """Returns the note about a module of contrib other than kfac."""
+  return (f"{name} is gone with TensorFlow 2, and this tool helps with "
+          "contrib.kfac only")
+
+
+def port_import(source: sources.Source, scope: scopes.Scope,
+                node: ast.Import | ast.ImportFrom,
                 program: scopes.Program) -> Ported:
   """Ports an import statement.
 
@@ -42,23 +46,24 @@ def port_import(source: sources.Source, scope: scopes.Scope, node: ast.AST,
   """
   if isinstance(node, ast.Import):
     return _port_plain(source, scope, node, program)
-  if node.level or not node.module.startswith("tensorflow"):
+  name = node.module or ""  # None in `from . import`
+  if node.level or not name.startswith("tensorflow"):
     return Ported()
-  module = scopes.canonical(node.module)
+  module = scopes.canonical(name)
   if module.split(".")[0] == "kfac":
     return _port_module(source, node, module)
   if module.startswith(scopes.CONTRIB + "."):
-    return Ported(left=[_NOT_OURS.format(node.module)])
+    return Ported(left=[not_ours(name)])
   if module in renames.GONE:
-    return Ported(left=[f"{node.module} {renames.GONE[module]}"])
+    return Ported(left=[f"{name} {renames.GONE[module]}"])
   return _port_names(source, scope, node, module, program)
 
 
 def unknown_module(dotted: str) -> str:
-  """Returns what of a name below kfac is no module of contrib, "" if all is.
+  """Returns a name below kfac if it is not in contrib.kfac, else "".
 
   Args:
-    dotted: "kfac.python.ops.optimizer" and the like.
+    dotted: Dotted name, e.g. "kfac.python.ops.optimizer".
 
   Returns:
     String.
@@ -76,29 +81,30 @@ def unknown_module(dotted: str) -> str:
 
 
 def _port_module(source, node, module):
-  """Ports `from tensorflow.contrib.kfac... import ...`: only the module."""
+  """Ports the module of `from tensorflow.contrib.kfac... import ...`."""
   names = [alias.name for alias in node.names if alias.name != "*"]
   unknown = [name for name in [unknown_module(module)] + (
       [unknown_module(f"{module}.{name}") for name in names]
       if module in ("kfac", "kfac.python", "kfac.python.ops") else []) if name]
   if unknown:
-    return Ported(left=[_NO_MODULE.format(name) for name in unknown])
+    return Ported(left=[f"kfac has no {name}" for name in unknown])
   start, end = source.span(node)
   found = _FROM.match(source.text, start, end)
+  assert found is not None
   return Ported(
       [(found.start(1), found.end(1), module)],
       f"from {node.module} -> from {module}")
 
 
 def _port_plain(source, scope, node, program):
-  """Ports `import tensorflow.contrib.kfac...`, each name of it."""
-  ported, said = Ported(), []
+  """Ports the names of `import tensorflow.contrib.kfac...`."""
+  ported, texts = Ported(), []
   for alias in node.names:
     dotted = scopes.canonical(alias.name)
     if dotted.split(".")[0] == "kfac" and alias.name != dotted:
       unknown = unknown_module(dotted)
       if unknown:
-        ported.left.append(_NO_MODULE.format(unknown))
+        ported.left.append(f"kfac has no {unknown}")
         continue
       new = dotted
       if not alias.asname:
@@ -108,17 +114,18 @@ def _port_plain(source, scope, node, program):
         if _uses(program, "tensorflow"):
           new += ", tensorflow"
       found = _DOTTED.match(source.text, source.span(alias)[0])
+      assert found is not None
       ported.edits.append((*found.span(), new))
-      said.append(f"import {alias.name} -> import {new}")
+      texts.append(f"import {alias.name} -> import {new}")
     elif dotted == scopes.CONTRIB and alias.asname and _only_kfac(
         program, alias.asname):
       ported.edits.append((*source.span(alias), _import_of(program, scope)))
-      said.append(f"import {ast.unparse(alias)} -> import kfac")
+      texts.append(f"import {ast.unparse(alias)} -> import kfac")
     elif dotted.startswith(scopes.CONTRIB):
-      ported.left.append(_NOT_OURS.format(alias.name))
+      ported.left.append(not_ours(alias.name))
     elif dotted in renames.GONE:
       ported.left.append(f"{alias.name} {renames.GONE[dotted]}")
-  ported.text = "; ".join(said)
+  ported.text = "; ".join(texts)
   return ported
 
 
@@ -131,8 +138,7 @@ def _port_names(source, scope, node, module, program):
         program, alias.asname or alias.name)):
       ours.append(alias)
     elif dotted.startswith(scopes.CONTRIB):
-      ported.left.append(_NOT_OURS.format(
-          f"{node.module}.{alias.name}"))
+      ported.left.append(not_ours(f"{node.module}.{alias.name}"))
     elif dotted in renames.GONE:
       ported.left.append(f"{node.module}.{alias.name} {renames.GONE[dotted]}")
   if not ours:
@@ -149,14 +155,13 @@ def _port_names(source, scope, node, module, program):
     else:
       statements.append("import kfac")
   ported.edits = _replace_names(source, node, ours, statements)
-  ported.text = "from {} import {} -> {}".format(
-      node.module, ", ".join(ast.unparse(alias) for alias in ours),
-      "; ".join(statements))
+  names = ", ".join(ast.unparse(alias) for alias in ours)
+  ported.text = f"from {node.module} import {names} -> {'; '.join(statements)}"
   return ported
 
 
 def _replace_names(source, node, ours, statements):
-  """Returns the edits that put statements in the place of some names."""
+  """Returns the edits that replace some of the imported names by statements."""
   start, end = source.span(node)
   others = [alias for alias in node.names if alias not in ours]
   if not others:
@@ -175,7 +180,7 @@ def _replace_names(source, node, ours, statements):
 
 
 def _join(source, node, statements):
-  """Returns statements on lines of their own, or on one if there is no room."""
+  """Joins statements: on separate lines if the import starts its line."""
   indentation = source.indentation(node)
   if indentation is None:
     return "; ".join(statements)
@@ -183,7 +188,7 @@ def _join(source, node, statements):
 
 
 def _only_kfac(program, name):
-  """Whether a name for contrib is used for kfac only."""
+  """Whether a name of contrib is used for kfac only."""
   uses = [parent for scope, node, parent in program.nodes
           if isinstance(node, ast.Name) and node.id == name
           and scope.resolve(node) == scopes.CONTRIB]
@@ -193,14 +198,14 @@ def _only_kfac(program, name):
 
 
 def _import_of(program, scope):
-  """Returns "kfac", or "kfac as ..." if that name is taken; it is bound."""
+  """Returns "kfac", or "kfac as ..." if that name is taken; binds the name."""
   name = free_name(program)
   program.bind_import(scope, name, "kfac")
   return "kfac" if name == "kfac" else f"kfac as {name}"
 
 
 def free_name(program: scopes.Program) -> str:
-  """Returns the name that kfac has or can be given in all of a file."""
+  """Returns a name that refers, or can refer, to kfac in all of a file."""
   taken = {name for scope in program.scopes
            for name in [*scope.imports, *scope.values]
            if not scope.imports_only(name)}
@@ -209,7 +214,7 @@ def free_name(program: scopes.Program) -> str:
 
 
 def _uses(program, name):
-  """Whether a module is used for more than contrib.kfac, and not imported."""
+  """Whether a module is used beyond contrib.kfac without its own import."""
   if any(dotted == name for scope in program.scopes
          for dotted in scope.imports.get(name, ())
          ) and _imported_alone(program, name):
@@ -232,13 +237,13 @@ def _imported_alone(program, name):
 
 
 def place_of_import(source: sources.Source) -> tuple:
-  """Finds where an import can be added.
+  """Finds a place for a new import.
 
   Args:
     source: Source.
 
   Returns:
-    Offset, and what to write before and after the import.
+    Offset, and the text to write before and after the import.
   """
   body = source.tree.body
   anchor = next((node for node in body if _imports_tensorflow(node)), None)
@@ -262,7 +267,7 @@ def _imports_tensorflow(node):
   if isinstance(node, ast.Import):
     return any(alias.name.split(".")[0] == "tensorflow" for alias in node.names)
   return (isinstance(node, ast.ImportFrom) and not node.level
-          and node.module.split(".")[0] == "tensorflow")
+          and (node.module or "").split(".")[0] == "tensorflow")
 
 
 def _is_future(node):

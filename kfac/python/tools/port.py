@@ -2,15 +2,16 @@ r"""Ports programs from tensorflow.contrib.kfac to kfac.
 
     python -m kfac.python.tools.port FILE_OR_FOLDER... [--write] [--release R]
 
-It shows a diff and a report, and with --write changes the files. Imports and
-`tf.contrib.kfac` are rewritten in all spellings; with --release, so are calls
-that the release understood in another way. The rest is told, not touched.
+It shows a diff and a report; with --write it changes the files. It rewrites all
+spellings of imports and of `tf.contrib.kfac`, and with --release also calls
+whose meaning has changed since that release. The report lists what it leaves
+unchanged.
 
-Exit status: 0 if nothing is left to do by hand, 1 if something is (the report
-says what), 2 if the command line is wrong.
+Exit status: 0 if nothing is left to do by hand, 1 if something is (see the
+report), 2 if the command line is wrong.
 
-It uses Python's library only. Where TensorFlow is missing, or for a start that
-does not wait for it:
+It needs only Python's standard library. Without TensorFlow, or to avoid its
+import time:
 
     PYTHONPATH=kfac/python python -m tools.port ...
 """
@@ -37,13 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit status.
   """
   parser = argparse.ArgumentParser(
-      prog="port", description=__doc__.partition("\n\n")[0],
+      prog="port", description=(__doc__ or "").partition("\n\n")[0],
       epilog="Exit status: 0 if nothing is left to do by hand, 1 if something "
              "is, 2 if the command line is wrong.")
   parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER",
-                      help="folders are searched for *.py, hidden ones not")
+                      help="in folders, all *.py that are not hidden")
   parser.add_argument("--write", action="store_true",
-                      help="change the files, do not only show how")
+                      help="change the files; by default only show the diff")
   parser.add_argument("--release", choices=renames.RELEASES,
                       type=lambda text: ".".join(text.split(".")[:2]),
                       help="release of TensorFlow the programs are written for")
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   if missing:
     parser.error(f"FILE_OR_FOLDER must exist, got {missing[0]!r}.")
   results = port_paths(arguments.paths, arguments.release, arguments.write)
-  # Names of files and lines of programs may be in any script.
+  # Paths and programs may contain characters that stdout cannot encode.
   if hasattr(sys.stdout, "reconfigure"):
     sys.stdout.reconfigure(errors="backslashreplace")
   for result in results:
@@ -73,7 +74,7 @@ def port_paths(paths: Sequence[str], release: str | None = None,
     write: Whether to change the files.
 
   Returns:
-    List of report.Result of the files that have to do with kfac.
+    List of report.Result of the files that use kfac.
   """
   results = []
   for path in find_files(paths):
@@ -84,7 +85,7 @@ def port_paths(paths: Sequence[str], release: str | None = None,
         with open(path, "wb") as file:
           file.write(result.data)
     except OSError as error:
-      note = report.Note(1, "left", error.strerror)
+      note = report.Note(1, "left", error.strerror or str(error))
       result = report.Result(path, None, None, [note])
     if result is not None:
       results.append(result)
@@ -92,9 +93,9 @@ def port_paths(paths: Sequence[str], release: str | None = None,
 
 
 def find_files(paths: Sequence[str]) -> list:
-  """Lists files: those given, and those that end in .py in folders given.
+  """Lists the given files, and the *.py files in the given folders.
 
-  Hidden files and folders below these, and links to folders, are left out.
+  It skips hidden files and folders below these, and links to folders.
 
   Args:
     paths: List of paths.

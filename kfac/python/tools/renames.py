@@ -1,22 +1,22 @@
-"""What moved from release to release of tf.contrib.kfac, as tables.
+"""Changes between the releases of tf.contrib.kfac, as tables.
 
-Every spelling of an argument's name is still accepted. What a program means by
-place, or by leaving an argument out, is another thing in some releases.
+kfac still accepts every name of an argument. The meaning of positions and of
+omitted arguments differs in some releases.
 """
 
 from __future__ import annotations
 
 RELEASES = ("1.4", "1.5", "1.7", "1.8", "1.9", "1.10")
 
-# What `from tensorflow.contrib.kfac import` gave.
+# The names in tensorflow.contrib.kfac.
 ROOT_NAMES = frozenset([
     "curvature_matrix_vector_products", "estimator", "fisher_blocks",
     "fisher_factors", "layer_collection", "loss_functions", "op_queue",
     "optimizer", "utils"])
-# What lay in tensorflow/contrib/kfac/python/ops, with its `_lib` each.
+# The modules in tensorflow/contrib/kfac/python/ops, each with its `_lib`.
 OPS_NAMES = ROOT_NAMES | {"linear_operator", "placement"}
 
-# Modules of TensorFlow 1 that TensorFlow 2 lacks or that need more than it.
+# Modules of TensorFlow 1 that TensorFlow 2 lacks, or has with tf_keras only.
 GONE = {
     "tensorflow.layers":
         "needs the legacy package tf_keras; make the variables with "
@@ -26,7 +26,7 @@ GONE = {
         "register_fully_connected_multi",
 }
 
-# What `import tensorflow as tf` had in TensorFlow 1 and has not in 2.
+# Names of `tensorflow` in TensorFlow 1 that TensorFlow 2 lacks.
 GRAPH_NAMES = frozenset([
     "Session", "InteractiveSession", "placeholder", "get_variable",
     "variable_scope", "get_variable_scope", "trainable_variables",
@@ -40,8 +40,8 @@ _OPTIMIZER = "learning_rate cov_ema_decay damping layer_collection "
 _COLOCATE = " colocate_cov_ops_with_inputs"
 _OLD_CONV = "params strides padding inputs outputs approx"
 
-# {callable: (order in this package, {release: order in it})}. Only orders that
-# differ are listed, from where on they do; methods are without their class.
+# {callable: (order in this package, {releases: order in them})}. Only releases
+# with another order are listed; methods are without their class.
 _ORDERS = {
     "optimizer.KfacOptimizer": (
         _OPTIMIZER + "var_list momentum momentum_type norm_constraint name "
@@ -129,7 +129,7 @@ _DEFAULTS = (
      '"kron_series_2"', '"kron_indep"'),
 )
 
-# Setters of defaults: where one is called, an omitted `approx` means that.
+# Setters of the default of `approx`.
 DEFAULT_SETTERS = {
     "register_generic": "set_default_generic_approximation",
     "register_fully_connected_multi":
@@ -143,7 +143,7 @@ def is_known(name: str) -> bool:
 
 
 def order(name: str, release: str | None = None) -> list:
-  """Returns the arguments of a callable, in their order.
+  """Returns the names of a callable's arguments, in order.
 
   Args:
     name: Callable, such as "optimizer.KfacOptimizer" or "register_conv2d".
@@ -160,6 +160,6 @@ def order(name: str, release: str | None = None) -> list:
 
 
 def defaults(name: str, release: str) -> list:
-  """Returns [(argument, default, default now)] of what a release left out."""
+  """Returns [(argument, its default in a release, its current default)]."""
   return [row[2:] for row in _DEFAULTS
           if row[0] == name and release in row[1].split()]

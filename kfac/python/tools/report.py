@@ -1,4 +1,4 @@
-"""What port.py says about a file: what it changed, what it left and why."""
+"""The report of port.py: what it changed, what it left unchanged and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Note:
   Attributes:
     line: Line of the file as it was, from 1.
     kind: "changed" or "left".
-    text: What, and for "left" why.
+    text: The change; or the problem, with its reason.
   """
 
   line: int
@@ -26,7 +26,7 @@ class Note:
 
 @dataclasses.dataclass
 class Result:
-  """What came of a file.
+  """The result for a file.
 
   Attributes:
     path: Path of the file.
@@ -44,13 +44,14 @@ class Result:
 
   @property
   def left(self) -> list:
-    """The notes of what is left to do by hand."""
+    """The notes about what is left to do by hand."""
     return [note for note in self.notes if note.kind == "left"]
 
   def diff(self) -> str:
     """Returns the unified diff, without carriage returns."""
     if self.data is None:
       return ""
+    assert self.old is not None and self.new is not None
     old, new = ([line.rstrip("\r\n") for line in sources.split_lines(text)]
                 for text in (self.old, self.new))
     lines = difflib.unified_diff(old, new, "a/" + self.path, "b/" + self.path,
@@ -77,7 +78,7 @@ def summary(results: Sequence[Result], written: bool) -> str:
   changes = sum(note.kind == "changed" for result in changed
                 for note in set(result.notes))
   left = sum(len(set(result.left)) for result in results)
-  said = "written" if written or not changed else (
-      "not written, say --write to do it")
+  state = "written" if written or not changed else (
+      "not written; pass --write to write them")
   return (f"{len(changed)} of {len(results)} files changed in {changes} "
-          f"places ({said}), {left} left to you.")
+          f"places ({state}), {left} left to you.")

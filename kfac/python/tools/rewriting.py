@@ -1,7 +1,7 @@
 """Rewrites a program that uses tensorflow.contrib.kfac to one that uses kfac.
 
-Only imports, chains of attributes and calls are edited, in place. What cannot
-be told or helped becomes a note.
+It edits only imports, chains of attributes and calls, in place. Anything else
+becomes a note.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def port(path: str, data: bytes,
   Args:
     path: Path, for the report.
     data: Bytes of the file.
-    release: What the file is written for, one of renames.RELEASES; None if
-      that is not known.
+    release: Release that the file is written for, one of renames.RELEASES;
+      None if unknown.
 
   Returns:
-    report.Result, or None if the file has nothing to do with kfac.
+    report.Result, or None if the file does not use kfac.
   """
   if b"kfac" not in data:
     return None
@@ -87,7 +87,7 @@ class _Porting:
     kept = []
     for scope, node in chains:
       if not self._source.is_at_its_span(node):
-        self._leave(node, _NO_PLACE.format(ast.unparse(node)))
+        self._leave(node, _no_place(node))
       elif "#" in self._source.segment(node):
         self._leave(node, f"there is a comment inside of {ast.unparse(node)}")
       else:
@@ -105,7 +105,7 @@ class _Porting:
                    f"{ast.unparse(node)} -> {name}")
 
   def _name_of_kfac(self, where):
-    """Picks the name by which chains call kfac.
+    """Chooses the name of kfac in the rewritten chains.
 
     Args:
       where: Scopes of the chains.
@@ -128,7 +128,7 @@ class _Porting:
       if self._release is None and from_contrib:
         problem = calls.ambiguous(name, node)
       elif self._release is not None and not self._source.is_at_its_span(node):
-        problem = _NO_PLACE.format(ast.unparse(node.func))
+        problem = _no_place(node.func)
       elif self._release is not None:
         edits, text, problem = calls.positional_edits(
             self._source, name, node, self._release)
@@ -147,9 +147,9 @@ class _Porting:
     return calls.default_edits(self._source, name, node, self._release)
 
   def _uses_kfac(self):
-    """Whether anything in the file stands for kfac, or may."""
+    """Whether anything in the file refers to kfac, or may do so."""
     return any(
-        _stands_for_kfac(scope, node) for scope, node, _ in self._program.nodes
+        _refers_to_kfac(scope, node) for scope, node, _ in self._program.nodes
     ) or any(
         scopes.canonical(name).split(".")[0] == "kfac"
         for scope in self._program.scopes
@@ -163,12 +163,13 @@ class _Porting:
         if (scope.resolve(node) == scopes.CONTRIB
             and isinstance(node.ctx, ast.Load)
             and not isinstance(parent, ast.Attribute)):
-          self._leave(node, _CONTRIB_ITSELF.format(node.id))
+          self._leave(node, _contrib_itself(node.id))
       elif isinstance(node, ast.Constant):
         docstring = isinstance(parent, ast.Expr)
         if _names_contrib_kfac(node) and not docstring:
-          self._leave(node, "a string names contrib.kfac: {!r}".format(
-              node.value if len(node.value) < 60 else node.value[:57] + "..."))
+          text = str(node.value)
+          text = text if len(text) < 60 else text[:57] + "..."
+          self._leave(node, f"a string names contrib.kfac: {text!r}")
       elif isinstance(node, ast.Call):
         self._note_call(scope, node)
     self._note_tensorflow_2()
@@ -178,11 +179,9 @@ class _Porting:
     base = scope.resolve(node.value)
     text = ast.unparse(node)
     if base == scopes.CONTRIB and node.attr != "kfac":
-      self._leave(node, f"{text} is gone with TensorFlow 2, and this tool "
-                  "helps "
-                  "with contrib.kfac only")
+      self._leave(node, import_edits.not_ours(text))
     elif dotted == scopes.CONTRIB and not isinstance(parent, ast.Attribute):
-      self._leave(node, _CONTRIB_ITSELF.format(text))
+      self._leave(node, _contrib_itself(text))
     elif base == "kfac" and _is_contrib_kfac(node.value) and (
         import_edits.unknown_module(dotted)):
       self._leave(node, f"kfac has no {dotted}")
@@ -190,7 +189,7 @@ class _Porting:
       self._leave(node, f"{text} {renames.GONE[dotted]}")
     elif _is_contrib_kfac(node) and dotted != "kfac":
       self._leave(
-          node, f"it cannot be told what {ast.unparse(node.value.value)} is")
+          node, f"it is unknown what {ast.unparse(node.value.value)} is")
     elif (isinstance(node.value, ast.Attribute) and node.attr == "append"
           and node.value.attr == "losses"
           and ast.unparse(node.value.value) in self._collections()):
@@ -198,7 +197,7 @@ class _Porting:
                   "register_loss_function")
 
   def _collections(self):
-    """Returns what the file assigns LayerCollections to, as source text."""
+    """Returns the targets to which the file assigns LayerCollections."""
     return {ast.unparse(target) for node in ast.walk(self._source.tree)
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
             and ast.unparse(node.value.func).endswith("LayerCollection")
@@ -213,7 +212,7 @@ class _Porting:
       self._leave(node, f"{ast.unparse(node)} asks for contrib by a string")
 
   def _note_tensorflow_2(self):
-    """Tells if the program expects TensorFlow 1 by `import tensorflow`."""
+    """Notes that the program expects TensorFlow 1 of `import tensorflow`."""
     for scope, node, _ in self._nodes(ast.Attribute):
       if (isinstance(node.value, ast.Name) and node.attr in renames.GRAPH_NAMES
           and scope.resolve(node.value) == "tensorflow"):
@@ -221,9 +220,8 @@ class _Porting:
         owner = scope.owner(name)
         if owner.imports.get(name) == ["tensorflow"]:
           self._leave(node, f"{ast.unparse(node)} is TensorFlow 1: `import "
-                      "tensorflow.compat.v1 "
-                      f"as {name}` and {name}.disable_v2_behavior(), or "
-                      "tf_upgrade_v2")
+                      f"tensorflow.compat.v1 as {name}` and "
+                      f"{name}.disable_v2_behavior(), or tf_upgrade_v2")
           return
 
   def _finish(self):
@@ -236,17 +234,21 @@ class _Porting:
       sources.Source(data)
     except sources.SourceError as error:
       note = report.Note(1, "left", "it would not parse when ported "
-                         f"({error.line}: {error.message}); "
-                         "port it by hand")
+                         f"({error.line}: {error.message}); port it by hand")
       return report.Result(self._path, source.text, source.text, [note])
     return report.Result(self._path, source.text, new, self._notes, data)
 
 
-_NO_PLACE = "{} cannot be edited where it is: in an f-string, or assigned to"
-_CONTRIB_ITSELF = "{} is gone with TensorFlow 2; name contrib.kfac itself"
+def _no_place(node):
+  return (f"{ast.unparse(node)} cannot be edited where it is: in an f-string, "
+          "or assigned to")
 
 
-def _stands_for_kfac(scope, node):
+def _contrib_itself(text):
+  return f"{text} is gone with TensorFlow 2; name contrib.kfac itself"
+
+
+def _refers_to_kfac(scope, node):
   if isinstance(node, ast.Constant):
     return _names_contrib_kfac(node)
   return isinstance(node, ast.Attribute) and (

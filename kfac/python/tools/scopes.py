@@ -1,9 +1,10 @@
-"""What names of a program stand for, as far as imports and aliases tell."""
+"""Resolution of a program's names, by its imports and aliases."""
 
 from __future__ import annotations
 
 import ast
 import re
+from typing import Any
 
 KFAC = "kfac"
 CONTRIB = "tensorflow.contrib"
@@ -15,7 +16,7 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def canonical(dotted: str) -> str:
-  """Returns a dotted name as one of kfac or tensorflow, without compat.v1."""
+  """Returns a dotted name without compat.v1, and contrib.kfac as kfac."""
   return _CONTRIB_KFAC.sub(KFAC, _COMPAT.sub("tensorflow", dotted))
 
 
@@ -23,24 +24,25 @@ class Scope:
   """A module, function, class or comprehension, and the names it binds.
 
   Attributes:
-    parent: The scope around it, or None.
-    is_class: Whether it is a class, whose names are not seen from inside.
+    parent: The enclosing scope, or None.
+    is_class: Whether it is a class, whose names inner scopes do not see.
     imports: {name: list of the dotted names it is imported as}.
-    values: {name: list of what else is assigned to it: expressions, or None
-      for what is not followed}.
+    values: {name: list of the other values assigned to it: expressions, or None
+      for a value that is not resolved}.
+    elsewhere: Set of the names that it declares global or nonlocal.
   """
 
   def __init__(self, parent: Scope | None = None,
                is_class: bool = False) -> None:
     self.parent = parent
     self.is_class = is_class
-    self.imports = {}
-    self.values = {}
-    self.elsewhere = set()  # what it declares global or nonlocal
+    self.imports: dict[str, list[str]] = {}
+    self.values: dict[str, list[ast.AST | None]] = {}
+    self.elsewhere: set[str] = set()
 
   def owner(self, name: str) -> Scope | None:
     """Returns the scope that binds a name seen from here, or None."""
-    scope = self
+    scope: Scope | None = self
     while scope is not None:
       hidden = scope.is_class and scope is not self
       if not hidden and (name in scope.imports or name in scope.values):
@@ -49,14 +51,14 @@ class Scope:
     return None
 
   def resolve(self, node: ast.AST, busy: tuple = ()) -> str | None:
-    """Tells what an expression stands for.
+    """Resolves an expression.
 
     Args:
       node: Name or chain of attributes, or any other expression.
       busy: Bindings that are being resolved.
 
     Returns:
-      Canonical dotted name, or None if it cannot be told.
+      Canonical dotted name, or None if unknown.
     """
     if isinstance(node, ast.Attribute):
       base = self.resolve(node.value, busy)
@@ -67,8 +69,9 @@ class Scope:
     if owner is None or (owner, node.id) in busy:
       return None
     busy += ((owner, node.id),)
-    found = {canonical(name) for name in owner.imports.get(node.id, ())}
-    found |= {value and owner.resolve(value, busy)
+    found: set[str | None] = {
+        canonical(name) for name in owner.imports.get(node.id, ())}
+    found |= {None if value is None else owner.resolve(value, busy)
               for value in owner.values.get(node.id, ())}
     return found.pop() if len(found) == 1 else None
 
@@ -80,23 +83,23 @@ class Scope:
 
 
 class Program(ast.NodeVisitor):
-  """A syntax tree with the scope of each node that matters.
+  """A syntax tree with the scopes of its nodes.
 
   Attributes:
     nodes: List of (scope, node, parent) of all names, attributes, calls,
       constants and imports, in the order of the text.
-    scopes: List of all scopes, that of the module first.
+    scopes: List of all scopes, the module's first.
   """
 
   def __init__(self, tree: ast.Module) -> None:
     self.scopes = [Scope()]
-    self.nodes = []
+    self.nodes: list[tuple[Scope, Any, Any]] = []
     self._scope = self.scopes[0]
-    self._parents = [None]
+    self._parents: list[ast.AST | None] = [None]
     self.visit(tree)
 
   def visit(self, node: ast.AST) -> None:
-    """Records a node and goes on below it."""
+    """Records a node and visits its children."""
     if isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Constant,
                          ast.Import, ast.ImportFrom)):
       self.nodes.append((self._scope, node, self._parents[-1]))
@@ -113,7 +116,7 @@ class Program(ast.NodeVisitor):
     self._parents.pop()
 
   def _inside(self, nodes, is_class=False, names=()):
-    """Visits nodes in a new scope, in which some names are bound already."""
+    """Visits nodes in a new scope that already binds some names."""
     outer = self._scope
     self._scope = Scope(outer, is_class)
     self.scopes.append(self._scope)
@@ -182,7 +185,7 @@ class Program(ast.NodeVisitor):
       self._bind(node.name)
 
   def _bind_name(self, node):
-    """Binds an assigned name; `tf = None` where an import fails is no value."""
+    """Binds an assigned name; ignores `tf = None` for a failed import."""
     statement = self._parents[-2]
     if isinstance(statement, ast.Assign) and node in statement.targets:
       value = statement.value

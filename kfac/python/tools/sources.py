@@ -1,4 +1,4 @@
-"""Python source files: reading, positions, edits, without a byte changed else.
+"""Python source files: reading, positions, and edits that keep all other bytes.
 
 Positions are offsets in the text; `ast` counts lines, and bytes within them.
 """
@@ -11,11 +11,15 @@ import re
 import tokenize
 import warnings
 from collections.abc import Iterable
+from typing import Union
 
-# Lines as Python's parser counts them, which str.splitlines does not.
+# A node with a position.
+Located = Union[ast.expr, ast.stmt, ast.alias]
+
+# Lines as Python's parser counts them; str.splitlines splits at more places.
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
-# What tells Python 2, in the line at which Python 3 stops.
+# Signs of Python 2 in the line that Python 3 cannot parse.
 _PYTHON_2 = re.compile(
     r"""^\s*(?:print|exec)\s+[^\s(=]        # print "a"
       | ^\s*print\s*>>                      # print >> file
@@ -28,7 +32,7 @@ _PYTHON_2 = re.compile(
 
 
 class SourceError(Exception):
-  """A file that cannot be worked on; `line` is where, `message` why."""
+  """The error about a file that cannot be ported, with `line` and `message`."""
 
   def __init__(self, line: int, message: str) -> None:
     super().__init__(message)
@@ -40,8 +44,8 @@ class Source:
   """The text of a Python file.
 
   Attributes:
-    text: It, with the ends of lines that the file has.
-    encoding: How the file spells it.
+    text: The text, with the file's line ends.
+    encoding: Name of the file's encoding.
     lines: List of its lines, each with its end.
     tree: Its syntax tree.
   """
@@ -53,8 +57,8 @@ class Source:
       data: Bytes of the file.
 
     Raises:
-      SourceError: If they are no text in the encoding that the file names, or
-        not the text of a program in Python 3.
+      SourceError: If the file's encoding cannot decode them, or if the text is
+        not a program in Python 3.
     """
     try:
       self.encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
@@ -84,7 +88,7 @@ class Source:
           line, f"does not parse as Python: {message}") from None
 
   def encode(self, text: str) -> bytes:
-    """Returns the bytes of a file with another text."""
+    """Returns a text as bytes in the file's encoding."""
     return text.encode(self.encoding)
 
   def offset(self, line: int, column: int) -> int:
@@ -101,18 +105,19 @@ class Source:
     return self._starts[line - 1] + len(
         text.encode("utf-8")[:column].decode("utf-8"))
 
-  def span(self, node: ast.AST) -> tuple:
+  def span(self, node: Located) -> tuple[int, int]:
     """Returns the offsets of the start and the end of a node."""
+    assert node.end_lineno is not None and node.end_col_offset is not None
     return (self.offset(node.lineno, node.col_offset),
             self.offset(node.end_lineno, node.end_col_offset))
 
-  def segment(self, node: ast.AST) -> str:
+  def segment(self, node: Located) -> str:
     """Returns the text of a node."""
     start, end = self.span(node)
     return self.text[start:end]
 
-  def is_at_its_span(self, node: ast.AST) -> bool:
-    """Whether an expression is where it says; in f-strings some are not."""
+  def is_at_its_span(self, node: ast.expr) -> bool:
+    """Whether an expression's position is right; in f-strings it may not be."""
     try:
       found = ast.parse(f"({self.segment(node)}\n)", mode="eval")
     except (SyntaxError, ValueError, IndexError):
@@ -127,8 +132,8 @@ class Source:
     """Returns the offset of the start of a line."""
     return self._starts[line - 1]
 
-  def indentation(self, node: ast.AST) -> str | None:
-    """Returns the blanks before a statement, None if more is before it."""
+  def indentation(self, node: ast.stmt) -> str | None:
+    """Returns the blanks before a statement; None if other text precedes it."""
     before = self.text[self.line_start(node.lineno):self.span(node)[0]]
     return None if before.strip() else before
 
@@ -149,8 +154,8 @@ def apply_edits(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
 
   Args:
     text: String.
-    edits: Iterable of (start, end, replacement) that do not overlap; those at
-      the same place are made in their order.
+    edits: Iterable of (start, end, replacement) that do not overlap; edits at
+      the same place keep their order.
 
   Returns:
     String.

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from kfac.python.kernel_tests.fisher_factors import factor_oracles as oracles
 from kfac.python.ops import fisher_factors as ff
 from kfac.python.ops import utils
-from kfac.python.ops.utils import correlations
+from kfac.python.ops.utils import patches
 
 
 def _recording_batch_sizes(function, seen):
@@ -276,7 +276,7 @@ class MaxPatchElementsTest(tf.test.TestCase):
       images = np.concatenate([images, 2 * images[:2]])  # Five examples.
       seen = oracles.with_ones(
           oracles.patches(images, size, strides, rates, padding))
-      out = correlations.output_sizes(
+      out = patches.output_sizes(
           images.shape[1:3], size, padding, strides, rates)
       grads = oracles.data(5, *out, 4, seed=1)
       expected = np.zeros([seen.shape[-1], 4])

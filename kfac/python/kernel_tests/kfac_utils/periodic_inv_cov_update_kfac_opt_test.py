@@ -1,6 +1,7 @@
 """Tests of the optimizer that schedules its own updates."""
 
 import collections
+import inspect
 import re
 
 import numpy as np
@@ -275,6 +276,12 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
             **settings(**kwargs))
         self.assertAllClose(optimizer._fisher_est._cov_ema_decay, decay)
 
+  def testDefaultDecayIsThatOfKfacOptimizer(self):
+    parameters = inspect.signature(kfac.KfacOptimizer).parameters
+    self.assertEqual(
+        parameters["cov_ema_decay"].default,
+        kfac.periodic_inv_cov_update_kfac_opt._DEFAULT_COV_EMA_DECAY)
+
   def testArgumentsOutOfRange(self):
     def make(**kwargs):
       return kfac.PeriodicInvCovUpdateKfacOpt(
@@ -311,8 +318,8 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
   def testReferenceVariablesInABranchOfControlFlowV2(self):
     with graph_modes.control_flow(True), tf.Graph().as_default():
       with self.assertRaisesRegex(ValueError, re.escape(
-          "num_burnin_steps must be 0 where control flow v2 meets reference "
-          "variables, got 'layer0/w:0'.")):
+          "num_burnin_steps must be 0 for reference variables in control flow "
+          "v2, got 'layer0/w:0'.")):
         build(2, 1, 2, use_resource=False, **settings())
 
   def testReferenceVariablesWithoutBurnIn(self):

@@ -54,7 +54,7 @@ class CommandTest(absltest.TestCase):
         "-from tensorflow.contrib import kfac", "+import kfac",
         f"{path}:1: changed: from tensorflow.contrib import kfac -> import kfac"
         ,
-        _WRITTEN.format("not written, say --write to do it")], lines)
+        _WRITTEN.format("not written; pass --write to write them")], lines)
 
   def testWrites(self):
     path = self._file("a.py", _OLD)

@@ -281,13 +281,13 @@ class ChainsTest(_PortTest):
                  "try: pass\nexcept E as tf:\n  tf.contrib.kfac\n"):
       _, left = self._port(_TF + text)
       self.assertLen(left, 1, text)
-      self.assertIn(": it cannot be told what tf is", left[0])
+      self.assertIn(": it is unknown what tf is", left[0])
 
   def testAliasFromAnotherModule(self):
     self._assertLeaves(
         "from common import tf\nx = tf.contrib.kfac, self.tf.contrib.kfac\n",
-        "2: it cannot be told what self.tf is",
-        "2: it cannot be told what tf is")
+        "2: it is unknown what self.tf is",
+        "2: it is unknown what tf is")
 
   def testNamesOfAClassAreNotInScopeInItsMethods(self):
     self._assertPorts(
@@ -399,9 +399,9 @@ class CallsTest(_PortTest):
     self._assertPorts(
         text.format("from tensorflow.contrib "), text.format(""), [
             "2: argument 5 of KfacOptimizer was momentum in TensorFlow 1.4 and "
-            "is var_list now; name it, or say --release",
+            "is var_list now; name it, or pass --release",
             "3: argument 6 of register_conv2d was approx in TensorFlow 1.4 and "
-            "is data_format now; name it, or say --release"])
+            "is data_format now; name it, or pass --release"])
 
   def testProgramsForThisPackageAreNotRewritten(self):
     self._assertLeaves("import kfac\nkfac.KfacOptimizer(a, b, c, d, [e])\n")

@@ -108,27 +108,6 @@ class PatchMomentsTest(tf.test.TestCase):
         correlations.patch_moments(images, size, "VALID", width)
 
 
-class OutputSizesTest(tf.test.TestCase):
-
-  def testAreThoseOfPatches(self):
-    for lengths, size, strides, rates, padding in itertools.product(
-        ([7, 8], [2, 9]), ([3, 2],), ([1, 1], [2, 3]), ([1, 1], [2, 3]),
-        ("SAME", "VALID")):
-      with tf.Graph().as_default(), self.session() as sess:
-        expected = patches.extract_convolution_patches(
-            tf.zeros([1] + lengths + [1]), size + [1, 1], padding, strides,
-            rates).shape.as_list()[1:3]
-        self.assertEqual(expected, correlations.output_sizes(
-            lengths, size, padding, strides, rates))
-        self.assertEqual(expected, sess.run(correlations.output_sizes(
-            [tf.constant(n) for n in lengths], size, padding, strides, rates)))
-
-  def testStridesAndDilationsDefaultToOne(self):
-    self.assertEqual(
-        [5, 3], correlations.output_sizes([7, 4], [3, 2], "VALID"))
-    self.assertEqual([7, 4], correlations.output_sizes([7, 4], [3, 2], "SAME"))
-
-
 class ChooseTileWidthTest(tf.test.TestCase):
 
   # (image height = width, channels, filter height = width).

@@ -196,6 +196,29 @@ class ExtractPointwiseConv2dPatchesTest(tf.test.TestCase):
             tf.zeros(shape), filter_shape, data_format=data_format)
 
 
+class OutputSizesTest(tf.test.TestCase):
+
+  def testCountsTheWindowsThatFit(self):
+    for length, size, stride, rate in itertools.product(
+        (2, 7, 9), (1, 3), (1, 2, 4), (1, 2)):
+      for padding, starts in (
+          ("SAME", range(0, length, stride)),
+          ("VALID", range(0, length - rate * (size - 1), stride))):
+        with tf.Graph().as_default(), self.session() as sess:
+          self.assertEqual([len(starts)], patches.output_sizes(
+              [length], [size], padding, [stride], [rate]))
+          self.assertEqual([len(starts)], sess.run(patches.output_sizes(
+              [tf.constant(length)], [size], padding, [stride], [rate])))
+
+  def testStridesAndDilationsDefaultToOne(self):
+    self.assertEqual([5, 3], patches.output_sizes([7, 4], [3, 2], "VALID"))
+    self.assertEqual([7, 4], patches.output_sizes([7, 4], [3, 2], "SAME"))
+
+  def testUnknownLengthStaysUnknown(self):
+    self.assertEqual(
+        [None, 2], patches.output_sizes([None, 4], [3, 3], "VALID"))
+
+
 class IsDataFormatChannelLastTest(tf.test.TestCase):
 
   def testLastLetterDecides(self):

@@ -18,7 +18,8 @@ from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
-def num_conv_locations(input_shape: hints.Shape, strides: Sequence[int]) -> Any:
+def num_conv_locations(input_shape: Any,
+                       strides: Sequence[int] | None) -> Any:
   """Counts the locations of a convolution as contrib.kfac did.
 
   Args:

@@ -33,10 +33,10 @@ def normalize_damping(damping: hints.Scalar,
     return damping
   if scalars.is_number(num_replications) and scalars.is_number(damping):
     return damping / num_replications ** power
-  damping = tf.convert_to_tensor(damping)
-  return damping / tf.pow(
-      scalars.cast_scalar(num_replications, damping.dtype),
-      scalars.cast_scalar(power, damping.dtype))
+  tensor = tf.convert_to_tensor(damping)
+  return tensor / tf.pow(
+      scalars.cast_scalar(num_replications, tensor.dtype),
+      scalars.cast_scalar(power, tensor.dtype))
 
 
 def compute_pi_tracenorm(left_cov: Any, right_cov: Any) -> tf.Tensor:

@@ -18,7 +18,7 @@ from kfac.python.ops.utils import hints
 
 
 def depthwise_conv2d_filter_to_conv2d_filter(
-    filter: hints.TensorLike, name: str | None = None) -> tf.Tensor:
+    filter: tf.Tensor, name: str | None = None) -> tf.Tensor:
   """Embeds the filter of a depthwise convolution in that of a full one.
 
   Args:

@@ -79,8 +79,7 @@ def max_num_examples(num_inputs: int, num_outputs: int) -> int:
   return a * g * (a + g) // (a * a + g * g + a * g)
 
 
-def find_outer_products(
-    vector: hints.Vector) -> tuple[tf.Tensor, tf.Tensor] | None:
+def find_outer_products(vector: hints.Vector) -> Any:
   """Finds X and Y of a gradient that was computed as V = X^T Y.
 
   The op that made the tensor decides, not an assumption about the model. A

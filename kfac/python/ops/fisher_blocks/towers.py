@@ -8,6 +8,7 @@ as inputs[tower] and grads[source][tower].
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -15,7 +16,6 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import base
 from kfac.python.ops.utils import constants
-from kfac.python.ops.utils import hints
 
 
 class InputOutputMultiTower:
@@ -145,7 +145,7 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
     return tf.split(tower, self._num_uses)
 
 
-def joined(tensors: hints.OneOrMore) -> tf.Tensor:
+def joined(tensors: Sequence[Any]) -> Any:
   """Returns tensors joined along the first axis, without creating an op."""
   tensors = base.maybe_tuple(tensors)
   return tensors[0] if len(tensors) == 1 else utils.PartitionedTensor(tensors)

@@ -24,11 +24,12 @@ from kfac.python.ops.utils import chunks
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import correlations
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import patches as patches_lib
 from kfac.python.ops.utils import scalars
 
 
 def spatial(sizes: Sequence[int] | None,
-            num_spatial_dims: int) -> list[int] | None:
+            num_spatial_dims: int) -> Sequence[int] | None:
   """Removes the strides or rates of batch and channels, if present.
 
   Args:
@@ -93,7 +94,7 @@ def _num_locations(inputs, filter_shape, padding, strides, dilation_rate):
   sizes, known = filter_shape[:-2], inputs.shape.as_list()
   lengths = [tf.shape(inputs)[i] if known[i] is None else known[i]
              for i in range(1, len(known) - 1)]
-  outputs = correlations.output_sizes(
+  outputs = patches_lib.output_sizes(
       lengths, sizes, padding, spatial(strides, len(sizes)),
       spatial(dilation_rate, len(sizes)))
   return functools.reduce(operator.mul, outputs, 1)
@@ -115,8 +116,8 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
   """
 
   def __init__(self, inputs: hints.Towers, outputs_grads: hints.Sources,
-               filter_shape: hints.Shape, strides: Sequence[int], padding: str,
-               data_format: str | None = None,
+               filter_shape: Sequence[int], strides: Sequence[int],
+               padding: str, data_format: str | None = None,
                dilations: Sequence[int] | None = None, has_bias: bool = False,
                *, colocate_cov_ops_with_inputs: bool = False) -> None:
     """Initializes the factor of a two-dimensional convolution.
@@ -215,7 +216,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
   It is the covariance of patches [filter size * in_channels (+ 1)].
   """
 
-  def __init__(self, inputs: hints.Towers, filter_shape: hints.Shape,
+  def __init__(self, inputs: hints.Towers, filter_shape: Sequence[int],
                padding: str, strides: Sequence[int] | None = None,
                dilation_rate: Sequence[int] | None = None,
                data_format: str | None = None,

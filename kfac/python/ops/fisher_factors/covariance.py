@@ -83,7 +83,7 @@ def _mirror(upper):
   return tf.concat([tf.concat(row, axis=1) for row in rows], axis=0)
 
 
-def first_examples(tensor: hints.TensorLike) -> tf.Tensor:
+def first_examples(tensor: tf.Tensor) -> tf.Tensor:
   """Returns the first COV_EXAMPLES_FRACTION of the rows, at least one.
 
   Args:
@@ -100,7 +100,7 @@ def first_examples(tensor: hints.TensorLike) -> tf.Tensor:
   return tensor[:tf.cast(tf.ceil(rows * fraction), tf.int32)]
 
 
-def append_homog(tensor: hints.TensorLike) -> tf.Tensor:
+def append_homog(tensor: tf.Tensor) -> tf.Tensor:
   """Appends a last column of ones, the input of the bias.
 
   Args:

@@ -53,7 +53,7 @@ class InverseUpdate:
     return tf.assign(
         variable, tf.where_v2(self.has_cov, value, variable)).op
 
-  def damping(self, damping_func: hints.Damping) -> tf.Tensor:
+  def damping(self, damping_func: hints.Thunk) -> tf.Tensor:
     """Returns the damping as a tensor of the factor's dtype."""
     key = naming.graph_func_to_id(damping_func)
     if key not in self._dampings:
@@ -64,7 +64,7 @@ class InverseUpdate:
     """Returns eigenvalues [n] and Q [n, n]."""
     return self.factor.get_eigendecomp(self.cov)
 
-  def cholesky(self, damping_func: hints.Damping) -> tf.Tensor:
+  def cholesky(self, damping_func: hints.Thunk) -> tf.Tensor:
     """Returns L [n, n]."""
     key = naming.graph_func_to_id(damping_func)
     if key not in self._choleskys:
@@ -72,7 +72,7 @@ class InverseUpdate:
           self.cov, self.damping(damping_func))
     return self._choleskys[key]
 
-  def matpower(self, exp: float, damping_func: hints.Damping) -> tf.Tensor:
+  def matpower(self, exp: float, damping_func: hints.Thunk) -> tf.Tensor:
     """Returns (C + damping I)^exp [n, n]."""
     damping = self.damping(damping_func)
     if self.factor.needs_eigendecomp():
@@ -126,9 +126,9 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     return _self_adjoint(tf.convert_to_tensor(self.get_cov()))
 
   def _register(self, quantity, *key_and_damping):
-    *key, damping = key_and_damping
+    *rest, damping = key_and_damping
     damping_func = naming.as_damping_func(damping)
-    key = tuple(key) + (naming.graph_func_to_id(damping_func),)
+    key = (*rest, naming.graph_func_to_id(damping_func))
     self._registered.setdefault((quantity, key), damping_func)
 
   def register_inverse(self, damping_func: hints.Damping) -> None:
@@ -229,10 +229,9 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     return self._eigendecomp
 
   def _get_kept(self, quantity, *key_and_damping):
-    *key, damping = key_and_damping
+    *rest, damping = key_and_damping
     damping_id = naming.graph_func_to_id(naming.as_damping_func(damping))
-    return tf.convert_to_tensor(
-        self._kept[quantity][tuple(key) + (damping_id,)])
+    return tf.convert_to_tensor(self._kept[quantity][(*rest, damping_id)])
 
   def get_inverse(self, damping_func: hints.Damping | None = None, *,
                   damping: hints.Damping | None = None) -> Any:

@@ -30,8 +30,8 @@ def eigendecomposition(cov: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
   return tf.maximum(eigenvalues, scalars.cast_scalar(floor, cov.dtype)), Q
 
 
-def matpower(eigen: tuple[hints.TensorLike, hints.TensorLike],
-             exp: hints.Scalar, damping: hints.Scalar) -> tf.Tensor:
+def matpower(eigen: tuple[tf.Tensor, tf.Tensor], exp: hints.Scalar,
+             damping: tf.Tensor) -> tf.Tensor:
   """(C + damping I)^exp from C's eigendecomposition.
 
   Args:

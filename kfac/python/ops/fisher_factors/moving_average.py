@@ -48,15 +48,15 @@ class MovingAverage:
       Op.
     """
     dtype = self.variable.dtype.base_dtype
-    decay = scalars.cast_scalar(decay, dtype)
+    past = scalars.cast_scalar(decay, dtype)
     if self._num_updates is None:
-      weight = (1. - decay if weight is None
-                else scalars.cast_scalar(weight, dtype))
+      present = (1. - past if weight is None
+                 else scalars.cast_scalar(weight, dtype))
       return tf.assign(
           self.variable,
-          decay * self.variable + weight * tf.cast(new_value, dtype)).op
+          past * self.variable + present * tf.cast(new_value, dtype)).op
     step = tf.assign_add(self._num_updates, tf.ones([], dtype))
-    rate = (1. - decay) / (1. - tf.pow(decay, step))
+    rate = (1. - past) / (1. - tf.pow(past, step))
     return tf.assign_add(
         self.variable,
         rate * (tf.cast(new_value, dtype) - self.variable)).op

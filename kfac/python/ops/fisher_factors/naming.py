@@ -66,7 +66,7 @@ def as_damping_func(damping: hints.Damping) -> hints.Thunk:
   return damping
 
 
-def scope_string_from_params(params: hints.Vector) -> str:
+def scope_string_from_params(params: Any) -> str:
   """Builds the part of a scope name that identifies a factor of its kind.
 
   Args:
@@ -97,7 +97,7 @@ def _part_to_string(part):
   return scope_string_from_name(part)
 
 
-def scope_string_from_name(tensor: hints.TensorLike) -> str:
+def scope_string_from_name(tensor: Any) -> str:
   """Returns a tensor's name with ":0" left out and "/" replaced by "_"."""
   if isinstance(tensor, utils.PartitionedTensor):
     return "__".join(scope_string_from_name(t) for t in tensor.tensors)
@@ -117,11 +117,11 @@ def list_to_string(lst: Any) -> str:
       scalar_or_tensor_to_string(val) for val in utils.ensure_sequence(lst))
 
 
-def graph_func_to_id(func: hints.Thunk) -> tuple:
+def graph_func_to_id(func: Any) -> tuple:
   """Returns the hashable id of a damping function."""
   return func.func_id
 
 
-def graph_func_to_string(func: hints.Thunk) -> str:
+def graph_func_to_string(func: Any) -> str:
   """Returns the id of a damping function as part of a variable's name."""
   return list_to_string(func.func_id)

@@ -33,7 +33,7 @@ _OPTIONS: dict[int, tuple[tuple[tuple[str, int], ...], Any]] = {
 class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
   """Covariance over examples and uses, and optionally that of lag one."""
 
-  def __init__(self, tensors: hints.Sources | None = None,
+  def __init__(self, tensors: Any = None,
                num_uses: int | None = None, has_bias: bool = False, *,
                colocate_cov_ops_with_inputs: bool = False,
                tensor_lists: Sequence[Any] | None = None) -> None:

@@ -1,1 +1,1 @@
-"""When updates run: schedules, background inverses, a ready-made optimizer."""
+"""Schedules of updates, background inverses, and a self-updating optimizer."""

@@ -1,13 +1,13 @@
 """Inverses in a background thread, with a bound on their age.
 
-Steps go on with the inverses that there are while new ones are computed, as
-in Anil et al. 2020 (https://arxiv.org/abs/2002.09018, section 5). It pays
-where cores or a device are free, or inverses run on other devices than the
-step.
+Steps use the current inverses while new ones are computed, as in Anil et al.
+2020 (https://arxiv.org/abs/2002.09018, section 5). This saves time if cores or
+a device are idle, or if inverses run on other devices than the step.
 
-A step that reads a kept matrix while it is assigned sees the old or the new
-one, never parts of both, since kept matrices are resource variables. Matrices
-of different factors, and several of one factor, may be of different updates.
+A step that reads a stored matrix during its assignment sees the old or the new
+one, never parts of both, since stored matrices are resource variables. Matrices
+of different factors, and several of one factor, may come from different
+updates.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kfac.python.ops.utils import scalars
 
 
 class BackgroundInverses:
-  """Runs inverse updates in a thread whenever there are new covariances.
+  """Runs inverse updates in a thread whenever covariances have changed.
 
   Within its context, a step of training is
 
@@ -37,8 +37,8 @@ class BackgroundInverses:
     Args:
       session: Session; it must be open until `stop`.
       inv_ops: Op or list of ops.
-      max_age: Int >= 0: how many covariance updates may be missing in the
-        inverses. With 0 they are never behind, and nothing runs in parallel.
+      max_age: Int >= 0, the largest number of covariance updates that the
+        inverses may lack. With 0 nothing runs in parallel.
 
     Raises:
       ValueError: If `max_age` is out of range.
@@ -47,10 +47,11 @@ class BackgroundInverses:
     self._inv_ops = inv_ops
     self._max_age = scalars.check_int("max_age", max_age, 0)
     self._changed = threading.Condition()
-    # All of these are only touched with `_changed` held.
+    # `_changed` guards all of these.
     self._num_updates = 0
-    self._done = None  # updates that are in the inverses; None: no inverses
-    self._error = None
+    # The number of updates that the inverses contain; None before the first.
+    self._done: int | None = None
+    self._error: BaseException | None = None
     self._raised = False
     self._stopped = False
     self._thread = threading.Thread(
@@ -58,7 +59,7 @@ class BackgroundInverses:
     self._thread.start()
 
   def _run(self):
-    """Inverts again and again: what the thread does."""
+    """Runs the inverse updates until `stop`: the body of the thread."""
     try:
       started = 0
       while self._await_updates(started):
@@ -68,27 +69,26 @@ class BackgroundInverses:
         with self._changed:
           self._done = started
           self._changed.notify_all()
-    except BaseException as error:  # noqa: BLE001  the caller gets it
+    except BaseException as error:  # noqa: BLE001  `step` or `stop` raises it
       with self._changed:
         self._error = error
         self._changed.notify_all()
 
   def _await_updates(self, seen):
-    """Waits for updates beyond those seen; False if it is to stop."""
+    """Waits for updates beyond those seen; returns False after `stop`."""
     with self._changed:
       self._changed.wait_for(
           lambda: self._stopped or self._num_updates > seen)
       return not self._stopped
 
   def step(self) -> None:
-    """Tells that covariances were updated, and waits until age is in bounds.
+    """Reports a covariance update, and waits until `age` is at most `max_age`.
 
-    To be called before each train step. The first call waits for the first
-    inverses.
+    Call it before each train step. The first call waits for the first inverses.
 
     Raises:
-      RuntimeError: If it was stopped.
-      Exception: What an inverse update raised.
+      RuntimeError: If `stop` was called.
+      Exception: The error of an inverse update.
     """
     with self._changed:
       if self._stopped:
@@ -96,28 +96,29 @@ class BackgroundInverses:
       self._num_updates += 1
       self._changed.notify_all()
       self._changed.wait_for(
-          lambda: self._error is not None or self._stopped or self._young())
+          lambda: self._error is not None or self._stopped or self._is_recent())
       if self._error is not None:
         self._raised = True
         raise self._error
-      if not self._young():
+      if not self._is_recent():
         raise RuntimeError("step must be called before stop.")
 
-  def _young(self):
+  def _is_recent(self):
+    """Whether the age of the inverses is at most `max_age`."""
     return (self._done is not None
             and self._num_updates - self._done <= self._max_age)
 
   @property
   def age(self) -> int | None:
-    """How many updates are missing in the inverses; None if there are none."""
+    """Number of updates that the inverses lack; None before the first."""
     with self._changed:
       return None if self._done is None else self._num_updates - self._done
 
   def stop(self) -> None:
-    """Ends the thread after the update that it is at; may be called again.
+    """Ends the thread after its current update; further calls do nothing.
 
     Raises:
-      Exception: What an inverse update raised, if no step has.
+      Exception: The error of an inverse update, unless `step` raised it.
     """
     self._join()
     if self._error is not None and not self._raised:
@@ -135,7 +136,7 @@ class BackgroundInverses:
     return self
 
   def __exit__(self, error_type, error, traceback):
-    """Stops; an error of the block goes before one of the thread."""
+    """Stops; an error of the block takes precedence over the thread's."""
     if error_type is None:
       self.stop()
     else:
@@ -145,8 +146,8 @@ class BackgroundInverses:
 class BackgroundInversesHook(tf.train.SessionRunHook):
   """Updates covariances with each step, and inverses in the background.
 
-  In each new session, also one that goes on from a checkpoint, covariances are
-  updated once more before the first step, and the inverses awaited.
+  In each new session, including one restored from a checkpoint, the hook runs a
+  covariance and an inverse update before the first step.
   """
 
   def __init__(self, optimizer: Any, max_age: int,
@@ -156,8 +157,8 @@ class BackgroundInversesHook(tf.train.SessionRunHook):
     Args:
       optimizer: KfacOptimizer or FisherEstimator.
       max_age: See BackgroundInverses.
-      train_op: The train op, so that only runs that fetch it count; None if
-        all runs are steps.
+      train_op: The train op; only runs that fetch it are steps. None if all
+        runs are steps.
 
     Raises:
       ValueError: If `max_age` is out of range.
@@ -165,15 +166,17 @@ class BackgroundInversesHook(tf.train.SessionRunHook):
     self._optimizer = optimizer
     self._max_age = scalars.check_int("max_age", max_age, 0)
     self._train_op = train_op
-    self._ops = None
-    self._inverses = None
+    self._cov_op: tf.Operation = None
+    self._inv_op: tf.Operation = None
+    self._inverses: BackgroundInverses | None = None
 
   def begin(self) -> None:
     """Makes the ops."""
-    self._ops = self._optimizer.cov_update_op, self._optimizer.inv_update_op
+    self._cov_op = self._optimizer.cov_update_op
+    self._inv_op = self._optimizer.inv_update_op
 
   def after_create_session(self, session: tf.Session, coord: Any) -> None:
-    """Leaves the thread of an earlier session, if there was one."""
+    """Ends the thread of an earlier session, if there was one."""
     if self._inverses is not None:
       self._inverses._join()
     self._inverses = None
@@ -181,14 +184,13 @@ class BackgroundInversesHook(tf.train.SessionRunHook):
   def before_run(self, run_context: Any) -> Any:  # noqa: D102
     if not schedules.is_step(run_context, self._train_op):
       return None
-    cov_op, inv_op = self._ops
     if self._inverses is None:
       self._inverses = BackgroundInverses(
-          run_context.session, inv_op, self._max_age)
+          run_context.session, self._inv_op, self._max_age)
       run_context.session.run(
-          cov_op, run_context.original_args.feed_dict)
+          self._cov_op, run_context.original_args.feed_dict)
     self._inverses.step()
-    return tf.train.SessionRunArgs(cov_op)
+    return tf.train.SessionRunArgs(self._cov_op)
 
   def end(self, session: tf.Session) -> None:
     """Stops the thread."""

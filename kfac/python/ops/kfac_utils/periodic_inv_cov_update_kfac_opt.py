@@ -1,8 +1,7 @@
-"""PeriodicInvCovUpdateKfacOpt: an optimizer whose train op does everything."""
+"""PeriodicInvCovUpdateKfacOpt: an optimizer whose train op runs all updates."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,33 +15,34 @@ from kfac.python.ops.utils import scalars
 
 __all__ = ["PeriodicInvCovUpdateKfacOpt"]
 
-_DEFAULT_DECAY = inspect.signature(
-    optimizer.KfacOptimizer).parameters["cov_ema_decay"].default
+# KfacOptimizer's default.
+_DEFAULT_COV_EMA_DECAY = 0.95
 
 
 class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
   """A KfacOptimizer that updates its covariances and inverses by itself.
 
   A run of the train op updates the covariances if they are due, then the
-  inverses if these are, and then steps. What is not due costs nothing: it lies
-  in branches that are not taken. The optimizer counts runs in a variable of
-  its own, so training that goes on from a checkpoint goes on in the schedule.
+  inverses if they are due, and then steps. An update that is not due costs
+  nothing, since it lies in a branch that is not taken. The optimizer counts
+  runs in a variable of its own, so that training restored from a checkpoint
+  continues the schedule.
   """
 
   def __init__(self, invert_every: int = 10, cov_update_every: int = 1,
                num_burnin_steps: int = 0, *, amortize: bool = False,
                **kwargs: hints.Unpack[arguments.Arguments]) -> None:
-    """Says how to train; nothing is built yet.
+    """Keeps the arguments; no op is made.
 
     Args:
       invert_every: Int >= 1, steps from one inverse update to the next.
       cov_update_every: Int >= 1, steps from one covariance update to the next.
         The decay of moving averages becomes `cov_ema_decay` to this power.
-      num_burnin_steps: Int >= 0. In as many first runs only the covariances
-        are updated and the global step counted; parameters stay.
-      amortize: Whether the inverses are dealt out over `invert_every` steps in
-        shares of about equal cost, so that no step takes longer than others.
-        At the first step all are computed.
+      num_burnin_steps: Int >= 0, number of first runs that only update the
+        covariances and count the global step; parameters do not change.
+      amortize: Whether the inverses are distributed over `invert_every` steps
+        in shares of about equal cost, so that no step takes longer than others.
+        The first step computes all.
       **kwargs: Arguments of KfacOptimizer, by name.
 
     Raises:
@@ -52,13 +52,16 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     cov_every = check_int("cov_update_every", cov_update_every, 1)
     inv_every = check_int("invert_every", invert_every, 1)
     self._num_burnin_steps = check_int("num_burnin_steps", num_burnin_steps, 0)
-    decay = kwargs.pop("cov_ema_decay", _DEFAULT_DECAY)
+    decay: float | tf.Tensor = kwargs.get(
+        "cov_ema_decay", _DEFAULT_COV_EMA_DECAY)
     scalars.check_number("cov_ema_decay", decay, minimum=0., below=1.)
     self._schedule = schedules.Schedule(
         cov_every, inv_every, shares=inv_every if amortize else 1)
-    self._num_runs = None
-    self._updates = None  # whether the step is due, and the op of the updates
-    super().__init__(cov_ema_decay=decay ** cov_every, **kwargs)
+    self._num_runs: tf.Variable | None = None
+    # Whether parameters move, and the op of the updates.
+    self._updates: tuple[tf.Tensor, tf.Operation] | None = None
+    kwargs["cov_ema_decay"] = decay ** cov_every
+    super().__init__(**kwargs)
 
   def minimize(self, loss: hints.TensorLike,
                global_step: hints.Scalar | None = None,
@@ -69,7 +72,7 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
                name: str | None = None,
                grad_loss: hints.TensorLike | None = None,
                **kwargs: Any) -> tf.Operation:
-    """Makes the train op: updates that are due, and one step.
+    """Makes the train op: the updates that are due, and one step.
 
     Args:
       loss: See KfacOptimizer.
@@ -95,22 +98,23 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
   def apply_gradients(self, grads_and_vars: hints.VecsAndVars,
                       global_step: hints.Scalar | None = None,
                       name: str | None = None) -> tf.Operation:
-    """Makes the train op of gradients: updates that are due, and one step.
+    """Makes the train op of gradients: the updates that are due, and one step.
 
     Args:
       grads_and_vars: Iterable of (gradient, variable), for each registered
         variable.
-      global_step: Variable to count steps in.
+      global_step: Variable that counts steps.
       name: Name of the op.
 
     Returns:
       Op.
 
     Raises:
-      ValueError: If a gradient is missing, or if with burn-in and control flow
-        v2 a parameter is no resource variable.
+      ValueError: If a gradient is missing, or if a parameter is not a resource
+        variable, with burn-in and control flow v2.
     """
-    grads_and_vars = list(grads_and_vars)
+    if not isinstance(grads_and_vars, list):  # A list may carry the loss.
+      grads_and_vars = list(grads_and_vars)
     update_op = self.kfac_update_ops()
     with tf.control_dependencies([update_op]):
       if not self._num_burnin_steps:
@@ -119,36 +123,41 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
       return self._step_after_burnin(grads_and_vars, global_step, name)
 
   def _step_after_burnin(self, grads_and_vars, global_step, name):
-    """Makes the train op of gradients, whose step lies in a branch."""
+    """Makes the train op of gradients, with the step in a branch."""
     _check_assignable([variable for _, variable in grads_and_vars])
     apply = super().apply_gradients
     train_ops = tf.get_collection_ref(tf.GraphKeys.TRAIN_OP)
     others = list(train_ops)
-    ops = [_only_if(self._updates[0], lambda: apply(grads_and_vars))]
+    after_burnin, _ = self._built_updates()
+    ops = [_run_if(after_burnin, lambda: apply(grads_and_vars))]
     if global_step is not None:
       with tf.control_dependencies(ops):
         ops.append(tf.assign_add(
             global_step, tf.ones([], global_step.dtype.base_dtype)))
     train_op = tf.group(*ops, name=name)
-    train_ops[:] = others + [train_op]  # not what lies in the branch
+    train_ops[:] = others + [train_op]  # without the op inside the branch
     return train_op
 
   def kfac_update_ops(self) -> tf.Operation:
-    """Makes the op that counts a run and does the updates that are due.
+    """Makes the op that counts a run and runs the updates that are due.
 
     The train op contains it.
 
     Returns:
       Op, the same each time.
     """
+    return self._built_updates()[1]
+
+  def _built_updates(self):
+    """Returns what _make_updates returned on the first call."""
     if self._updates is None:
       self._make_counter()
       self._fisher_est.build()
       self._updates = self._make_updates()
-    return self._updates[1]
+    return self._updates
 
   def _make_counter(self):
-    """Makes the variable that counts runs, unless there is one."""
+    """Makes the variable that counts runs, unless it exists."""
     if self._num_runs is None:
       with tf.variable_scope(self.get_name()):
         self._num_runs = tf.get_variable(
@@ -156,15 +165,15 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
             use_resource=True)
 
   def _make_updates(self):
-    """Makes what kfac_update_ops returns.
+    """Makes the op that counts a run and runs the updates that are due.
 
     Returns:
-      Bool tensor, whether parameters are to move, and op.
+      Bool tensor, whether parameters move, and the op.
     """
     estimator, schedule = self._fisher_est, self._schedule
     step = tf.identity(self._num_runs) - self._num_burnin_steps
     after_burnin = step >= 0
-    done = _only_if(
+    done = _run_if(
         tf.logical_or(step < 0, schedule.cov_due(step)),
         estimator.make_cov_update_op_in_branch)
     shares = schedules.balanced_shares(
@@ -172,21 +181,21 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     thunks = estimator.inv_update_thunks
     with tf.control_dependencies([done]):
       inverses = [
-          _only_if(after_burnin & schedule.inv_due(step, number),
-                   lambda share=share: tf.group(*[thunks[i]() for i in share]))
+          _run_if(after_burnin & schedule.inv_due(step, number),
+                  lambda share=share: tf.group(*[thunks[i]() for i in share]))
           for number, share in enumerate(shares) if share]
     with tf.control_dependencies([done] + inverses):
       return after_burnin, tf.assign_add(
           self._num_runs, tf.ones([], tf.int64)).op
 
 
-def _only_if(condition, make_op):
-  """Makes an op that runs another, made in a branch, if a condition holds.
+def _run_if(condition, make_op):
+  """Makes an op that runs another op, made in a branch, if a condition holds.
 
   Args:
-    condition: Bool tensor. Together with the control dependencies in force it
-      is awaited by all that the branch reads.
-    make_op: Function that makes the op.
+    condition: Bool tensor. The branch runs after it and after the current
+      control dependencies.
+    make_op: Function that makes the op of the branch.
 
   Returns:
     Op.
@@ -199,10 +208,10 @@ def _only_if(condition, make_op):
 
 
 def _check_assignable(variables):
-  """Raises ValueError for variables that no branch of v2 can assign."""
+  """Raises ValueError for variables that a branch of v2 cannot assign."""
   for variable in variables:
     if (tf.control_flow_v2_enabled()
         and variable.op.type in ("Variable", "VariableV2")):
       raise ValueError(
-          "num_burnin_steps must be 0 where control flow v2 meets reference "
-          f"variables, got {variable.name!r}.")
+          "num_burnin_steps must be 0 for reference variables in control flow "
+          f"v2, got {variable.name!r}.")

@@ -1,9 +1,9 @@
-"""Schedules: which updates are due at an update, and who runs them.
+"""Schedules: which updates are due at a step, and ways to run them.
 
-Update number t is 0 for the first step. A covariance update costs about a
-second backward pass, an inverse update n^3 for each n x n factor, and both
-change slowly, so they need not run at each step (Martens & Grosse 2015,
-section 8).
+The number t of an update is 0 at the first step. A covariance update costs
+about a second backward pass, an inverse update n^3 for each n x n factor. Both
+covariances and inverses change slowly, so that updates need not run at each
+step (Martens & Grosse 2015, section 8).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from kfac.python.ops.utils import scalars
 
 
 class Schedule:
-  """Says which updates are due.
+  """Decides which updates are due.
 
-  The first update has all, and so have the first `burn_in` ones. From then on
-  covariances are due every `cov_every` updates, and each share of the inverses
-  every `inv_every`, the shares evenly spread over these.
+  At the first update, and at the first `burn_in` ones, all are due. From then
+  on covariances are due every `cov_every` updates, and each share of the
+  inverses every `inv_every` updates; the shares are evenly spaced.
 
   Attributes:
     cov_every: Int, updates from one covariance update to the next.
@@ -39,9 +39,9 @@ class Schedule:
     Args:
       cov_every: Int >= 1, updates from one covariance update to the next.
       inv_every: Int >= 1, updates from one inverse update to the next.
-      burn_in: Int >= 0, number of first updates that have all.
-      shares: Int >= 1, in how many shares the inverses are dealt out; with
-        `inv_every`, one share is due at each update.
+      burn_in: Int >= 0, number of first updates at which all are due.
+      shares: Int >= 1, number of shares over which the inverses are
+        distributed; with `inv_every`, one share is due at each update.
 
     Raises:
       ValueError: If a value is out of range.
@@ -83,12 +83,12 @@ class Schedule:
     return t < max(self._burn_in, 1)
 
   def _due(self, t, every, phase):
-    # "< 1" and not "== 0", which compares graph tensors by identity.
+    # Not "== 0", which compares graph tensors by identity.
     return (t - self._burn_in - phase) % every < 1
 
 
 def inverse_costs(factors: Sequence[Any]) -> list:
-  """What an inverse update of each factor costs, up to a constant.
+  """Returns the cost of an inverse update of each factor, up to a constant.
 
   Args:
     factors: Sequence of FisherFactor with variables.
@@ -101,19 +101,20 @@ def inverse_costs(factors: Sequence[Any]) -> list:
 
 
 def balanced_shares(costs: Sequence[float], num_shares: int) -> list:
-  """Deals work out so that the costliest share is cheap.
+  """Distributes work over shares of about equal cost.
 
-  The costliest item first, each to the share that is cheapest so far: at most
-  4/3 of the best possible (Graham 1969). No share is cheaper than its
-  costliest item, so one factor much larger than the rest remains a spike.
+  Each item, in order of decreasing cost, goes to the cheapest share so far. The
+  most expensive share costs at most 4/3 of the optimum (Graham 1969). A share
+  costs at least as much as its most expensive item, so that one factor much
+  larger than the rest still makes one step slow.
 
   Args:
     costs: Sequence of numbers >= 0.
     num_shares: Int >= 1.
 
   Returns:
-    List of `num_shares` ascending lists of indices, of which some are empty if
-    there are fewer items. Equal arguments give equal shares.
+    List of `num_shares` ascending lists of indices, some of them empty if there
+    are fewer items. Equal arguments give equal shares.
 
   Raises:
     ValueError: If a value is out of range.
@@ -121,9 +122,10 @@ def balanced_shares(costs: Sequence[float], num_shares: int) -> list:
   num_shares = scalars.check_int("num_shares", num_shares, 1)
   for cost in costs:
     scalars.check_number("costs", cost, minimum=0)
-  shares = [[] for _ in range(num_shares)]
-  # Items without cost are spread as well, hence the length.
-  heap = [(0, 0, share) for share in range(num_shares)]
+  shares: list[list[int]] = [[] for _ in range(num_shares)]
+  # The length distributes items without cost, too.
+  heap: list[tuple[float, int, int]] = [
+      (0, 0, share) for share in range(num_shares)]
   for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
     load, length, share = heapq.heappop(heap)
     shares[share].append(index)
@@ -145,9 +147,9 @@ class Updates:
     Args:
       optimizer: KfacOptimizer or FisherEstimator.
       schedule: Schedule.
-      cov_first: Whether inverses are of covariances that have the batch of the
-        step already. If so, where both are due, covariances are updated in a
-        run of their own, which repeats the forward pass that is registered.
+      cov_first: Whether inverses use covariances that include the batch of the
+        step. If so and both are due, covariances are updated in a separate
+        run, which repeats the registered forward pass.
     """
     estimator = getattr(optimizer, "_fisher_est", optimizer)
     self._schedule = schedule
@@ -159,11 +161,10 @@ class Updates:
                     for share in shares]
 
   def ops(self, t: int | hints.TensorLike) -> list:
-    """Lists what is due.
+    """Lists the ops that are due.
 
-    In the session.run of a step their order is open: inverses may be of the
-    old or the new covariances, the step may see old or new inverses. `run`
-    leaves nothing open.
+    In the session.run of a step their order is undefined: inverses may use old
+    or new covariances, and the step old or new inverses. `run` defines it.
 
     Args:
       t: Int, number of the update.
@@ -182,19 +183,19 @@ class Updates:
 
   def start(self, sess: tf.Session, t: int | hints.TensorLike,
             feed_dict: dict | None = None) -> list:
-    """Runs the updates that have to come before a step.
+    """Runs the updates that must precede a step.
 
-    These are the inverses that are due; and, with `cov_first` or at t = 0,
-    where there are none yet, the covariances before them. A batch from a queue
-    is then another one than the step's.
+    These are the inverses that are due. With `cov_first`, or at t = 0, where no
+    covariances exist yet, the covariances that are due come before them; if
+    batches come from a queue, their batch is then not the step's.
 
     Args:
       sess: Session.
       t: Int, number of the update.
-      feed_dict: What the model is fed.
+      feed_dict: Feeds of the model.
 
     Returns:
-      List of the ops that are to run beside the step.
+      List of the ops to run together with the step.
     """
     inv_ops, beside = self._inv_ops(t), self._cov_ops(t)
     if t == 0 or (self._cov_first and inv_ops and beside):
@@ -206,13 +207,13 @@ class Updates:
 
   def run(self, sess: tf.Session, t: int | hints.TensorLike, train_op: Any,
           feed_dict: dict | None = None) -> Any:
-    """Runs a step with what is due.
+    """Runs a step with the updates that are due.
 
     Args:
       sess: Session.
       t: Int, number of the update.
-      train_op: Fetches: the op, and whatever else is wanted.
-      feed_dict: What the model is fed.
+      train_op: Fetches: the train op, alone or with others.
+      feed_dict: Feeds of the model.
 
     Returns:
       The values of the fetches.
@@ -222,10 +223,10 @@ class Updates:
 
 
 class ScheduleHook(tf.train.SessionRunHook):
-  """Runs what is due with each step of a MonitoredTrainingSession.
+  """Runs the updates that are due with each step of a monitored session.
 
-  The number of the update is the global step, so training that goes on from a
-  checkpoint goes on in the schedule.
+  The number of the update is the global step, so that training restored from a
+  checkpoint continues the schedule.
   """
 
   def __init__(self, optimizer: Any, schedule: Schedule, train_op: Any = None,
@@ -235,16 +236,15 @@ class ScheduleHook(tf.train.SessionRunHook):
     Args:
       optimizer: KfacOptimizer or FisherEstimator.
       schedule: Schedule.
-      train_op: The train op, so that only runs that fetch it count; None if
-        all runs are steps.
-      global_step: Variable that the train op counts in; that of the graph if
-        None.
+      train_op: The train op; only runs that fetch it are steps. None if all
+        runs are steps.
+      global_step: Variable that the train op increments; None for the graph's.
     """
     self._optimizer = optimizer
     self._schedule = schedule
     self._train_op = train_op
     self._global_step = global_step
-    self._updates = None
+    self._updates: Updates | None = None
 
   def begin(self) -> None:
     """Makes the ops.
@@ -262,6 +262,7 @@ class ScheduleHook(tf.train.SessionRunHook):
   def before_run(self, run_context: Any) -> Any:  # noqa: D102
     if not is_step(run_context, self._train_op):
       return None
+    assert self._updates is not None  # A session calls `begin` first.
     t = int(run_context.session.run(self._global_step))
     return tf.train.SessionRunArgs(self._updates.start(
         run_context.session, t, run_context.original_args.feed_dict))

@@ -7,6 +7,7 @@ a row in the contract test of the blocks.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from kfac.python.ops import fisher_blocks as fb
 
@@ -17,7 +18,7 @@ APPROX_KRONECKER_INDEP_NAME = "kron_indep"
 APPROX_KRONECKER_SERIES_1_NAME = "kron_series_1"
 APPROX_KRONECKER_SERIES_2_NAME = "kron_series_2"
 
-APPROXIMATIONS = {
+APPROXIMATIONS: dict[str, dict[str, Any]] = {
     "generic": {
         APPROX_DIAGONAL_NAME: fb.NaiveDiagonalFB,
         APPROX_FULL_NAME: fb.FullFB,

@@ -14,7 +14,7 @@ class LayerParametersDict(collections.OrderedDict):
 
   def __init__(self, *args: Any, **kwargs: Any) -> None:
     """Makes the dict from what OrderedDict takes."""
-    self._key_of = {}
+    self._key_of: dict[Any, Any] = {}
     super().__init__(*args, **kwargs)
 
   def check_key(self, key: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import patches
 
 
 def check_graph(graph: tf.Graph, name: str, tensor: Any) -> None:
@@ -99,7 +100,7 @@ def check_same_examples(inputs: Any, outputs: Any) -> None:
       raise ValueError(
           f"outputs must have as many uses as inputs, got {len(outputs)} and "
           f"{len(inputs)}.")
-    pairs = zip(inputs, outputs, strict=True)
+    pairs = list(zip(inputs, outputs, strict=True))
   else:
     pairs = [] if any(lists) else [(inputs, outputs)]
   for one, other in pairs:
@@ -163,22 +164,14 @@ def check_convolution(inputs: Any, outputs: Any, filter_sizes: Sequence[int],
   if not isinstance(inputs, (list, tuple)):
     inputs, outputs = [inputs], [outputs]
   for one, other in zip(inputs, outputs, strict=True):
-    sizes = zip(one.shape.as_list()[1:-1], filter_sizes, strides, rates,
-                strict=True)
-    expected = [_output_size(padding.upper(), *size) for size in sizes]
+    expected = patches.output_sizes(
+        one.shape.as_list()[1:-1], filter_sizes, padding.upper(), strides,
+        rates)
     found = other.shape[1:-1]
     if not found.is_compatible_with(expected):
       raise ValueError(
           f"outputs must have spatial sizes {_text(expected)}, got "
           f"{_text(found.as_list())}.")
-
-
-def _output_size(padding, size, filter_size, stride, rate):
-  if size is None:
-    return None
-  if padding == "VALID":
-    size -= (filter_size - 1) * rate
-  return math.ceil(size / stride)
 
 
 def check_registration(

@@ -3,7 +3,7 @@
 A loss is -log p(targets | inputs), summed over the batch and over all
 dimensions, with a distribution p that the inputs parametrize. Its Fisher
 information F with respect to the inputs is block diagonal over examples, and
-every class knows a factor B with B B^T = F (Martens 2014, "New insights and
+every class defines a factor B with B B^T = F (Martens 2014, "New insights and
 perspectives on the natural gradient method", sections 5 and 9).
 """
 

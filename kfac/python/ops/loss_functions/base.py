@@ -1,4 +1,4 @@
-"""What every loss promises; derive from these classes to add a loss."""
+"""Base classes of losses; derive from them to add a loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kfac.python.ops.utils import hints
 
 
 def _constant(structure):
-  """Cuts targets or samples off from differentiation."""
+  """Treats targets or samples as constants in differentiation."""
   return tf.nest.map_structure(tf.stop_gradient, structure)
 
 
@@ -21,8 +21,9 @@ class LossFunction(abc.ABC):
 
   H is the Hessian of the loss with respect to its inputs, one block per
   example, and B a matrix with B B^T = H. Vectors in the space of the inputs
-  have the structure and shapes of `inputs`; vectors that B is applied to have
-  the shape `hessian_factor_inner_shape`.
+  have the structure and shapes of `inputs`: a tensor or a tuple of tensors.
+  Vectors in the inner space, which B is applied to, are tensors of the shape
+  `hessian_factor_inner_shape`.
 
   A subclass defines `_evaluate(targets)`, the loss as a scalar tensor, and the
   abstract members.
@@ -32,10 +33,10 @@ class LossFunction(abc.ABC):
     """Keeps the targets.
 
     Args:
-      targets: Tensors that the loss compares its inputs with, or None if it
-        will never be evaluated on them.
+      targets: Tensor that the loss compares its inputs with, or None if it is
+        never evaluated on targets.
     """
-    self._targets = targets
+    self._targets: tf.Tensor | None = targets
 
   @property
   def targets(self) -> tf.Tensor | None:
@@ -78,15 +79,15 @@ class LossFunction(abc.ABC):
         f"{type(self).__name__} must define _evaluate(targets).")
 
   @abc.abstractmethod
-  def multiply_hessian(self, vector: hints.Vector) -> Any:
-    """Returns H v, structured like `inputs` as v is."""
+  def multiply_hessian(self, vector: Any) -> Any:
+    """Returns H v; v and the result are structured like `inputs`."""
 
   @abc.abstractmethod
-  def multiply_hessian_factor(self, vector: hints.Vector) -> Any:
+  def multiply_hessian_factor(self, vector: tf.Tensor) -> Any:
     """Returns B v, structured like `inputs`; v is in the inner space."""
 
   @abc.abstractmethod
-  def multiply_hessian_factor_transpose(self, vector: hints.Vector) -> Any:
+  def multiply_hessian_factor_transpose(self, vector: Any) -> tf.Tensor:
     """Returns B^T v, in the inner space; v is structured like `inputs`."""
 
   @abc.abstractmethod
@@ -97,20 +98,20 @@ class LossFunction(abc.ABC):
   @property
   @abc.abstractmethod
   def hessian_factor_inner_shape(self) -> tf.Tensor:
-    """Int tensor, the shape of what B maps from, batch first."""
+    """Int tensor, the shape of the inner space of B, batch first."""
 
   @property
   @abc.abstractmethod
   def hessian_factor_inner_static_shape(self) -> tf.TensorShape:
-    """TensorShape, what is known of `hessian_factor_inner_shape`."""
+    """TensorShape, the static part of `hessian_factor_inner_shape`."""
 
 
 class NegativeLogProbLoss(LossFunction):
-  """The loss -log p(targets), p with parameters that are the inputs.
+  """The loss -log p(targets); the inputs are the parameters of p.
 
-  F is the Fisher information of p with respect to its parameters, which is the
-  expectation of the Hessian over targets drawn from p, and B here a matrix
-  with B B^T = F (Martens 2014, "New insights and perspectives on the natural
+  F is the Fisher information of p with respect to its parameters: the
+  expectation of the Hessian over targets drawn from p. B is a matrix with
+  B B^T = F (Martens 2014, "New insights and perspectives on the natural
   gradient method", sections 5 and 9).
   """
 
@@ -119,7 +120,7 @@ class NegativeLogProbLoss(LossFunction):
     """Keeps the seed and the targets.
 
     Args:
-      seed: Int, the operation seed of samples; None takes a random one.
+      seed: Int, the operation seed of samples; None for a random one.
       targets: See `LossFunction`.
     """
     super().__init__(targets=targets)
@@ -133,18 +134,18 @@ class NegativeLogProbLoss(LossFunction):
   @property
   @abc.abstractmethod
   def params(self) -> Any:
-    """The tensor, or the tuple of tensors, of parameters of p."""
+    """The parameters of p: a tensor or a tuple of tensors."""
 
   @abc.abstractmethod
-  def multiply_fisher(self, vector: hints.Vector) -> Any:
-    """Returns F v, structured like `params` as v is."""
+  def multiply_fisher(self, vector: Any) -> Any:
+    """Returns F v; v and the result are structured like `params`."""
 
   @abc.abstractmethod
-  def multiply_fisher_factor(self, vector: hints.Vector) -> Any:
+  def multiply_fisher_factor(self, vector: tf.Tensor) -> Any:
     """Returns B v, structured like `params`; v is in the inner space."""
 
   @abc.abstractmethod
-  def multiply_fisher_factor_transpose(self, vector: hints.Vector) -> Any:
+  def multiply_fisher_factor_transpose(self, vector: Any) -> tf.Tensor:
     """Returns B^T v, in the inner space; v is structured like `params`."""
 
   @abc.abstractmethod
@@ -155,12 +156,12 @@ class NegativeLogProbLoss(LossFunction):
   @property
   @abc.abstractmethod
   def fisher_factor_inner_shape(self) -> tf.Tensor:
-    """Int tensor, the shape of what B maps from, batch first."""
+    """Int tensor, the shape of the inner space of B, batch first."""
 
   @property
   @abc.abstractmethod
   def fisher_factor_inner_static_shape(self) -> tf.TensorShape:
-    """TensorShape, what is known of `fisher_factor_inner_shape`."""
+    """TensorShape, the static part of `fisher_factor_inner_shape`."""
 
   @abc.abstractmethod
   def sample(self, seed: int | None) -> tf.Tensor:
@@ -170,7 +171,7 @@ class NegativeLogProbLoss(LossFunction):
     """Returns the loss on targets drawn from p, which count as constants.
 
     Args:
-      seed: Int, the operation seed; None takes the constructor's.
+      seed: Int, the operation seed; None for the constructor's.
 
     Returns:
       Scalar tensor, summed over the batch.
@@ -183,19 +184,19 @@ class NegativeLogProbLoss(LossFunction):
 class NaturalParamsNegativeLogProbLoss(NegativeLogProbLoss):
   """A loss with natural parameters of an exponential family as inputs.
 
-  Then the Hessian does not depend on the targets and is the Fisher information
+  Its Hessian does not depend on the targets and equals the Fisher information
   (Martens 2014, section 9.2).
   """
 
-  def multiply_hessian(self, vector: hints.Vector) -> Any:
+  def multiply_hessian(self, vector: Any) -> Any:
     """Returns F v."""
     return self.multiply_fisher(vector)
 
-  def multiply_hessian_factor(self, vector: hints.Vector) -> Any:
+  def multiply_hessian_factor(self, vector: tf.Tensor) -> Any:
     """Returns B v of the Fisher factor B."""
     return self.multiply_fisher_factor(vector)
 
-  def multiply_hessian_factor_transpose(self, vector: hints.Vector) -> Any:
+  def multiply_hessian_factor_transpose(self, vector: Any) -> tf.Tensor:
     """Returns B^T v of the Fisher factor B."""
     return self.multiply_fisher_factor_transpose(vector)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.loss_functions import base
@@ -27,8 +25,8 @@ class MultiBernoulliNegativeLogProbLoss(
 
     Args:
       logits: Float tensor [B, ...] of log-odds, the inputs.
-      targets: Zeros and ones of any numeric type or bool, or anything
-        between, shaped like the logits; or None.
+      targets: Numbers in [0, 1] of any numeric type or bool, shaped like the
+        logits; or None.
       seed: Int, the operation seed of samples, or None.
 
     Raises:
@@ -45,18 +43,18 @@ class MultiBernoulliNegativeLogProbLoss(
     self._set_inner_shape(tf.shape(logits), logits.shape)
 
   @property
-  def params(self) -> Any:
+  def params(self) -> tf.Tensor:
     """The logits."""
     return self._logits
 
-  def multiply_fisher(self, vector: hints.Vector) -> Any:
+  def multiply_fisher(self, vector: tf.Tensor) -> tf.Tensor:
     """Returns F v, shaped like v."""
     return vector * self._fisher
 
-  def multiply_fisher_factor(self, vector: hints.Vector) -> Any:
+  def multiply_fisher_factor(self, vector: tf.Tensor) -> tf.Tensor:
     """Returns B v, shaped like v."""
     return vector * self._factor
 
-  def multiply_fisher_factor_transpose(self, vector: hints.Vector) -> Any:
+  def multiply_fisher_factor_transpose(self, vector: tf.Tensor) -> tf.Tensor:
     """Returns B^T v, shaped like v."""
     return self.multiply_fisher_factor(vector)  # B is diagonal.

@@ -1,8 +1,6 @@
-"""Losses of one class out of many."""
+"""Losses of categorical distributions."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -14,7 +12,7 @@ from kfac.python.ops.utils import hints
 
 
 def _dot(left, right):
-  """Returns the inner products of rows, with a last axis of size 1."""
+  """Returns the inner products of rows, keeping a last axis of size 1."""
   return tf.reduce_sum(left * right, axis=-1, keepdims=True)
 
 
@@ -49,7 +47,7 @@ class CategoricalLogitsNegativeLogProbLoss(
     self._set_logits(logits)
 
   def _set_logits(self, logits):
-    """Makes what depends on the logits of all minibatches."""
+    """Makes the tensors that depend on the logits of all minibatches."""
     self._logits = logits
     self._dist = self._DISTRIBUTION(logits)
     self._probs = self._dist.probs
@@ -90,15 +88,14 @@ class CategoricalLogitsNegativeLogProbLoss(
     if not logits.shape[1:].is_compatible_with(first.shape[1:]):
       raise ValueError(
           f"logits must have shape {first.shape[1:]} behind the batch, got "
-          f"{logits.shape[1:]}."
-                       )
-    targets = self._checked_targets(targets, logits)
-    if (targets is None) != (self._targets is None):
+          f"{logits.shape[1:]}.")
+    more_targets = self._checked_targets(targets, logits)
+    if (more_targets is None) != (self._targets is None):
       raise ValueError("targets must be given for all minibatches or none, "
-                       f"got {targets} after {self._targets}.")
-    if targets is not None:
-      targets = tf.cast(targets, self._targets.dtype)
-      self._targets = tf.concat([self._targets, targets], axis=0)
+                       f"got {more_targets} after {self._targets}.")
+    if self._targets is not None:
+      more_targets = tf.cast(more_targets, self._targets.dtype)
+      self._targets = tf.concat([self._targets, more_targets], axis=0)
     self._logits_minibatches.append(logits)
     self._set_logits(tf.concat([self._logits, logits], axis=0))
 
@@ -108,20 +105,20 @@ class CategoricalLogitsNegativeLogProbLoss(
     return list(self._logits_minibatches)
 
   @property
-  def params(self) -> Any:
+  def params(self) -> tf.Tensor:
     """The logits."""
     return self._logits
 
-  def multiply_fisher(self, vector: hints.Vector) -> Any:
+  def multiply_fisher(self, vector: tf.Tensor) -> tf.Tensor:
     """Returns F v, shaped like v."""
     return self._probs * (vector - _dot(self._probs, vector))
 
-  def multiply_fisher_factor(self, vector: hints.Vector) -> Any:
+  def multiply_fisher_factor(self, vector: tf.Tensor) -> tf.Tensor:
     """Returns B v, shaped like v."""
     return (self._sqrt_probs * vector -
             self._probs * _dot(self._sqrt_probs, vector))
 
-  def multiply_fisher_factor_transpose(self, vector: hints.Vector) -> Any:
+  def multiply_fisher_factor_transpose(self, vector: tf.Tensor) -> tf.Tensor:
     """Returns B^T v, shaped like v."""
     return self._sqrt_probs * (vector - _dot(self._probs, vector))
 

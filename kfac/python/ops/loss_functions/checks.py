@@ -1,4 +1,4 @@
-"""Checks of what a loss is made of, done when it is constructed."""
+"""Checks of a loss's arguments, done at construction."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ def graph_tensor(name: str, value: Any,
     dtype: The floating point type to cast to, or None for the value's own.
 
   Returns:
-    The tensor; a tensor of a graph is returned as it is.
+    The tensor; without a dtype, a graph tensor is returned unchanged.
 
   Raises:
     TypeError: If the value is an eager tensor, or no graph is being built.
   """
-  # Of all tf.Tensors only eager ones have their numbers at hand.
+  # Only eager tensors have a method `numpy`.
   is_eager = isinstance(value, tf.Tensor) and hasattr(value, "numpy")
   if is_eager or tf.executing_eagerly():
     raise TypeError(
         f"{name} must be used while a tf.Graph is built, got "
-        f"{type(value).__name__} in eager mode."
-        )
+        f"{type(value).__name__} in eager mode.")
   if dtype is None:
     return tf.convert_to_tensor(value)
   if tf.is_tensor(value):
     return tf.cast(value, dtype)
-  # tf.cast would take a Python number through float32.
+  # tf.cast would round a Python number to float32 first.
   return tf.convert_to_tensor(np.asarray(value), dtype)
 
 
@@ -47,14 +46,14 @@ def float_tensor(name: str, value: Any, min_rank: int) -> tf.Tensor:
   Args:
     name: Name of the argument, for the message.
     value: Tensor, variable or array.
-    min_rank: The least number of dimensions it must have.
+    min_rank: Smallest number of dimensions allowed.
 
   Returns:
     The tensor.
 
   Raises:
     TypeError: If the value is eager or not floating point.
-    ValueError: If the rank is known and too small.
+    ValueError: If the static rank is too small.
   """
   tensor = graph_tensor(name, value)
   if not tensor.dtype.is_floating:
@@ -72,14 +71,14 @@ def targets(value: Any, shape: tf.TensorShape,
   Args:
     value: Tensor or array of any numeric type, or None for no targets.
     shape: TensorShape that the targets must be compatible with.
-    hint: Text that ends the message about the shape.
+    hint: Text at the end of the message about the shape.
 
   Returns:
     The tensor in its own dtype, or None.
 
   Raises:
     TypeError: If the value is eager or not numeric.
-    ValueError: If the shape cannot match.
+    ValueError: If the shape is not compatible.
   """
   if value is None:
     return None
@@ -94,14 +93,14 @@ def targets(value: Any, shape: tf.TensorShape,
 
 
 def positive(name: str, value: Any) -> None:
-  """Raises ValueError if numbers known now are not all above zero."""
+  """Raises ValueError if numbers are not all positive; skips tensors."""
   if not tf.is_tensor(value) and not np.all(np.asarray(value) > 0):
     raise ValueError(f"{name} must be positive, got {np.min(value)}.")
 
 
 def index_of_example(index: Sequence[int],
-                  static_shape: tf.TensorShape) -> tuple[int, ...]:
-  """Checks the place of one entry in one example of a batch.
+                     static_shape: tf.TensorShape) -> tuple[int, ...]:
+  """Checks the index of an entry within one example of a batch.
 
   Args:
     index: Tuple or list of ints, one per dimension behind the batch.
@@ -112,8 +111,8 @@ def index_of_example(index: Sequence[int],
 
   Raises:
     TypeError: If the index is not a tuple or list of ints.
-    ValueError: If the rank is not known, the length is wrong or an entry is
-      out of range.
+    ValueError: If the rank is unknown, the length is wrong or an entry is out
+      of range.
   """
   if not (isinstance(index, (tuple, list)) and
           all(isinstance(i, (int, np.integer)) for i in index)):

@@ -1,8 +1,8 @@
 """The distributions of the losses: log-density and samples.
 
-The members are those that `tf.distributions` has. Values of any numeric type
-are cast, and densities include their constants. Formulas: Bishop 2006,
-"Pattern recognition and machine learning", appendix B.
+Members have the names of `tf.distributions`. Values of any numeric type are
+cast, and densities include their constants. Formulas: Bishop 2006, "Pattern
+recognition and machine learning", appendix B.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from kfac.python.ops.utils import hints
-
 
 class Normal:
   """Independent normals, log p(x) = -(x - m)^2 / (2 v) - log(2 pi v) / 2."""
 
-  def __init__(self, mean: hints.TensorLike, var: hints.TensorLike) -> None:
+  def __init__(self, mean: tf.Tensor, var: tf.Tensor) -> None:
     """Keeps the parameters.
 
     Args:
@@ -36,7 +34,7 @@ class Normal:
                    tf.log(2. * math.pi * self._var))
 
   def sample(self, seed: int | None = None) -> tf.Tensor:
-    """Returns a draw shaped like the mean, given an operation seed."""
+    """Returns a sample shaped like the mean, given an operation seed."""
     noise = tf.random_normal(
         tf.shape(self.loc), dtype=self.loc.dtype, seed=seed)
     return self.loc + self.scale * noise
@@ -65,7 +63,7 @@ class MultivariateNormalDiag(Normal):
 class Categorical:
   """One of K classes, log p(k) = logit_k - log sum_j exp(logit_j)."""
 
-  def __init__(self, logits: hints.TensorLike) -> None:
+  def __init__(self, logits: tf.Tensor) -> None:
     """Keeps the parameters.
 
     Args:
@@ -108,7 +106,7 @@ class OnehotCategorical(Categorical):
 class Bernoulli:
   """Independent zeros and ones, log p(1) = -log(1 + exp(-logit))."""
 
-  def __init__(self, logits: hints.TensorLike) -> None:
+  def __init__(self, logits: tf.Tensor) -> None:
     """Keeps the parameters.
 
     Args:
@@ -134,5 +132,5 @@ class Bernoulli:
 
   def variance(self) -> tf.Tensor:
     """Returns p (1 - p)."""
-    # Not 1 - p, which is zero in floating point where p is nearly one.
+    # sigmoid(-logit) stays positive where 1 - p would round to zero.
     return self.probs * tf.sigmoid(-self.logits)

@@ -17,7 +17,7 @@ from kfac.python.ops.utils import hints
 
 class NormalMeanNegativeLogProbLoss(
     inner_space.InnerSpaceLoss, base.NaturalParamsNegativeLogProbLoss):
-  """Squared error: targets are normal around the inputs, variance given.
+  """Squared error: normal targets whose mean is the inputs; fixed variance.
 
   F = I / var and B = I / sqrt(var).
   """
@@ -60,36 +60,35 @@ class NormalMeanNegativeLogProbLoss(
       fits = False
     if not fits:
       raise ValueError(
-          f"var must broadcast to the mean's shape {shape}, got {var.shape}."
-                       )
+          f"var must broadcast to the mean's shape {shape}, got {var.shape}.")
     return var
 
   @property
-  def params(self) -> Any:
+  def params(self) -> tf.Tensor:
     """The mean."""
     return self._mean
 
-  def multiply_fisher(self, vector: hints.Vector) -> Any:
+  def multiply_fisher(self, vector: tf.Tensor) -> tf.Tensor:
     """Returns F v, shaped like v."""
     return vector / self._var
 
-  def multiply_fisher_factor(self, vector: hints.Vector) -> Any:
+  def multiply_fisher_factor(self, vector: tf.Tensor) -> tf.Tensor:
     """Returns B v, shaped like v."""
     return vector / self._std
 
-  def multiply_fisher_factor_transpose(self, vector: hints.Vector) -> Any:
+  def multiply_fisher_factor_transpose(self, vector: tf.Tensor) -> tf.Tensor:
     """Returns B^T v, shaped like v."""
     return self.multiply_fisher_factor(vector)  # B is diagonal.
 
 
 class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
-  """Targets are normal, with mean and variance as the inputs.
+  """Normal targets with mean and variance as the inputs.
 
   Vectors are pairs (mean part, variance part), each [B, n]. With v the
   variance, F = diag(1 / v, 1 / (2 v^2)) and B = diag(v^-1/2, 1 / (sqrt(2) v));
-  the inner space [B, 2 n] holds the mean part first. The parameters are not
-  natural ones, so that the Hessian depends on the targets and need not be
-  positive: it has no factor and is not offered.
+  the inner space [B, 2 n] holds the mean part first. Since the parameters are
+  not natural, the Hessian depends on the targets and may be indefinite. It then
+  has no factor, so that Hessian products are not defined.
   """
 
   def __init__(self, mean: hints.TensorLike, variance: hints.TensorLike,
@@ -111,31 +110,30 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
     """
     checks.positive("variance", variance)
     mean = checks.float_tensor("mean", mean, min_rank=0)
-    variance = checks.float_tensor("variance", variance, min_rank=0)
-    for name, tensor in (("mean", mean), ("variance", variance)):
+    v = checks.float_tensor("variance", variance, min_rank=0)
+    for name, tensor in (("mean", mean), ("variance", v)):
       if tensor.shape.rank != 2:
         raise AssertionError(
             f"{name} must have rank 2, got shape {tensor.shape}.")
-    if variance.dtype != mean.dtype:
+    if v.dtype != mean.dtype:
       raise TypeError(
           f"variance must have the mean's dtype {mean.dtype.name}, got "
-          f"{variance.dtype.name}.")
-    if not variance.shape.is_compatible_with(mean.shape):
+          f"{v.dtype.name}.")
+    if not v.shape.is_compatible_with(mean.shape):
       raise ValueError(
-          f"variance must have the mean's shape {mean.shape}, got "
-          f"{variance.shape}.")
+          f"variance must have the mean's shape {mean.shape}, got {v.shape}.")
     super().__init__(seed=seed, targets=checks.targets(targets, mean.shape))
     self._mean = mean
-    self._variance = variance
-    self._factor = (tf.rsqrt(variance), 1. / (math.sqrt(2.) * variance))
-    self._dist = distributions.MultivariateNormalDiag(mean, variance)
+    self._variance = v
+    self._factor = (tf.rsqrt(v), 1. / (math.sqrt(2.) * v))
+    self._dist = distributions.MultivariateNormalDiag(mean, v)
     batch_size, size = mean.shape.as_list()
     self._set_inner_shape(
         tf.shape(mean) * [1, 2],
         tf.TensorShape([batch_size, None if size is None else 2 * size]))
 
   @property
-  def params(self) -> Any:
+  def params(self) -> tuple[tf.Tensor, tf.Tensor]:
     """The pair (mean, variance)."""
     return self._mean, self._variance
 
@@ -143,32 +141,35 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
     """Returns B, which is diagonal, times a vector given in its two parts."""
     return mean_vec * self._factor[0], variance_vec * self._factor[1]
 
-  def multiply_fisher(self, vecs: Sequence[Any]) -> Any:
+  def multiply_fisher(
+      self, vecs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the pair F v of a pair v."""
     return self._multiply_by_factor(*self._multiply_by_factor(*vecs))
 
-  def multiply_fisher_factor(self, vecs: hints.TensorLike) -> Any:
+  def multiply_fisher_factor(
+      self, vecs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the pair B v of v [B, 2 n]."""
     return self._multiply_by_factor(*tf.split(vecs, 2, axis=1))
 
-  def multiply_fisher_factor_transpose(self, vecs: Sequence[Any]) -> Any:
+  def multiply_fisher_factor_transpose(
+      self, vecs: Sequence[tf.Tensor]) -> tf.Tensor:
     """Returns B^T v [B, 2 n] of a pair v."""
     return tf.concat(self._multiply_by_factor(*vecs), axis=1)
 
   def _no_hessian(self):
     return NotImplementedError(
-        f"{type(self).__name__} has no Hessian products, use those with its "
-        "Fisher.")
+        f"{type(self).__name__} has no Hessian products; use its Fisher "
+        "products.")
 
-  def multiply_hessian(self, vector: hints.Vector) -> Any:
+  def multiply_hessian(self, vector: Any) -> Any:
     """Raises NotImplementedError."""
     raise self._no_hessian()
 
-  def multiply_hessian_factor(self, vector: hints.Vector) -> Any:
+  def multiply_hessian_factor(self, vector: tf.Tensor) -> Any:
     """Raises NotImplementedError."""
     raise self._no_hessian()
 
-  def multiply_hessian_factor_transpose(self, vector: hints.Vector) -> Any:
+  def multiply_hessian_factor_transpose(self, vector: Any) -> tf.Tensor:
     """Raises NotImplementedError."""
     raise self._no_hessian()
 

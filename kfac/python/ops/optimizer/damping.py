@@ -44,7 +44,7 @@ class Rule:
   batch: Any
   loss_fn: Callable[[Any], hints.TensorLike]
   is_chief: bool = True
-  min_damping: hints.Scalar = 1e-8
+  min_damping: Any = 1e-8
   max_damping: hints.Scalar | None = None
   decay: float = 0.95
   interval: int = 5
@@ -159,11 +159,12 @@ class DampingControl:
     Raises:
       KeyError: If there is no `global_step` though it is needed.
     """
-    if self.rule is None or self.rule.immediately:
+    rule = self.rule
+    if rule is None or rule.immediately:
       return []
     if global_step is None:
       raise KeyError("global_step must be given while damping is adapted.")
-    with tf.control_dependencies([self._make_judge_last_op(global_step)]):
+    with tf.control_dependencies([self._make_judge_last_op(rule, global_step)]):
       return [self._make_remember_op(loss)]
 
   def state_before_step(self, loss: hints.TensorLike | None,
@@ -177,11 +178,12 @@ class DampingControl:
     Returns:
       State for `after_step`. Its ops have to run before the step.
     """
-    if self.rule is None or not self.rule.immediately:
+    rule = self.rule
+    if rule is None or not rule.immediately:
       return _State([], [], [])
-    ops = [self._make_remember_op(self._loss() if loss is None else loss)]
+    ops = [self._make_remember_op(self._loss(rule) if loss is None else loss)]
     values = []
-    if self.rule.max_loss_increase is not None:
+    if rule.max_loss_increase is not None:
       # The result of reading a reference variable may share its memory.
       values = [tf.raw_ops.DeepCopy(x=variable.read_value())
                 for variable in variables]
@@ -224,39 +226,39 @@ class DampingControl:
     with tf.control_dependencies([step]):
       return self._make_judge_op(self.rule, state, velocity_of)
 
-  def _loss(self):
+  def _loss(self, rule):
     """Returns the loss on the batch of the rule, scalar tensor."""
-    with tf.variable_scope(self.rule.scope or tf.get_variable_scope(),
+    with tf.variable_scope(rule.scope or tf.get_variable_scope(),
                            auxiliary_name_scope=False):
-      return tf.cast(self.rule.loss_fn(self.rule.batch), self.rho.dtype)
+      return tf.cast(rule.loss_fn(rule.batch), self.rho.dtype)
 
   def _make_remember_op(self, loss):
     """Makes the op that stores the loss before a step."""
     return tf.assign(self._prev_loss, tf.cast(loss, self._prev_loss.dtype)).op
 
-  def _make_judge_last_op(self, global_step):
+  def _make_judge_last_op(self, rule, global_step):
     """Makes the op that judges the last step if an adaptation is due."""
-    if not self.rule.is_chief:
+    if not rule.is_chief:
       return tf.no_op()
-    due = tf.equal(
-        (tf.convert_to_tensor(global_step) + 1) % self.rule.interval, 0)
+    due = tf.equal((tf.convert_to_tensor(global_step) + 1) % rule.interval, 0)
     return tf.cond(
-        due, lambda: self._adapt(self._ratio(self._loss())), tf.no_op)
+        due, lambda: self._adapt(rule, self._ratio(self._loss(rule))), tf.no_op)
 
   def _make_judge_op(self, rule, state, velocity_of):
     """Makes the op that judges the step just made, if an adaptation is due."""
     due = tf.equal(tf.assign_add(self._num_steps, 1) % rule.interval, 0)
     if rule.max_loss_increase is None:
       return tf.group(tf.cond(
-          due, lambda: self._adapt(self._ratio(self._loss())), tf.no_op))
-    loss = self._loss()
+          due, lambda: self._adapt(rule, self._ratio(self._loss(rule))),
+          tf.no_op))
+    loss = self._loss(rule)
     limit = self._prev_loss + scalars.cast_scalar(
         rule.max_loss_increase, loss.dtype)
     rejected = tf.logical_or(tf.is_nan(loss), loss > limit)
     rho = tf.where(rejected, tf.constant(-np.inf, loss.dtype),
                    self._ratio(loss))
     return tf.group(
-        tf.cond(tf.logical_or(due, rejected), lambda: self._adapt(rho),
+        tf.cond(tf.logical_or(due, rejected), lambda: self._adapt(rule, rho),
                 tf.no_op),
         *_restore(rejected, state, velocity_of))
 
@@ -267,15 +269,14 @@ class DampingControl:
     return tf.where(tf.equal(change, 0.), change + float("nan"),
                     (loss - self._prev_loss) / change)
 
-  def _adapt(self, rho):
+  def _adapt(self, rule, rho):
     """Makes the op that stores rho and adapts the damping to it."""
     store = tf.assign(self.rho, rho)
-    if not self.rule.is_chief:
+    if not rule.is_chief:
       return tf.group(store)
     return tf.group(store, tf.assign(self.damping, next_damping(
-        tf.convert_to_tensor(self.damping), rho,
-        self.rule.decay ** self.rule.interval, self.rule.min_damping,
-        self.rule.max_damping)))
+        tf.convert_to_tensor(self.damping), rho, rule.decay ** rule.interval,
+        rule.min_damping, rule.max_damping)))
 
 
 def next_damping(damping: tf.Tensor, rho: tf.Tensor, omega: float,

@@ -115,8 +115,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     rule = arguments.rule_arguments(adapt_damping, adaptation)
     super().__init__(learning_rate, name=name)
     self._momentum = momentum
-    self._norm_constraint = norm_constraint
-    self._batch_size = batch_size
+    self._norm_constraint: Any = norm_constraint
+    self._batch_size: Any = batch_size
     self._layers = layer_collection
     self._qmodel_losses = getattr(qmodel_losses, "losses", qmodel_losses)
     self._qmodel_example_weights = qmodel_example_weights

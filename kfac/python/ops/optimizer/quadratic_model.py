@@ -66,8 +66,7 @@ def _gram(vectors):
   return tf.convert_to_tensor(rows)
 
 
-def minimum(M: hints.TensorLike,
-            c: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
+def minimum(M: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Minimises the model; along d1 alone if the directions are parallel.
 
   Args:

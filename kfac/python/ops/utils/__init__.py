@@ -1,4 +1,4 @@
-"""Pure maths and graph helpers that hold no K-FAC state."""
+"""Mathematical and graph helpers without K-FAC state."""
 
 from __future__ import annotations
 
@@ -64,16 +64,17 @@ __all__ = [
     "tensors_to_column",
 ]
 
-# How posdef_inv inverts: a key of posdef_inv_functions.
+# The method of posdef_inv: a key of posdef_inv_functions.
 POSDEF_INV_METHOD = "cholesky"
 
-# Up to how many rows "cholesky" inverts by substitution, above in halves.
+# Largest number of rows that "cholesky" inverts by substitution; larger
+# matrices are split into blocks.
 CHOLESKY_BLOCK_SIZE = 256
 
-# How posdef_eig decomposes: a key of posdef_eig_functions.
+# The method of posdef_eig: a key of posdef_eig_functions.
 POSDEF_EIG_METHOD = "self_adjoint"
 
-# The tables themselves, so that a method added to one is a choice at once.
+# The tables themselves, so that a method added to one becomes a choice.
 _CHOICES = {
     "POSDEF_INV_METHOD": posdef_inv_functions,
     "POSDEF_EIG_METHOD": posdef_eig_functions,
@@ -82,7 +83,7 @@ _CHOICES = {
 
 def set_global_constants(posdef_inv_method: str | None = None, *,
                          cholesky_block_size: int | None = None) -> None:
-  """Sets the constants of this module; None leaves one as it is.
+  """Sets the constants of this module; None leaves one unchanged.
 
   Args:
     posdef_inv_method: Key of `posdef_inv_functions`.

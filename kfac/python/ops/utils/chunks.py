@@ -8,17 +8,15 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from kfac.python.ops.utils import hints
-
 
 def sum_over_chunks(function: Callable[..., Any],
-                    tensors: Sequence[hints.TensorLike],
-                    chunk_size: int | hints.TensorLike) -> tf.Tensor:
-  """Sums what a function makes of chunks of a batch, one after the other.
+                    tensors: Sequence[tf.Tensor],
+                    chunk_size: int | tf.Tensor) -> tf.Tensor:
+  """Sums a function of chunks of a batch, one after the other.
 
-  The first chunk is the one that may be smaller, so that all others have a
-  static size. A batch known to fit into one chunk is not sliced or looped over.
-  Gradients do not pass through.
+  Only the first chunk may be smaller, so that all others have a static size. A
+  batch known to fit into one chunk is not sliced or looped over. Gradients do
+  not pass through.
 
   Args:
     function: Function of chunks of the tensors; returns a tensor whose shape
@@ -49,7 +47,7 @@ def sum_over_chunks(function: Callable[..., Any],
 
 
 def _static_slice(tensor, start, size):
-  """Returns tensor[start:start + size], which must have that many rows."""
+  """Returns tensor[start:start + size], which must have `size` rows."""
   rows = tensor[start:start + size]
   if isinstance(size, int):
     rows.set_shape([size] + tensor.shape.as_list()[1:])

@@ -1,8 +1,8 @@
 """Module constants: plain globals that users set and patch, read late.
 
-A package such as `fisher_factors` keeps its constants in its `__init__`. The
-files inside it read them here, when a graph is built, so that a constant
-patched after import counts and no file has to import its own package.
+A package such as `fisher_factors` keeps its constants in its `__init__`. Its
+files read them through this module when a graph is built. A constant patched
+after import therefore counts, and no file imports its own package.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ROOT = "kfac.python.ops."
 
 
 def read(module: str, name: str) -> Any:
-  """Returns the present value of a module constant.
+  """Returns the current value of a module constant.
 
   Args:
     module: Name of a module below kfac.python.ops, e.g. "fisher_factors".
@@ -24,7 +24,7 @@ def read(module: str, name: str) -> Any:
     The value.
 
   Raises:
-    ValueError: If the module names choices for it and the value is none.
+    ValueError: If the module lists choices for it and the value is not one.
   """
   owner = sys.modules[_ROOT + module]
   value = getattr(owner, name)
@@ -41,7 +41,7 @@ def check(module: str, name: str, value: Any) -> None:
 
 
 def write(module: str, **values: Any) -> None:
-  """Sets the constants whose value is not None, or none if one is wrong."""
+  """Sets the constants whose value is not None; one wrong value sets none."""
   given = {name: v for name, v in values.items() if v is not None}
   for name, value in given.items():
     check(module, name, value)

@@ -1,4 +1,4 @@
-"""Containers: a dictionary of lists of keys, and a tensor kept in parts."""
+"""A dictionary indexed by lists of keys, and a tensor kept in parts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from kfac.python.ops.utils import hints
 class SequenceDict:
   """A dictionary that is read and written by one key or by a list of keys.
 
-  Only a list stands for several keys; a tuple is one key, as the parameters
-  of a layer with a bias are.
+  Only a list stands for several keys. A tuple, such as the parameters of a
+  layer with a bias, is one key.
   """
 
   def __init__(self, iterable: Any = None) -> None:
     """Makes the dictionary.
 
     Args:
-      iterable: (key, value) pairs or a mapping to begin with, or None.
+      iterable: Initial (key, value) pairs or mapping, or None.
     """
     self._dict = dict(iterable or {})
 
@@ -40,8 +40,7 @@ class SequenceDict:
     if len(values) != len(key_or_keys):
       raise ValueError(
           f"val_or_vals must have one value for each of {len(key_or_keys)} "
-          f"keys, got {len(values)}."
-          )
+          f"keys, got {len(values)}.")
     self._dict.update(zip(key_or_keys, values, strict=True))
 
   def items(self) -> list:
@@ -50,10 +49,10 @@ class SequenceDict:
 
 
 def setdefault(dct: dict, key: Any, thunk: hints.Thunk) -> Any:
-  """Returns dct[key], and makes and stores it first if it is missing.
+  """Returns dct[key]; makes and stores the value first if it is missing.
 
-  Unlike dict.setdefault it makes the value only when there is none, so that
-  no op is added to the graph in vain.
+  Unlike dict.setdefault it makes the value only when there is none, so that no
+  unused op is added to the graph.
 
   Args:
     dct: Dictionary.
@@ -61,7 +60,7 @@ def setdefault(dct: dict, key: Any, thunk: hints.Thunk) -> Any:
     thunk: Function without arguments that makes the value.
 
   Returns:
-    The value, old or new.
+    The value.
   """
   if key not in dct:
     dct[key] = thunk()
@@ -76,8 +75,8 @@ def ensure_sequence(obj: Any) -> Any:
 class PartitionedTensor:
   """Parts of one tensor along axis 0, joined where a tensor is needed.
 
-  TensorFlow ops take it like a tensor, and each such use adds a concat to the
-  graph. Two of them are equal when they hold the same tensor objects in the
+  TensorFlow ops accept it like a tensor; each such use adds a concat to the
+  graph. Two instances are equal if they hold the same tensor objects in the
   same order, so that factors made for the same parts can be shared.
 
   Attributes:
@@ -85,7 +84,7 @@ class PartitionedTensor:
   """
 
   def __init__(self, tensors: Sequence[hints.TensorLike]) -> None:
-    """Takes the parts.
+    """Keeps the parts.
 
     Args:
       tensors: Tensors of one dtype and of one shape except for axis 0.
@@ -93,7 +92,7 @@ class PartitionedTensor:
     Raises:
       ValueError: If there are none, or if ranks, shapes or dtypes disagree.
     """
-    self.tensors = list(tensors)
+    self.tensors: list[tf.Tensor] = list(tensors)
     if not self.tensors:
       raise ValueError("tensors must hold at least one tensor, got [].")
     self._check_dtypes()
@@ -123,7 +122,8 @@ class PartitionedTensor:
     """TensorShape of the whole; axis 0 is None if a part's is unknown."""
     lengths = [tf.compat.dimension_value(t.shape[0]) if t.shape.rank else None
                for t in self.tensors]
-    rows = None if None in lengths else sum(lengths)
+    known = [length for length in lengths if length is not None]
+    rows = sum(known) if len(known) == len(lengths) else None
     return tf.TensorShape([rows]).concatenate(self._row_shape)
 
   def get_shape(self) -> tf.TensorShape:
@@ -141,7 +141,7 @@ class PartitionedTensor:
     return self.tensors[0].device
 
   def __str__(self):
-    """Names the parts, and tells shape and dtype of the whole."""
+    """Names the parts, the shape and the dtype."""
     names = [tensor.name for tensor in self.tensors]
     return (f"PartitionedTensor({names}, shape={self.shape}, "
             f"dtype={self.dtype.name})")
@@ -149,7 +149,7 @@ class PartitionedTensor:
   __repr__ = __str__
 
   def _identity(self):
-    """Returns what makes the parts these objects, without hashing them."""
+    """Returns the identities of the parts, as tensors may be unhashable."""
     return tuple(id(tensor) for tensor in self.tensors)
 
   def __hash__(self):
@@ -157,13 +157,13 @@ class PartitionedTensor:
     return hash(self._identity())
 
   def __eq__(self, other):
-    """Tells whether the parts are the same objects."""
+    """Whether the parts are the same objects."""
     if not isinstance(other, PartitionedTensor):
       return NotImplemented
     return self._identity() == other._identity()
 
   def __ne__(self, other):
-    """Tells whether the parts are other objects."""
+    """Whether the parts are different objects."""
     return not self == other
 
   def __getitem__(self, key):
@@ -177,13 +177,13 @@ class PartitionedTensor:
     Args:
       dtype: None, or the dtype that the parts have.
       name: Name of the op, or None.
-      as_ref: False, as the joined parts are no variable.
+      as_ref: Must be False, since the joined parts are not a variable.
 
     Returns:
       Tensor of the shape `shape`.
 
     Raises:
-      ValueError: On another dtype, or if as_ref is true.
+      ValueError: If the dtype is another, or as_ref is true.
     """
     if dtype is not None and tf.as_dtype(dtype) != self.dtype:
       raise ValueError(

@@ -5,88 +5,60 @@ its second moment for two places d and d' of the filter is a sum over pixels v,
 
     sum_v x[v] x[v + d' - d]^T,    v in a window that depends on d alone,
 
-so that most of its products are had from one correlation of the images with
-themselves. Rows of the images are multiplied with the rows `shift` below them,
-all their pixels with each other; what is wanted of that is then picked out,
-first along the columns, then along the rows. Wide rows, whose pixels are mostly
-too far apart to be seen together, are cut into tiles that overlap: the pixels
-that `tile_width` neighbouring locations see.
+so that most of its products come from one autocorrelation of the images. Each
+row of an image is multiplied with the row `shift` below it, all pairs of their
+pixels; the needed products are then selected, first along the columns, then
+along the rows. In wide rows most pixels are too far apart to share a patch, so
+these rows are cut into overlapping tiles: the pixels that `tile_width`
+neighbouring locations see.
 
-Grosse & Martens 2016, section 3, has what the moments are for.
+Grosse & Martens 2016, section 3, use these moments as the factor A.
 """
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import patches
 
-# What moving a number costs, in multiplications of a large matrix product
-# (measured on two CPU cores, where 0.7 ns are 20 of them).
+# Cost of moving a number, in multiplications of a large matrix product
+# (measured on two CPU cores: 0.7 ns, the time of 20 multiplications).
 _MOVE_COST = 20
 
-# Products of rows [start, stop) with those `shift` below, which are the blocks
-# of the places (d, d + shift) for each d in `places`.
+# Products of rows [start, stop) with those `shift` below. They contribute to
+# the blocks of the places (d, d + shift) for each d in `places`.
 _RowPart = collections.namedtuple(
     "_RowPart", ["shift", "start", "stop", "places"])
 
 # `count` tiles, each of the `span` pixels that `width` locations see, cut from
-# rows with `padding` zeros before and after. The first location of a tile sees
-# its pixels from -`before` on.
+# rows with `padding` zeros before and after. The patch of a tile's first
+# location begins at pixel -`before`.
 _Tiles = collections.namedtuple(
     "_Tiles", ["count", "width", "span", "padding", "before"])
-
-
-def output_sizes(lengths: Sequence[Any], filter_size: Sequence[int],
-                 padding: str, strides: Sequence[int] | None = None,
-                 rates: Sequence[int] | None = None) -> list:
-  """Returns the spatial sizes of the outputs of a convolution.
-
-  Args:
-    lengths: The inputs' spatial sizes, ints or scalar tensors.
-    filter_size: The filter's spatial sizes.
-    padding: "SAME", else "VALID".
-    strides: Int for each spatial dimension, or None for ones.
-    rates: Likewise, the dilations.
-
-  Returns:
-    List of what `lengths` has, >= 0.
-  """
-  ones = [1] * len(filter_size)
-  sizes = []
-  # Whoever extracts the patches checks the arguments.
-  for length, size, stride, rate in zip(
-      lengths, filter_size, strides or ones, rates or ones, strict=False):
-    span = 1 if padding == "SAME" else rate * (size - 1) + 1
-    count = -((span - 1 - length) // stride)
-    sizes.append(max(count, 0) if isinstance(count, int)
-                 else tf.maximum(count, 0))
-  return sizes
 
 
 def choose_tile_width(image_shape: Sequence[int], filter_size: Sequence[int],
                       padding: str,
                       num_examples: int | None = None) -> int | None:
-  """Chooses how patch_moments should tile, by a count of operations.
+  """Chooses the tile width of patch_moments by a count of operations.
 
-  The count is that of multiplications and, in the same unit, of numbers moved.
+  The count adds multiplications and, in the same unit, numbers moved.
 
   Args:
     image_shape: List [height, width, channels] of ints.
     filter_size: [filter height, filter width].
     padding: "SAME" or "VALID".
-    num_examples: Int, or None if it is large or not known.
+    num_examples: Int, or None if it is large or unknown.
 
   Returns:
     The number of locations of a tile, a divisor of the outputs' width; None if
-    it is cheaper to extract patches, or there is no output.
+    extracting patches costs less, or there is no output.
   """
-  height, width = output_sizes(image_shape[:2], filter_size, padding)
+  height, width = patches.output_sizes(image_shape[:2], filter_size, padding)
   if not height or not width:
     return None
   size = filter_size[0] * filter_size[1] * image_shape[2]
@@ -98,12 +70,12 @@ def choose_tile_width(image_shape: Sequence[int], filter_size: Sequence[int],
   return tile_width if cost < patches_cost else None
 
 
-def patch_moments(images: hints.TensorLike, filter_size: Sequence[int],
+def patch_moments(images: tf.Tensor, filter_size: Sequence[int],
                   padding: str, tile_width: int) -> tuple[tf.Tensor, tf.Tensor]:
   """Means of patches and of their outer products, over examples and locations.
 
   Args:
-    images: Tensor [batch, height, width, channels], all known but the batch.
+    images: Tensor [batch, height, width, channels], static but for the batch.
     filter_size: [filter height, filter width].
     padding: "SAME" or "VALID".
     tile_width: Divisor of the outputs' width, see choose_tile_width.
@@ -117,22 +89,22 @@ def patch_moments(images: hints.TensorLike, filter_size: Sequence[int],
     ValueError: If the tile width is no divisor, or there is no output.
   """
   _, height, width, channels = images.shape.as_list()
-  out_height, out_width = output_sizes([height, width], filter_size, padding)
+  out_height, out_width = patches.output_sizes(
+      [height, width], filter_size, padding)
   if not out_height or out_width % tile_width:
     raise ValueError(
         f"tile_width must divide the width of outputs of size [{out_height}, "
-        f"{out_width}], got {tile_width}."
-        )
+        f"{out_width}], got {tile_width}.")
   tiles = _tiles(width, filter_size[1], padding, tile_width)
   parts = _row_parts(height, filter_size[0], padding)
   count = tf.cast(tf.shape(images)[0], images.dtype) * (out_height * out_width)
-  half = _pick(_row_products(images, tiles, parts), filter_size, tiles, parts,
-               count)
+  half = _select(_row_products(images, tiles, parts), filter_size, tiles, parts,
+                 count)
   return (_patch_mean(images, filter_size, padding), half + tf.transpose(half))
 
 
-def _pick(products, filter_size, tiles, parts, count):
-  """Picks the blocks of the second moment out of products of rows.
+def _select(products, filter_size, tiles, parts, count):
+  """Assembles the blocks of the second moment from products of rows.
 
   Args:
     products: Tensor [parts, span, channels, span, channels].
@@ -142,14 +114,14 @@ def _pick(products, filter_size, tiles, parts, count):
     count: Scalar to divide by.
 
   Returns:
-    Matrix [n, n], which gives the second moment if its transpose is added.
+    Matrix [n, n]; adding its transpose gives the second moment.
   """
   (height, width), channels = filter_size, products.shape.as_list()[-1]
   # Transposed so that the last dimension is copied in one piece.
   blocks = tf.reshape(tf.transpose(products, [1, 3, 0, 2, 4]),
                       [tiles.span ** 2, -1])
   if tiles.width > 1 or tiles.before or tiles.span != width:
-    # One location sees each pixel of its tile once, several have to share.
+    # Several locations of a tile see the same pixel.
     seen = _seen(tiles.span, width, tiles.width, tiles.before)
     seen = np.einsum("dox,eoy->dexy", seen, seen)
     blocks = tf.matmul(
@@ -219,7 +191,7 @@ def _outputs_and_padding(length, filter_size, padding):
 def _tiles(width, filter_width, padding, tile_width):
   """Returns the _Tiles of a row of `width` pixels.
 
-  A single tile needs no padding, as what is seen of it is picked out.
+  A single tile needs no padding, since _select drops what is not seen.
   """
   outputs, before = _outputs_and_padding(width, filter_width, padding)
   if tile_width == outputs:
@@ -230,7 +202,7 @@ def _tiles(width, filter_width, padding, tile_width):
 
 
 def _row_parts(height, filter_height, padding):
-  """Cuts the rows where the window of a place of the filter starts or ends.
+  """Cuts the rows at the start and the end of each filter place's window.
 
   Returns:
     List of _RowPart.
@@ -253,8 +225,8 @@ def _row_parts(height, filter_height, padding):
 def _part_weights(parts, filter_height):
   """Array [filter_height, filter_height, parts]: the parts of each block.
 
-  They are for a matrix to which its transpose is added: none below the
-  diagonal, and half of the blocks on it.
+  The transpose is added later, so blocks below the diagonal have none, and
+  those on it half.
   """
   weights = np.zeros([filter_height, filter_height, len(parts)])
   for i, part in enumerate(parts):
@@ -264,9 +236,9 @@ def _part_weights(parts, filter_height):
 
 
 def _seen(length, filter_size, outputs, before):
-  """Array [filter_size, outputs, length]: 1 where an output sees a pixel.
+  """Array [place, output, pixel]: 1 where an output sees a pixel at a place.
 
-  It does so through one place of the filter.
+  Its shape is [filter_size, outputs, length].
   """
   places = np.arange(filter_size)[:, None, None]
   locations = np.arange(outputs)[:, None]
@@ -278,16 +250,16 @@ def _constant(array, like):
 
 
 def _product_cost(num_rows, size):
-  """Counts what the second moment of rows of length `size` costs."""
+  """Counts the cost of the second moment of rows of length `size`."""
   return num_rows * (size ** 2 + 2 * size * _MOVE_COST)
 
 
 def _correlation_cost(image_shape, filter_size, padding, tile_width,
                       num_examples):
-  """Counts per example what patch_moments costs, as choose_tile_width does.
+  """Counts the cost of patch_moments per example, as choose_tile_width does.
 
-  Results, which all examples share, count by how often they are moved more than
-  with patches.
+  The results are shared by all examples; they count by how often they are moved
+  beyond what patches need.
   """
   height, width, channels = image_shape
   tiles = _tiles(width, filter_size[1], padding, tile_width)

@@ -1,4 +1,4 @@
-"""What a tensor depends on, forward-mode gradients and random signs."""
+"""Dependencies of tensors, forward-mode gradients and random signs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import variable_uses
 
-# Ops that hand a variable's value, or the resource that holds it, on as it is.
+# Ops that pass on a variable's value, or its resource handle, unchanged.
 _LOOKED_THROUGH = frozenset([
     "Enter", "Exit", "Identity", "Merge", "NextIteration", "ReadVariableOp",
     "RefEnter", "RefExit", "RefIdentity", "RefMerge", "RefNextIteration",
     "RefSwitch", "Switch",
 ])
 
-# Ops that ask a variable about something other than its value.
+# Ops that read a property of a variable other than its value.
 _NO_USE = frozenset(
     ["IsVariableInitialized", "VarIsInitializedOp", "VariableShape"])
 
@@ -27,8 +27,8 @@ _NO_USE = frozenset(
 class SubGraph:
   """The ops and tensors from which some outputs are computed.
 
-  It is taken when the object is made; ops that are added to the graph later,
-  such as those of gradients, are no part of it.
+  Membership is fixed at construction: ops that are added to the graph later,
+  such as those of gradients, do not belong to it.
   """
 
   def __init__(self, outputs: Any) -> None:
@@ -38,14 +38,13 @@ class SubGraph:
       outputs: Tensor or (nested) list or tuple of tensors. They are members.
 
     Raises:
-      ValueError: If there is none, if one is no tensor, or if they are from
+      ValueError: If there is none, if one is not a tensor, or if they belong to
         several graphs.
     """
     outputs = tf.nest.flatten(outputs)
     for output in outputs:
       if not isinstance(output, tf.Tensor):
-        raise ValueError(
-            f"outputs must be tensors, got {output!r}.")
+        raise ValueError(f"outputs must be tensors, got {output!r}.")
     graphs = [output.graph for output in outputs]
     if not graphs or any(graph is not graphs[0] for graph in graphs):
       raise ValueError(
@@ -56,10 +55,10 @@ class SubGraph:
     self._data_flow = variable_uses.DataFlow(self._graph, outputs)
 
   def is_member(self, node: Any) -> bool:
-    """Tells whether the outputs depend on a node, by data or control inputs.
+    """Whether the outputs depend on a node, by data or control inputs.
 
     Args:
-      node: Tensor, operation, or variable (then its operation is meant).
+      node: Tensor, operation, or variable (which stands for its operation).
 
     Returns:
       bool.
@@ -76,14 +75,14 @@ class SubGraph:
     raise ValueError(
         f"node must be a tensor, an operation or a variable, got {node!r}.")
 
-  def variable_uses(self, var: hints.TensorLike) -> int:
+  def variable_uses(self, var: tf.Variable) -> int:
     """Counts the ops that compute with a variable's value.
 
     Only ops from which data flows to the outputs count, since no gradient
     passes through a control input. An op that takes the value twice counts
-    once. Reads, identities and the ops of control flow are looked through; so
-    are functions, and an op in a branch or in the body of a loop counts once,
-    however often it runs.
+    once. Reads, identities, ops of control flow and function calls do not count
+    themselves; the ops behind them do. An op in a branch or in the body of a
+    loop counts once, however often it runs.
 
     Args:
       var: Variable. Of a partitioned variable, one of its slices.
@@ -102,10 +101,10 @@ class SubGraph:
     return sum(op_type not in _NO_USE for op_type in types)
 
   def filter_list(self, node_list: Iterable[Any]) -> list:
-    """Returns the list of those nodes that are members, in their order.
+    """Returns the members among some nodes, in their order.
 
     Args:
-      node_list: Iterable of what `is_member` takes.
+      node_list: Iterable of tensors, operations or variables.
 
     Raises:
       ValueError: If a node is something else.
@@ -140,16 +139,15 @@ def fwd_gradients(ys: hints.OneOrMore, xs: hints.OneOrMore,
                   colocate_gradients_with_ops: bool = True) -> list[tf.Tensor]:
   """Differentiates in forward mode: Jacobian times vector.
 
-  The backward pass J^T u is linear in u, and its own derivative by u, given
-  `grad_xs`, is J grad_xs.
+  The backward pass J^T u is linear in u, and the gradient of its inner product
+  with `grad_xs` with respect to u is J grad_xs.
 
   Args:
-    ys: Tensor or list of tensors, to be differentiated.
-    xs: Tensor or variable, or list of them, to differentiate by.
+    ys: Tensor or list of tensors to differentiate.
+    xs: Tensor or variable, or list of them, to differentiate with respect to.
     grad_xs: Tangents, shaped like `xs`: tensors, IndexedSlices or None, which
       means ones. None for all ones.
-    stop_gradients: Tensor or list of tensors through which not to
-      differentiate, or None.
+    stop_gradients: Tensor or list of tensors that count as constants, or None.
     colocate_gradients_with_ops: bool. As in tf.gradients.
 
   Returns:
@@ -157,9 +155,9 @@ def fwd_gradients(ys: hints.OneOrMore, xs: hints.OneOrMore,
     that depend on none of `xs`.
 
   Raises:
-    ValueError: If `grad_xs` has not the length of `xs`.
-    TypeError: If `ys` come out of a loop of control flow v1, of which
-      TensorFlow takes no second derivative.
+    ValueError: If `grad_xs` does not have the length of `xs`.
+    TypeError: If `ys` are results of a loop of control flow v1, whose second
+      derivative TensorFlow does not support.
   """
   return linearize(
       ys, xs, stop_gradients, colocate_gradients_with_ops)(grad_xs)
@@ -182,29 +180,29 @@ def linearize(
     its calls share one backward pass, of which a session runs only what the
     products need: the layers' outputs, no gradients.
   """
-  ys = [tf.convert_to_tensor(y) for y in _as_list(ys)]
-  xs = _as_list(xs)
-  us = [tf.ones_like(y) for y in ys]  # Any value would do.
+  outputs = [tf.convert_to_tensor(y) for y in _as_list(ys)]
+  inputs = _as_list(xs)
+  us = [tf.ones_like(y) for y in outputs]  # J^T u is linear: any u works.
   vjps = tf.gradients(
-      ys, xs, grad_ys=us, stop_gradients=stop_gradients,
+      outputs, inputs, grad_ys=us, stop_gradients=stop_gradients,
       colocate_gradients_with_ops=colocate_gradients_with_ops)
 
   def multiply(grad_xs=None):
-    grad_xs = [None] * len(xs) if grad_xs is None else _as_list(grad_xs)
-    if len(grad_xs) != len(xs):
-      raise ValueError(
-          f"grad_xs must have the length of xs, {len(xs)}, got {len(grad_xs)}.")
+    grad_xs = [None] * len(inputs) if grad_xs is None else _as_list(grad_xs)
+    if len(grad_xs) != len(inputs):
+      raise ValueError(f"grad_xs must have the length of xs, {len(inputs)}, "
+                       f"got {len(grad_xs)}.")
     pairs = [(tf.convert_to_tensor(vjp), _tangent(grad_x, vjp))
              for vjp, grad_x in zip(vjps, grad_xs, strict=True)
              if vjp is not None]
     if not pairs:
-      return [tf.zeros_like(y) for y in ys]
+      return [tf.zeros_like(y) for y in outputs]
     products, tangents = zip(*pairs, strict=True)
     jvps = tf.gradients(
         products, us, grad_ys=tangents,
         colocate_gradients_with_ops=colocate_gradients_with_ops)
     return [tf.zeros_like(y) if jvp is None else tf.convert_to_tensor(jvp)
-            for y, jvp in zip(ys, jvps, strict=True)]
+            for y, jvp in zip(outputs, jvps, strict=True)]
 
   return multiply
 
@@ -224,7 +222,7 @@ def generate_random_signs(shape: hints.Shape,
   """Draws independent signs, -1 and 1 with probability 1/2 each.
 
   Args:
-    shape: Shape of the result, also as a tensor.
+    shape: Shape of the result; may be a tensor.
     dtype: Signed numeric dtype of the result.
 
   Returns:

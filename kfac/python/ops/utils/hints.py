@@ -1,8 +1,9 @@
-"""Types that signatures name: what a scalar, a vector or a thunk may be.
+"""Types of arguments and results: scalars, vectors, thunks.
 
-TensorFlow has no types of its own that a checker reads, and takes its classes
-for anything. What is passed in is therefore told by what it has, so that a
-string is no tensor.
+TensorFlow ships no types, so that a checker reads `tf.Tensor` as Any. Arguments
+of public functions are therefore described by a protocol, which rejects a
+string where a tensor is needed. Functions that do not convert their arguments
+name tf.Tensor.
 """
 
 import sys
@@ -68,33 +69,33 @@ Damping = Union[Scalar, Callable[[], Scalar]]
 # A learning rate, or the function that returns it.
 LearningRate = Damping
 
-# The parameters of a layer, or what is shaped like them: one tensor, or
-# weights and bias.
+# The parameters of a layer, or tensors of their shapes: one tensor, or weights
+# and bias.
 Vector = Union[TensorLike, Sequence[TensorLike]]
 
-# One tensor, or several: over uses, or all that is differentiated.
+# One tensor or several, e.g. one for each use.
 OneOrMore = Union[TensorLike, Sequence[TensorLike]]
 
-# Data of a factor over towers, and over sources and towers.
+# Data of a factor: a list over towers, and over sources and towers.
 Towers = Union[OneOrMore, Sequence[Any]]
 Sources = Union[OneOrMore, Sequence[Sequence[Any]]]
 
-# (vector, variable) for each variable.
+# (vector, variable) for each variable, as an argument.
 VecsAndVars = Iterable[tuple[Any, Any]]
 
-# What comes back for them.
+# (vector, variable) for each variable, as a result.
 Pairs = list[tuple[tf.Tensor, tf.Variable]]
 
 # A function that makes an op or variables when it is called.
 Thunk = Callable[[], Any]
 
-# Where ops are dealt out to.
+# Names of devices.
 Devices = Sequence[Any]
 
 # Lengths of axes.
 Shape = Union[tf.TensorShape, Sequence[Any], TensorLike]
 
-# A tf.DType, or what tf.as_dtype takes.
+# A tf.DType, or an argument of tf.as_dtype.
 DType = Union[tf.DType, type, str]
 
 # Whether a layer is registered again; a string stands for the variable scope.

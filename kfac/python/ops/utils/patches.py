@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -24,7 +25,7 @@ def extract_convolution_patches(inputs: hints.TensorLike,
                                 data_format: str | None = None) -> tf.Tensor:
   """Extracts the patches that tf.nn.convolution sees.
 
-  Unlike that, it allows strides and dilation together.
+  Unlike tf.nn.convolution, it allows strides and dilation together.
 
   Args:
     inputs: Tensor [batch, spatial..., in_channels] with 1 to 3 spatial
@@ -34,7 +35,7 @@ def extract_convolution_patches(inputs: hints.TensorLike,
     padding: "SAME" or "VALID".
     strides: Sequence with an int >= 1 for each spatial dimension, or None for
       ones.
-    dilation_rate: Likewise.
+    dilation_rate: The dilation rates, likewise.
     name: Name of the scope of the ops.
     data_format: None or a format with channels last, e.g. "NHWC".
 
@@ -45,27 +46,53 @@ def extract_convolution_patches(inputs: hints.TensorLike,
     ValueError: If an argument breaks these rules.
   """
   with tf.name_scope(name, "extract_convolution_patches", [inputs]):
-    inputs = tf.convert_to_tensor(inputs)
-    filter_shape = _check_shapes(inputs, filter_shape, data_format)
-    sizes = filter_shape[:-2]
+    images = tf.convert_to_tensor(inputs)
+    *sizes, channels, _ = _check_shapes(images, filter_shape, data_format)
     strides = _per_dimension("strides", strides, len(sizes))
     rates = _per_dimension("dilation_rate", dilation_rate, len(sizes))
     if padding not in ("SAME", "VALID"):
       raise ValueError(f"padding must be 'SAME' or 'VALID', got {padding!r}.")
-    spans = [rate * (size - 1) + 1
-             for rate, size in zip(rates, sizes, strict=True)]
+    lengths = _sizes(images)[1:-1]
+    outputs = output_sizes(lengths, sizes, padding, strides, rates)
+    spans = [_span(size, rate) for size, rate in zip(sizes, rates, strict=True)]
     if padding == "SAME":
-      inputs = _pad(inputs, spans, strides)
-    lengths = [_relu(-((span - 1 - length) // stride))
-               for span, length, stride
-               in zip(spans, _sizes(inputs)[1:-1], strides, strict=True)]
+      images = _pad(images, lengths, outputs, spans, strides)
     # Copying whole rows is several times as fast as extract_image_patches.
     starts = itertools.product(*(range(0, span, rate) for span, rate
                                  in zip(spans, rates, strict=True)))
-    shifted = [_shift(inputs, start, lengths, strides) for start in starts]
+    shifted = [_shift(images, start, outputs, strides) for start in starts]
     patches = tf.stack(shifted, axis=-2)
     outer = _sizes(patches)[:-2]
-    return tf.reshape(patches, outer + sizes + [filter_shape[-2]])
+    return tf.reshape(patches, outer + sizes + [channels])
+
+
+def output_sizes(lengths: Sequence[Any], filter_size: Sequence[int],
+                 padding: str, strides: Sequence[int] | None = None,
+                 rates: Sequence[int] | None = None) -> list:
+  """Returns the spatial sizes of the outputs of a convolution.
+
+  Args:
+    lengths: The inputs' spatial sizes: ints, scalar tensors, or None where
+      unknown.
+    filter_size: The filter's spatial sizes.
+    padding: "SAME" or "VALID".
+    strides: Int for each spatial dimension, or None for ones.
+    rates: Dilation rates, likewise.
+
+  Returns:
+    List of sizes >= 0, each of the kind that `lengths` has.
+  """
+  ones = [1] * len(filter_size)
+  sizes: list = []
+  # Shapes and arguments are checked by the functions that extract patches.
+  for length, size, stride, rate in zip(
+      lengths, filter_size, strides or ones, rates or ones, strict=False):
+    if length is None:
+      sizes.append(None)
+      continue
+    span = 1 if padding == "SAME" else _span(size, rate)
+    sizes.append(_relu(-((span - 1 - length) // stride)))
+  return sizes
 
 
 def extract_pointwise_conv2d_patches(
@@ -86,13 +113,13 @@ def extract_pointwise_conv2d_patches(
     ValueError: If an argument breaks these rules.
   """
   with tf.name_scope(name, "extract_pointwise_conv2d_patches", [inputs]):
-    inputs = tf.convert_to_tensor(inputs)
-    filter_shape = _check_shapes(inputs, filter_shape, data_format)
-    if filter_shape[:-2] != [1, 1]:
+    images = tf.convert_to_tensor(inputs)
+    shape = _check_shapes(images, filter_shape, data_format)
+    if shape[:-2] != [1, 1]:
       raise ValueError(
           "filter_shape must be [1, 1, in_channels, out_channels], got "
-          f"{filter_shape}.")
-    return inputs[:, :, :, tf.newaxis, tf.newaxis, :]
+          f"{shape}.")
+    return images[:, :, :, tf.newaxis, tf.newaxis, :]
 
 
 def is_data_format_channel_last(data_format: str | None) -> bool:
@@ -121,7 +148,7 @@ def _check_shapes(inputs, filter_shape, data_format):
   if channels is not None and channels != filter_shape[-2]:
     raise ValueError(
         f"filter_shape must have the {channels} channels of inputs, got "
-                     f"{filter_shape}.")
+        f"{filter_shape}.")
   return filter_shape
 
 
@@ -133,15 +160,19 @@ def _per_dimension(argument, values, count):
   return values
 
 
-def _pad(inputs, spans, strides):
-  """Pads with zeros so that ceil(length / stride) windows fit."""
+def _pad(images, lengths, outputs, spans, strides):
+  """Pads each spatial dimension with zeros so that all outputs' windows fit."""
   paddings = [[0, 0]]
-  for length, span, stride in zip(_sizes(inputs)[1:-1], spans, strides,
-                                  strict=True):
-    last = -(-length // stride) - 1
-    total = _relu(last * stride + span - length)
+  for length, count, span, stride in zip(
+      lengths, outputs, spans, strides, strict=True):
+    total = _relu((count - 1) * stride + span - length)
     paddings.append([total // 2, total - total // 2])
-  return tf.pad(inputs, paddings + [[0, 0]])
+  return tf.pad(images, paddings + [[0, 0]])
+
+
+def _span(filter_size, rate):
+  """Returns the extent of a dilated filter along one dimension."""
+  return rate * (filter_size - 1) + 1
 
 
 def _shift(inputs, starts, lengths, strides):
@@ -153,7 +184,7 @@ def _shift(inputs, starts, lengths, strides):
 
 
 def _sizes(tensor):
-  """Returns the shape as a list, of ints where they are known."""
+  """Returns the shape as a list of ints, or of tensors where not static."""
   known = tensor.shape.as_list()
   if None not in known:
     return known

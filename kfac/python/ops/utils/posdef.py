@@ -1,8 +1,8 @@
 """Inverse, eigen-decomposition and Cholesky factor of covariances.
 
-All matrices are symmetric, positive semi-definite and [n, n]; a damping d is
-a positive scalar (number, tensor or variable) in the matrix's own units, and
-C + d I is what gets inverted. A new method is one function and one row in
+All matrices C are symmetric, positive semi-definite and [n, n]. A damping d is
+a positive scalar (number, tensor or variable) in the units of C; the functions
+invert C + d I. A new method is one function and one row in
 `posdef_inv_functions` or `posdef_eig_functions`.
 """
 
@@ -29,13 +29,13 @@ def posdef_inv(tensor: hints.TensorLike, damping: hints.Scalar) -> tf.Tensor:
     ValueError: If POSDEF_INV_METHOD is not in `posdef_inv_functions`.
   """
   method = constants.read("utils", "POSDEF_INV_METHOD")
-  tensor = tf.convert_to_tensor(tensor)
-  damping = scalars.cast_scalar(damping, tensor.dtype)
-  return posdef_inv_functions[method](tensor, _identity(tensor), damping)
+  matrix = tf.convert_to_tensor(tensor)
+  damping = scalars.cast_scalar(damping, matrix.dtype)
+  return posdef_inv_functions[method](matrix, _identity(matrix), damping)
 
 
 def posdef_inv_matrix_inverse(tensor: hints.TensorLike,
-                              identity: hints.TensorLike,
+                              identity: tf.Tensor,
                               damping: hints.Scalar) -> tf.Tensor:
   """Inverts tensor + damping * identity by LU decomposition.
 
@@ -50,13 +50,13 @@ def posdef_inv_matrix_inverse(tensor: hints.TensorLike,
   return tf.linalg.inv(_damped(tensor, identity, damping))
 
 
-def posdef_inv_cholesky(tensor: hints.TensorLike, identity: hints.TensorLike,
+def posdef_inv_cholesky(tensor: hints.TensorLike, identity: tf.Tensor,
                         damping: hints.Scalar) -> tf.Tensor:
   """Inverts tensor + damping * identity by its Cholesky factor.
 
-  By `posdef_inv_cholesky_blocked` on a CPU from more than CHOLESKY_BLOCK_SIZE
-  rows on, if their number is static; else by `posdef_inv_cholesky_solve`, also
-  on a GPU, where products of single precision may be rounded to TensorFloat-32.
+  On a CPU, a matrix with a static size above CHOLESKY_BLOCK_SIZE is inverted by
+  `posdef_inv_cholesky_blocked`, any other by `posdef_inv_cholesky_solve`. A GPU
+  uses only the latter, since it may round matrix products to TensorFloat-32.
 
   Args:
     tensor: Tensor [n, n].
@@ -74,7 +74,7 @@ def posdef_inv_cholesky(tensor: hints.TensorLike, identity: hints.TensorLike,
 
 
 def posdef_inv_cholesky_solve(tensor: hints.TensorLike,
-                              identity: hints.TensorLike,
+                              identity: tf.Tensor,
                               damping: hints.Scalar) -> tf.Tensor:
   """Solves L L^T X = identity with the Cholesky factor L, by substitution.
 
@@ -91,12 +91,12 @@ def posdef_inv_cholesky_solve(tensor: hints.TensorLike,
 
 
 def posdef_inv_cholesky_blocked(tensor: hints.TensorLike,
-                                identity: hints.TensorLike,
+                                identity: tf.Tensor,
                                 damping: hints.Scalar) -> tf.Tensor:
   """Multiplies L^-T L^-1, with L^-1 from matrix products of halves.
 
-  As accurate as substitution, since only triangular factors are inverted, and
-  faster where products are: nearly all of its n^3 operations are such.
+  It is as accurate as substitution, since only triangular factors are inverted,
+  and faster, since nearly all of its n^3 operations are matrix products.
 
   Args:
     tensor: Tensor [n, n], n static.
@@ -117,7 +117,7 @@ def _inverse_cholesky(matrix, block_size):
 
   Args:
     matrix: Tensor [n, n], symmetric and positive definite, n static.
-    block_size: Int, up to which size it is had by substitution.
+    block_size: Int, the largest size that is inverted by substitution.
   """
   size = int(matrix.shape[0])
   if size <= max(block_size, 1):
@@ -137,12 +137,12 @@ def _inverse_cholesky(matrix, block_size):
 
 def _lower_matmul(lower, right, block_size, transpose=False,
                   transpose_right=False):
-  """Returns L X, L^T X or L X^T without the products by the zeros of L.
+  """Returns L X, L^T X or L X^T, skipping blocks of zeros of L.
 
   Args:
     lower: Tensor L [n, n], lower triangular, n static.
     right: Tensor X [n, m]; [m, n] with transpose_right.
-    block_size: Int, up to which size the zeros are multiplied as well.
+    block_size: Int, the largest size that is not split.
     transpose: Whether to multiply by L^T.
     transpose_right: Whether to multiply X^T.
   """
@@ -167,7 +167,7 @@ def _lower_gram(lower, block_size):
 
   Args:
     lower: Tensor [n, n], n static.
-    block_size: Int, up to which size the zeros are multiplied as well.
+    block_size: Int, the largest size that is not split.
   """
   size = int(lower.shape[0])
   if size <= block_size:
@@ -183,14 +183,14 @@ def _lower_gram(lower, block_size):
       tf.concat([corner, _lower_gram(S, block_size)], 1)], 0)
 
 
-def gram(matrix: hints.TensorLike) -> tf.Tensor:
+def gram(matrix: tf.Tensor) -> tf.Tensor:
   """Returns M^T M [n, n] of a matrix [rows, n], exactly symmetric."""
-  # Rounding need not be the same on both sides of the diagonal.
+  # Rounding may differ on the two sides of the diagonal.
   product = tf.matmul(matrix, matrix, transpose_a=True)
   return (product + tf.transpose(product)) / 2.
 
 
-def posdef_inv_eig(tensor: hints.TensorLike, identity: hints.TensorLike,
+def posdef_inv_eig(tensor: hints.TensorLike, identity: tf.Tensor,
                    damping: hints.Scalar) -> tf.Tensor:
   """Inverts tensor + damping * identity by its eigen-decomposition.
 
@@ -207,7 +207,7 @@ def posdef_inv_eig(tensor: hints.TensorLike, identity: hints.TensorLike,
   return tf.matmul(eigenvectors / eigenvalues, eigenvectors, transpose_b=True)
 
 
-def posdef_eig(mat: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
+def posdef_eig(mat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Decomposes a matrix by the method POSDEF_EIG_METHOD.
 
       mat = Q diag(eigenvalues) Q^T
@@ -216,8 +216,8 @@ def posdef_eig(mat: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
     mat: Tensor [n, n].
 
   Returns:
-    Eigenvalues [n], none negative, in an order that depends on the method;
-    and Q [n, n], whose columns are the eigenvectors in that order.
+    Eigenvalues [n] >= 0 in an order that depends on the method, and Q [n, n],
+    whose columns are the eigenvectors in that order.
 
   Raises:
     ValueError: If POSDEF_EIG_METHOD is not in `posdef_eig_functions`.
@@ -226,25 +226,25 @@ def posdef_eig(mat: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
   return posdef_eig_functions[method](mat)
 
 
-def posdef_eig_svd(mat: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
+def posdef_eig_svd(mat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Decomposes a matrix by its singular values, the largest first.
 
   Args:
     mat: Tensor [n, n].
 
   Returns:
-    Eigenvalues [n] and eigenvectors [n, n] as `posdef_eig` gives them.
+    Eigenvalues [n] and eigenvectors [n, n] as in `posdef_eig`.
   """
   singular_values, left_vectors, _ = tf.linalg.svd(mat)
   return singular_values, left_vectors
 
 
 def posdef_eig_self_adjoint(
-    mat: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
+    mat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Decomposes a symmetric matrix, the smallest eigenvalue first.
 
-  Rounding gives a singular covariance eigenvalues like -1e-7, whose roots do
-  not exist; the absolute value keeps them tiny.
+  A singular covariance may get eigenvalues like -1e-7 by rounding, which have
+  no real roots; their absolute values are as small.
 
   Args:
     mat: Tensor [n, n].
@@ -266,8 +266,8 @@ def cholesky(tensor: hints.TensorLike, damping: hints.Scalar) -> tf.Tensor:
   Returns:
     Tensor [n, n].
   """
-  tensor = tf.convert_to_tensor(tensor)
-  return tf.linalg.cholesky(_damped(tensor, _identity(tensor), damping))
+  matrix = tf.convert_to_tensor(tensor)
+  return tf.linalg.cholesky(_damped(matrix, _identity(matrix), damping))
 
 
 def compute_pi(left_factor: hints.TensorLike,
@@ -275,8 +275,7 @@ def compute_pi(left_factor: hints.TensorLike,
   """Balances one damping between the two factors A and G of a layer.
 
   pi**2 is the mean eigenvalue of A over that of G (Martens & Grosse 2015,
-  section 6.3). While a factor is still zero there is nothing to balance, and
-  pi is 1.
+  section 6.3). While a factor is zero, pi is 1.
 
   Args:
     left_factor: Tensor [a, a], the input factor A.
@@ -295,7 +294,7 @@ def compute_pi(left_factor: hints.TensorLike,
 
 
 def _may_be_on_gpu(tensor):
-  """Whether there is a GPU and the tensor is not told to be elsewhere."""
+  """Whether there is a GPU and the tensor is not assigned to another device."""
   device = tensor.device.upper()
   return ("GPU" in device or
           (not device and bool(tf.config.list_physical_devices("GPU"))))
@@ -330,5 +329,5 @@ posdef_eig_functions = {
     "svd": posdef_eig_svd,
 }
 
-# The name that TensorFlow 1.4 had for the table.
+# The name of the table in TensorFlow 1.4.
 posdef_inv_funcs = posdef_inv_functions

@@ -8,11 +8,11 @@ from kfac.python.ops.utils import hints
 
 
 def on_tpu() -> bool:
-  """Tells whether ops made now belong to a computation for TPUs.
+  """Whether ops made now belong to a computation for TPUs.
 
-  Such a computation, made with tf.tpu.replicate and its like, marks its graph
-  with an op and each of its ops with an attribute. Only in a graph with the
-  former is an op made, to look at the latter.
+  Such a computation, made by tf.tpu.replicate and similar functions, marks its
+  graph with an op and each of its ops with an attribute. Only in a graph with
+  that op is a probe made, whose attribute decides.
 
   Returns:
     bool.
@@ -20,7 +20,7 @@ def on_tpu() -> bool:
   if tf.executing_eagerly():
     return False
   graph = tf.get_default_graph()
-  # The body of a branch or a loop is a graph in the one that counts.
+  # The body of a branch or a loop is a graph inside the marked one.
   while getattr(graph, "outer_graph", None) is not None:
     graph = graph.outer_graph
   if all(op.type != "TPUReplicateMetadata" for op in graph.get_operations()):
@@ -47,9 +47,8 @@ def cross_replica_mean(tensor: hints.TensorLike,
   if not on_tpu():
     raise ValueError(
         f"cross_replica_mean needs a computation for TPUs, got {tensor!r} "
-        "outside of "
-        "one.")
+        "outside of one.")
   with tf.name_scope(name, "cross_replica_mean", [tensor]):
-    tensor = tf.convert_to_tensor(tensor)
-    replicas = tf.tpu.cross_replica_sum(tf.ones([], tensor.dtype))
-    return tf.tpu.cross_replica_sum(tensor) / replicas
+    value = tf.convert_to_tensor(tensor)
+    replicas = tf.tpu.cross_replica_sum(tf.ones([], value.dtype))
+    return tf.tpu.cross_replica_sum(value) / replicas

@@ -1,9 +1,9 @@
 """Parameters and gradients as one column or as one matrix, and back.
 
-The parameters of a layer are one tensor, or a pair (weights, bias) of which
-the bias becomes the last row of the matrix: it is the weight of an input
-fixed to 1. A structure is a tensor or a (nested) tuple or list of tensors;
-what comes back has tuples in place of lists.
+The parameters of a layer are one tensor, or a pair (weights, bias). The bias
+becomes the last row of the matrix: it is the weight of an input fixed to 1. A
+structure is a tensor or a (nested) tuple or list of tensors; results have
+tuples in place of lists.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def tensors_to_column(tensors: Any) -> tf.Tensor:
   """Joins the entries of all tensors in one column.
 
   Args:
-    tensors: Structure of tensors, variables or IndexedSlices; the latter are
-      made dense.
+    tensors: Structure of tensors, variables or IndexedSlices; IndexedSlices
+      become dense.
 
   Returns:
     Tensor [number of entries, 1].
@@ -34,25 +34,25 @@ def column_to_tensors(tensors_template: Any, colvec: hints.TensorLike) -> Any:
   """Undoes `tensors_to_column`.
 
   Args:
-    tensors_template: Structure whose shapes the result has.
+    tensors_template: Structure of tensors with the shapes of the result.
     colvec: Tensor [number of entries, 1].
 
   Returns:
     Structure of tensors, with a tuple for every tuple or list.
 
   Raises:
-    ValueError: If the column is known not to have the template's size.
+    ValueError: If the column's static size is not the template's.
   """
-  colvec = tf.convert_to_tensor(colvec)
+  column = tf.convert_to_tensor(colvec)
   shapes = [_shape(leaf) for leaf in _leaves(tensors_template)]
   sizes = [_size(shape) for shape in shapes]
-  _check_column(colvec, sizes)
-  parts = tf.split(tf.reshape(colvec, [-1]), sizes)
+  _check_column(column, sizes)
+  parts = tf.split(tf.reshape(column, [-1]), sizes)
   return _pack(tensors_template, map(tf.reshape, parts, shapes))
 
 
 def layer_params_to_mat2d(vector: hints.Vector) -> Any:
-  """Arranges something shaped like a layer's parameters as a matrix.
+  """Arranges a layer's parameters, or tensors of their shapes, as a matrix.
 
   Args:
     vector: Tensor [..., out], a pair ([..., out], [out]), or IndexedSlices of
@@ -60,10 +60,10 @@ def layer_params_to_mat2d(vector: hints.Vector) -> Any:
 
   Returns:
     Tensor [in, out], or [in + 1, out] with the bias as the last row;
-    IndexedSlices as they are.
+    IndexedSlices unchanged.
 
   Raises:
-    ValueError: If a tuple or list has not two entries.
+    ValueError: If a tuple or list does not have two entries.
   """
   if isinstance(vector, (tuple, list)):
     weights, bias = _pair("vector", vector)
@@ -73,21 +73,21 @@ def layer_params_to_mat2d(vector: hints.Vector) -> Any:
 
 
 def mat2d_to_layer_params(vector_template: hints.Vector,
-                          mat2d: hints.TensorLike) -> Any:
+                          mat2d: tf.Tensor | tf.IndexedSlices) -> Any:
   """Undoes `layer_params_to_mat2d`.
 
   Args:
-    vector_template: Tensor, pair (weights, bias) or IndexedSlices whose
-      shapes the result has.
+    vector_template: Tensor, pair (weights, bias) or IndexedSlices with the
+      shapes of the result.
     mat2d: Tensor [in, out] or [in + 1, out]. IndexedSlices are allowed if the
-      template is no pair, and needed if it is IndexedSlices.
+      template is not a pair, and required if it is IndexedSlices.
 
   Returns:
-    Tensor, tuple (weights, bias), or the IndexedSlices as they are.
+    Tensor, tuple (weights, bias), or the IndexedSlices unchanged.
 
   Raises:
-    ValueError: If a template that is a tuple or list has not two entries.
-    TypeError: If one of template and matrix is sparse and may not be.
+    ValueError: If a template that is a tuple or list does not have two entries.
+    TypeError: If the matrix is sparse and must be dense, or the reverse.
   """
   if isinstance(vector_template, (tuple, list)):
     weights, bias = _pair("vector_template", vector_template)
@@ -115,20 +115,20 @@ def kronecker_product(mat1: hints.TensorLike,
   Returns:
     Tensor [m1 * m2, n1 * n2] of the blocks mat1[i, j] * mat2.
   """
-  mat1 = tf.convert_to_tensor(mat1)
-  mat2 = tf.convert_to_tensor(mat2)
-  (rows1, cols1), (rows2, cols2) = _dims(mat1), _dims(mat2)
-  blocks = mat1[:, None, :, None] * mat2[None, :, None, :]
+  left = tf.convert_to_tensor(mat1)
+  right = tf.convert_to_tensor(mat2)
+  (rows1, cols1), (rows2, cols2) = _dims(left), _dims(right)
+  blocks = left[:, None, :, None] * right[None, :, None, :]
   return tf.reshape(blocks, [rows1 * rows2, cols1 * cols2])
 
 
 def _is_sparse(tensor):
-  """Tells whether a tensor is IndexedSlices."""
+  """Whether a tensor is IndexedSlices."""
   return isinstance(tensor, tf.IndexedSlices)
 
 
 def _dense(tensor):
-  """Returns a dense tensor of a tensor, variable or IndexedSlices."""
+  """Returns a tensor, variable or IndexedSlices as a dense tensor."""
   return tf.convert_to_tensor(tensor)
 
 
@@ -140,20 +140,20 @@ def _rows(tensor):
 
 
 def _shape(tensor):
-  """Returns the shape as a list if it is known, else as a tensor."""
+  """Returns the shape as a list if it is static, else as a tensor."""
   if tensor.shape.is_fully_defined():
     return tensor.shape.as_list()
   return tensor.dense_shape if _is_sparse(tensor) else tf.shape(tensor)
 
 
 def _dims(mat):
-  """Returns the lengths of the axes, each a number if it is known."""
+  """Returns the lengths of the axes, as ints where static."""
   return [tf.shape(mat)[axis] if length is None else length
           for axis, length in enumerate(mat.shape.as_list())]
 
 
 def _size(shape):
-  """Returns the number of entries of what `_shape` gave, likewise."""
+  """Returns the number of entries of a shape of `_shape`."""
   if not isinstance(shape, list):
     return tf.reduce_prod(tf.cast(shape, tf.int32))
   size = 1
@@ -170,21 +170,21 @@ def _leaves(structure):
 
 
 def _pack(structure, leaves):
-  """Puts the next leaves in the places of a structure."""
+  """Fills a structure with the next leaves."""
   if isinstance(structure, (tuple, list)):
     return tuple(_pack(part, leaves) for part in structure)
   return next(leaves)
 
 
 def _check_column(colvec, sizes):
-  """Raises ValueError if a column's known size is not the sum of sizes."""
+  """Raises ValueError if a column's static size is not the sum of sizes."""
   known = colvec.shape.num_elements()
   if known is None or not all(isinstance(size, int) for size in sizes):
     return
   if known != sum(sizes):
     raise ValueError(
         f"colvec must have the {sum(sizes)} entries of tensors_template, "
-                     f"got {known}.")
+        f"got {known}.")
 
 
 def _pair(name, sequence):
@@ -192,6 +192,5 @@ def _pair(name, sequence):
   if len(sequence) != 2:
     raise ValueError(
         f"{name} must be a tensor or (weights, bias), got {len(sequence)} "
-        "parts."
-                     )
+        "parts.")
   return sequence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import operator
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,18 @@ from kfac.python.ops.utils import hints
 
 
 def cast_scalar(value: Any, dtype: hints.DType) -> tf.Tensor:
-  """Returns `value` as a tensor of `dtype`, a Python float to full precision.
+  """Returns `value` as a tensor of `dtype`, a Python float in full precision.
 
   Args:
     value: Python or NumPy number, tensor or variable of shape [].
-    dtype: The dtype wanted, real floating point.
+    dtype: Dtype of the result, real floating point.
 
   Returns:
     Tensor of shape [].
   """
   dtype = tf.as_dtype(dtype).base_dtype
   if is_number(value):
-    # tf.cast would pass through float32 first.
+    # tf.cast would round to float32 first.
     return tf.constant(value, dtype=dtype)
   return tf.cast(tf.convert_to_tensor(value), dtype)
 
@@ -34,31 +35,30 @@ def is_number(value: Any) -> bool:
       isinstance(value, np.ndarray) and value.ndim == 0)
 
 
-# Rules of check_number: how each is told, and when a value breaks it.
+# Rules of check_number: the words, and the operator that finds a violation.
 _RULES = {
-    "minimum": ("at least {}", lambda value, bound: value < bound),
-    "above": ("more than {}", lambda value, bound: value <= bound),
-    "maximum": ("at most {}", lambda value, bound: value > bound),
-    "below": ("less than {}", lambda value, bound: value >= bound),
+    "minimum": ("at least", operator.lt),
+    "above": ("more than", operator.le),
+    "maximum": ("at most", operator.gt),
+    "below": ("less than", operator.ge),
 }
 
 
 def check_number(name: str, value: Any, **bounds: float) -> None:
-  """Raises ValueError if a number is out of range; tensors may be anything.
+  """Raises ValueError if a number is out of range; tensors are not checked.
 
   Args:
     name: Name of the argument.
-    value: Its value; only Python and NumPy numbers are looked at.
+    value: Its value; only Python and NumPy numbers are checked.
     **bounds: Numbers by the names of _RULES.
   """
   if not is_number(value):
     return
   if not np.isfinite(value) or any(
       _RULES[rule][1](value, bound) for rule, bound in bounds.items()):
-    told = ["finite"] + [
-        _RULES[rule][0].format(bound) for rule, bound in bounds.items()]
-    raise ValueError("{} must be {}, got {!r}.".format(
-        name, " and ".join(told), value))
+    rules = ["finite"] + [
+        f"{_RULES[rule][0]} {bound}" for rule, bound in bounds.items()]
+    raise ValueError(f"{name} must be {' and '.join(rules)}, got {value!r}.")
 
 
 def check_int(name: str, value: Any, minimum: int) -> int:

@@ -1,4 +1,4 @@
-"""Spreads work over steps."""
+"""Distribution of work over steps."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from kfac.python.ops.utils import scalars
 
 def batch_execute(global_step: hints.Scalar, thunks: Sequence[hints.Thunk],
                   batch_size: int, name: str | None = None) -> list:
-  """Runs a part of the ops in each step, all of them in turn.
+  """Runs some of the ops in each step, all of them in turn.
 
   With three thunks and a batch size of two, step 0 runs the first and the
   second, step 1 the third and the first, and so on.
 
   Args:
     global_step: int, or tensor or variable of shape [] and an integer dtype.
-      The number of the step, from 0 on.
+      The number of the step, starting at 0.
     thunks: Sequence of functions without arguments. Each makes and returns an
-      op, a tensor, or a list of these; what they compute is dropped.
-    batch_size: int >= 1. How many thunks take effect in a step; all of them,
-      once each, if there are fewer.
+      op, a tensor, or a list of these; the values are discarded.
+    batch_size: int >= 1. Number of thunks that take effect in a step; if there
+      are fewer, each takes effect once.
     name: Name of the scope of the ops.
 
   Returns:
     List of bool tensors, one for each thunk, to be run once in a step: whether
-    it took effect. Within a step the order is open.
+    it took effect. The order within a step is undefined.
 
   Raises:
     ValueError: If `batch_size` is not an int >= 1.

@@ -1,7 +1,7 @@
-"""Products with matrices of which IndexedSlices hold some rows.
+"""Products with sparse matrices, IndexedSlices, such as embedding gradients.
 
-The rows at `indices` are `values`, those named twice are summed, and all
-others are zero. Embeddings have such gradients.
+The rows at `indices` are `values`, rows with the same index are summed, and all
+others are zero.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops.utils import hints
 
 
-def matmul_sparse_dense(A: hints.TensorLike, B: hints.TensorLike,
+def matmul_sparse_dense(A: tf.IndexedSlices, B: hints.TensorLike,
                         name: str | None = None, transpose_a: bool = False,
                         transpose_b: bool = False) -> tf.IndexedSlices:
   """Computes A B, or A B^T, row by row.
@@ -20,7 +20,7 @@ def matmul_sparse_dense(A: hints.TensorLike, B: hints.TensorLike,
     A: IndexedSlices of a matrix [n, m].
     B: Tensor [m, k], or [k, m] if transposed.
     name: Name of the scope of the ops.
-    transpose_a: Must be False: A^T has no few rows to hold.
+    transpose_a: Must be False: A^T is not sparse in its rows.
     transpose_b: bool. Whether to transpose B.
 
   Returns:
@@ -33,8 +33,7 @@ def matmul_sparse_dense(A: hints.TensorLike, B: hints.TensorLike,
   _check_slices("A", A)
   if transpose_a:
     raise ValueError(
-        f"transpose_a must be False for IndexedSlices, got {transpose_a!r}."
-                     )
+        f"transpose_a must be False for IndexedSlices, got {transpose_a!r}.")
   with tf.name_scope(name, "matmul_sparse_dense", [A, B]):
     B = tf.convert_to_tensor(B, dtype=A.dtype)
     if B.shape.ndims != 2:
@@ -47,7 +46,7 @@ def matmul_sparse_dense(A: hints.TensorLike, B: hints.TensorLike,
                             tf.stack([A.dense_shape[0], columns]))
 
 
-def matmul_diag_sparse(A_diag: hints.TensorLike, B: hints.TensorLike,
+def matmul_diag_sparse(A_diag: hints.TensorLike, B: tf.IndexedSlices,
                        name: str | None = None) -> tf.IndexedSlices:
   """Computes diag(A_diag) B, row by row.
 
@@ -60,7 +59,8 @@ def matmul_diag_sparse(A_diag: hints.TensorLike, B: hints.TensorLike,
     IndexedSlices of a matrix [n, k], with the indices of B.
 
   Raises:
-    ValueError: If A_diag is not a vector, or B not IndexedSlices of a matrix.
+    ValueError: If A_diag is not a vector, or B is not IndexedSlices of a
+      matrix.
   """
   _check_slices("B", B)
   with tf.name_scope(name, "matmul_diag_sparse", [A_diag, B]):

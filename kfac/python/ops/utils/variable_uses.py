@@ -1,12 +1,12 @@
-"""The data flow of a graph, with the bodies of its functions laid open.
+"""The data flow of a graph, including the bodies of its functions.
 
-Control flow v2 keeps a branch or a loop in functions that an op names, and
-what they read arrives as an input of that op. Here a node of such a body is a
-vertex like an op of the graph, and arguments and results pass values on, so
-that a value can be followed in and out of branches and loops.
+Control flow v2 stores a branch or a loop body as a function. An op names the
+function and passes it inputs. Here a node of such a body is a vertex like an op
+of the graph, and arguments and results pass values on, so that a value can be
+followed into and out of branches and loops.
 
 A vertex is a tuple (body, name, index): the body that holds the node, the
-node's name, and the output for nodes that pass values on, else 0.
+node's name, and the output index for nodes that pass values on, else 0.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
-from kfac.python.ops.utils import hints
-
-# What the functions named by an op's attributes are to it.
+# Attributes of an op that name functions, for ops that call each of them once
+# or choose one of them.
 _BRANCHES = {
     "Case": ("branches",),
     "If": ("then_branch", "else_branch"),
@@ -28,37 +27,38 @@ _BRANCHES = {
     "StatelessCase": ("branches",),
     "StatelessIf": ("then_branch", "else_branch"),
 }
+# The same for loops.
 _LOOPS = {
     "StatelessWhile": ("cond", "body"),
     "While": ("cond", "body"),
 }
 _FUNCTIONS = dict(_BRANCHES, **_LOOPS)
-# These have an input that chooses the branch before those that feed it.
+# Their first input chooses the branch; the others are its arguments.
 _CHOOSING = ("Case", "If", "StatelessCase", "StatelessIf")
-# The gradient of tf.custom_gradient hangs on one of these.
+# tf.custom_gradient passes its inputs and outputs through this op.
 _PARALLEL_IDENTITY = "IdentityN"
 
 # A node: its type, its data inputs as (name, output index), and the names of
-# the functions that _FUNCTIONS tells of.
+# the functions that its _FUNCTIONS attributes hold.
 _Node = collections.namedtuple("_Node", ["type", "inputs", "functions"])
 
 
 class DataFlow:
-  """All that the given tensors are computed from, by data alone.
+  """The data ancestors of some tensors.
 
-  Linear in the size of the graph and of the bodies that are called.
+  The time is linear in the size of the graph and of the bodies called.
   """
 
-  def __init__(self, graph: tf.Graph,
-               tensors: Sequence[hints.TensorLike]) -> None:
-    """Walks back from the tensors.
+  def __init__(self, graph: tf.Graph, tensors: Sequence[tf.Tensor]) -> None:
+    """Finds the ancestors.
 
     Args:
       graph: The tf.Graph that holds the tensors.
       tensors: Sequence of tensors.
     """
     self._top = _Top(graph)
-    self._results = {}  # (body, name) of a passing node: its outputs' inputs.
+    # (body, name) of a passing node: for each output, the vertices it is from.
+    self._results: dict[tuple, list] = {}
     self._consumers = collections.defaultdict(list)
     stack = [self._vertex(self._top, tensor.op.name, tensor.value_index)
              for tensor in tensors]
@@ -73,11 +73,11 @@ class DataFlow:
 
   def consumer_types(self, op: tf.Operation,
                      looked_through: Iterable[str]) -> list[str]:
-    """Lists who takes the outputs of an op, a type for each such node.
+    """Lists the types of the nodes that consume the outputs of an op.
 
     Args:
       op: tf.Operation of the graph.
-      looked_through: Op types whose own consumers count in their place.
+      looked_through: Op types that are replaced by their own consumers.
 
     Returns:
       List of op types, each node counted once.
@@ -105,7 +105,7 @@ class DataFlow:
     return body, name, index
 
   def _inputs(self, vertex):
-    """Returns the vertices from which a vertex is computed at once."""
+    """Returns the vertices from which a vertex is directly computed."""
     body, name, index = vertex
     if name in body.arguments:
       return [self._vertex(*feed) for feed in body.feeds[body.arguments[name]]]
@@ -118,7 +118,7 @@ class DataFlow:
     return [self._vertex(*source) for source in results[index]]
 
   def _open(self, body, node):
-    """Returns, for each output of a passing node, where its values are from."""
+    """Returns, for each output of a passing node, the vertices it is from."""
     inputs = [(body,) + source for source in node.inputs]
     if node.type == _PARALLEL_IDENTITY:
       return [[source] for source in inputs]
@@ -138,14 +138,14 @@ class DataFlow:
     condition, body = (_Body(self._top.function(name), feeds)
                        for name in node.functions)
     for feed, result in zip(feeds, body.results(), strict=True):
-      feed.append(result)  # Each pass feeds the next.
+      feed.append(result)  # Each iteration feeds the next.
     return [feed + condition.results() for feed in feeds]
 
 
 class _Top:
   """The graph's own ops."""
 
-  arguments = ()
+  arguments: dict[str, int] = {}
 
   def __init__(self, graph):
     self._graph = graph
@@ -169,12 +169,12 @@ class _Top:
 
 
 class _Body:
-  """A function where one node calls it.
+  """A function at one of its calls.
 
   Attributes:
     arguments: {name: position}.
-    feeds: For each argument the list of (body, name, output index) that it may
-      be given.
+    feeds: For each argument the list of (body, name, output index) of its
+      possible values.
   """
 
   def __init__(self, function, feeds):
@@ -204,7 +204,7 @@ def _passes_on(node):
 
 def _function_names(op_type, get_attr):
   """Returns the names of the functions that an op calls, in order."""
-  names = []
+  names: list[str] = []
   for key in _FUNCTIONS.get(op_type, ()):
     value = get_attr(key)
     functions = value if isinstance(value, list) else [value]
