@@ -16,7 +16,7 @@ def build(images):
     inputs, outputs) with weights [in, out], bias [out], inputs [B, in], and
     outputs [B, out] before the nonlinearity.
   """
-  layers = []
+  layers: list[tuple] = []
   activations = images
   for number, size in enumerate(LAYER_SIZES[1:], start=1):
     with tf.variable_scope(f"layer_{number}"):

@@ -189,15 +189,15 @@ class ReadIdxTest(TempDirTestCase):
     for size in range(len(whole)):
       with open(path, "wb") as stream:
         stream.write(whole[:size])
-      error = self._error(mnist.read_idx, path, 1)
-      self.assertStartsWith(error, path)
-    self.assertEqual(error, path + ": truncated gzip stream.")
+      message = self._error(mnist.read_idx, path, 1)
+      self.assertStartsWith(message, path)
+    self.assertEqual(message, path + ": truncated gzip stream.")
 
   def testDamagedGzip(self):
     with open(self._write(np.arange(50), "whole.gz"), "rb") as stream:
       whole = stream.read()
     path = self._path("damaged.gz")
-    errors = []
+    messages = []
     for position in range(len(whole)):
       for bit in range(8):
         damaged = bytearray(whole)
@@ -208,12 +208,12 @@ class ReadIdxTest(TempDirTestCase):
           # Some bits of the gzip header do not affect the contents.
           self.assertAllEqual(mnist.read_idx(path, 1), np.arange(50))
         except mnist.DataError as error:
-          errors.append(str(error))
-    self.assertGreater(len(errors), 400)
-    for error in errors:
-      self.assertStartsWith(error, path)
-      self.assertNotIn("\n", error)
-    self.assertTrue([e for e in errors if "invalid gzip stream, " in e])
+          messages.append(str(error))
+    self.assertGreater(len(messages), 400)
+    for message in messages:
+      self.assertStartsWith(message, path)
+      self.assertNotIn("\n", message)
+    self.assertTrue([e for e in messages if "invalid gzip stream, " in e])
 
   def testArrayIsNotCopied(self):
     array = mnist.read_idx(self._write([[1, 2]]), 2)

@@ -26,29 +26,27 @@ from absl import flags
 
 from examples import runner
 from examples.benchmarks import models
-from kfac.python.ops.curvature_matrix_vector_products import (
-  CurvatureMatrixVectorProductComputer,
-)
+from kfac.python.ops import curvature_matrix_vector_products as cmvp
 from kfac.python.ops.kfac_utils import schedules
 
 # The recommended schedule takes statistics from the first 1 /
 # STATISTICS_DIVISOR of the batch.
 STATISTICS_DIVISOR = 8
-# Schedules of whole steps: the schedule, whether statistics use the whole
-# batch, and the momentum type.
+# Whole steps that are measured: the schedule, and the variant of K-FAC. A
+# variant is whether statistics use the whole batch, and the momentum type.
 SCHEDULES = {
     "recommended": (
-        schedules.Schedule(cov_every=2, inv_every=20, shares=20), False,
-        "regular"),
+        schedules.Schedule(cov_every=2, inv_every=20, shares=20),
+        (False, "regular")),
     "cov_every=1, inv_every=5": (
-        schedules.Schedule(cov_every=1, inv_every=5), True, "regular"),
+        schedules.Schedule(cov_every=1, inv_every=5), (True, "regular")),
     "cov_every=1, inv_every=1": (
-        schedules.Schedule(cov_every=1, inv_every=1), True, "regular"),
+        schedules.Schedule(cov_every=1, inv_every=1), (True, "regular")),
     "recommended, qmodel": (
-        schedules.Schedule(cov_every=2, inv_every=20, shares=20), False,
-        "qmodel"),
+        schedules.Schedule(cov_every=2, inv_every=20, shares=20),
+        (False, "qmodel")),
 }
-# What a reader of the tables has to know about the schedules.
+# The meaning of the schedules, printed before the tables.
 EXPLANATION = (
     f"recommended: statistics from 1/{STATISTICS_DIVISOR} of the batch every "
     "2 updates; each inverse every 20 updates, some of them at each update.\n"
@@ -87,8 +85,7 @@ class Benchmark:
 
     Args:
       model: models.Model.
-      variants: Set of pairs (whole_batch, momentum_type) of K-FAC: whether
-        statistics use the whole batch, and "regular" or "qmodel".
+      variants: Set of variants of K-FAC, see SCHEDULES.
     """
     self._model = model
     with tf.Graph().as_default() as graph:
@@ -113,8 +110,8 @@ class Benchmark:
           self.build_seconds = time.perf_counter() - start
       self._phases = self._make_phases()
       self.updates = {
-          name: schedules.Updates(self.optimizers[tuple(variant)][0], schedule)
-          for name, (schedule, *variant) in SCHEDULES.items()}
+          name: schedules.Updates(self.optimizers[variant][0], schedule)
+          for name, (schedule, variant) in SCHEDULES.items()}
       self.session = runner.start_session(graph)
       self.num_nodes = len(graph.get_operations())
     for updates in self.updates.values():
@@ -144,7 +141,7 @@ class Benchmark:
     precon = [product for product, _ in estimator.multiply_inverse(vectors)]
     sampled = [tensor for factor in estimator.factors
                for source in factor._data for tensor in source]
-    computer = CurvatureMatrixVectorProductComputer(
+    computer = cmvp.CurvatureMatrixVectorProductComputer(
         optimizer._layers.losses, self._variables)
     directions = 2 * [[tf.convert_to_tensor(v) for v in self._variables]]
     products = computer.multiply_fisher_factor_transpose_many(directions)
@@ -204,8 +201,8 @@ class Benchmark:
       {schedule: (median seconds per step, median ratio to a momentum step)}.
     """
     results = {}
-    for name, (schedule, *variant) in SCHEDULES.items():
-      train_op = self.optimizers[tuple(variant)][1]
+    for name, (schedule, variant) in SCHEDULES.items():
+      train_op = self.optimizers[variant][1]
       length = max(schedule.inv_every, schedule.cov_every)
       for t in range(1, length + 1):
         # TensorFlow prepares each set of fetches at its first run.
@@ -227,8 +224,8 @@ class Benchmark:
 
   def slowest_step(self, name, steps):
     """Returns the ratio of the slowest step of a schedule to the median."""
-    _, *variant = SCHEDULES[name]
-    train_op = self.optimizers[tuple(variant)][1]
+    _, variant = SCHEDULES[name]
+    train_op = self.optimizers[variant][1]
     times = [self._step(name, t, train_op) for t in range(1, steps + 1)]
     return np.max(times) / np.median(times)
 
@@ -348,7 +345,7 @@ def main(_):
     sys.exit(
         f"--models must be among {sorted(models.MODELS)}, got "
         f"{sorted(unknown)}.")
-  variants = {tuple(variant) for _, *variant in SCHEDULES.values()}
+  variants = {variant for _, variant in SCHEDULES.values()}
   if not FLAGS.process:
     print(EXPLANATION)
   for name in FLAGS.models:

@@ -41,8 +41,7 @@ class ModelsTest(tf.test.TestCase):
 class BenchmarkTest(tf.test.TestCase):
 
   def testMeasuresEveryPhaseAndSchedule(self):
-    variants = {
-        tuple(variant) for _, *variant in step_cost.SCHEDULES.values()}
+    variants = {variant for _, variant in step_cost.SCHEDULES.values()}
     benchmark = step_cost.Benchmark(_SMALL, variants)
     self.addCleanup(benchmark.session.close)
     num_nodes = len(benchmark.session.graph.get_operations())
