@@ -170,7 +170,7 @@ def run():
                for optimizer in runner.OPTIMIZERS]
   runner.print_table(histories)
   lines = [(history.describe_settings(), history) for history in histories]
-  write_losses([("K-FAC, momentum and Adam", lines)], loss_path)
+  write_losses([("perceptron", lines)], loss_path)
   print(f"Plot: {loss_path}")
   return histories
 
