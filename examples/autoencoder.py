@@ -1,7 +1,7 @@
-"""A deep autoencoder for images, and its training by K-FAC or others.
+"""A deep autoencoder for images, trained with K-FAC, momentum or Adam.
 
-It is the standard hard case of optimization that K-FAC was first shown on
-(Martens & Grosse 2015, section 13).
+It is a standard benchmark of optimization, and the one of Martens & Grosse
+2015, section 13.
 """
 
 import math
@@ -20,22 +20,20 @@ _EVALUATION_BATCH = 1000
 
 
 def build(images, seed=0):
-  """Builds the autoencoder: dense layers with tanh between them.
+  """Builds the autoencoder: dense layers, each followed by tanh.
 
-  There is none after the code layer, which is in the middle, and none after
-  the last. In a variable scope that reuses its variables, another call builds
-  another pass through the same layers.
+  The code layer in the middle and the last layer are linear. In a variable
+  scope that reuses variables, another call builds another forward pass.
 
   Args:
     images: Tensor [B, 784], pixels in [0, 1].
-    seed: Seed of the first weights (Glorot & Bengio 2010), which do not depend
-      on anything else.
+    seed: Seed of the initial weights (Glorot & Bengio 2010). They depend only
+      on this seed, not on that of the graph.
 
   Returns:
-    Logits [B, 784] of the pixels, and a list of ((weights, bias), inputs,
-    outputs), one entry per layer: weights [in, out], bias [out], inputs
-    [B, in], and outputs [B, out] before the nonlinearity. That is what
-    `register` needs.
+    Logits [B, 784] of the pixels; and the layers for `register`, a list of
+    ((weights, bias), inputs, outputs) with weights [in, out], bias [out],
+    inputs [B, in], and outputs [B, out] before the nonlinearity.
   """
   num_layers = len(LAYER_SIZES) - 1
   layers = []
@@ -50,7 +48,7 @@ def build(images, seed=0):
 
 
 def example_losses(logits, images):
-  """Returns the cross entropy of each image, summed over pixels.
+  """Computes the cross entropy of each image, summed over pixels.
 
   Args:
     logits: Tensor [B, 784].
@@ -64,18 +62,18 @@ def example_losses(logits, images):
 
 
 def mean_loss(logits, images):
-  """Returns the cross entropy of the average image, see example_losses."""
+  """Computes the cross entropy of an image, averaged over the batch."""
   return tf.reduce_mean(example_losses(logits, images))
 
 
 def register(layer_collection, logits, layers, seed=None):
-  """Tells K-FAC the layers, and the distribution that the logits stand for.
+  """Registers the layers, and a Bernoulli distribution for each pixel.
 
   Args:
-    layer_collection: The kfac.LayerCollection to register with.
-    logits: Logits [B, 784], from `build`.
-    layers: The list that `build` returned with them.
-    seed: Seed for drawing pixels from the model's own distribution, or None.
+    layer_collection: kfac.LayerCollection.
+    logits: Logits [B, 784] from `build`.
+    layers: Layers from `build`.
+    seed: Seed for sampling targets from the predictive distribution, or None.
   """
   for params, inputs, outputs in layers:
     layer_collection.register_fully_connected(params, inputs, outputs)
@@ -84,16 +82,16 @@ def register(layer_collection, logits, layers, seed=None):
 
 
 def growing_batch_size(number, first, growth, most):
-  """Returns the batch size of an update: exponential growth up to a limit.
+  """Computes the size of an exponentially growing batch.
 
   It is min(first exp(number / growth), most), rounded (Martens & Grosse 2015,
   section 13, which counts updates from 1).
 
   Args:
-    number: How many updates were done before.
+    number: Number of previous updates.
     first: Batch size of the first update.
-    growth: Updates in which the batch grows by the factor e, or None if it does
-      not grow.
+    growth: Number of updates in which the batch grows by a factor of e, or
+      None for a constant batch size.
     most: Number of training examples.
 
   Returns:
@@ -101,20 +99,21 @@ def growing_batch_size(number, first, growth, most):
   """
   if growth is None:
     return min(first, most)
-  # Beyond that the exponential may be too large for a float.
+  # Beyond the limit, the exponential can overflow.
   exponent = min(number / growth, math.log(most / first) + 1.)
   return min(round(first * math.exp(exponent)), most)
 
 
 class Trainer:
-  """The autoencoder in a graph of its own, with an optimizer and a session.
+  """The autoencoder and an optimizer in their own graph, with a session.
 
-  Images are uint8 arrays [B, 784], pixels from 0 to 255; B may change.
+  Images are uint8 arrays [B, 784], pixels from 0 to 255. B may differ between
+  calls.
 
   Args:
     optimizer: "kfac", "momentum" or "adam".
-    learning_rate: Its learning rate.
-    seed: Seed of the first weights and of sampled targets.
+    learning_rate: Learning rate of the optimizer.
+    seed: Seed of the initial weights and of sampled targets.
   """
 
   def __init__(self, optimizer, learning_rate, seed=0):
@@ -144,20 +143,20 @@ class Trainer:
       graph.finalize()
 
   def _build_again(self, images):
-    """Builds another pass through the layers that there are."""
+    """Builds another forward pass with the existing variables."""
     with tf.variable_scope(self._scope, reuse=True):
       return build(images)
 
   def _build_loss(self, images):
-    """Returns the mean loss on images [B, 784] with pixels in [0, 1]."""
+    """Builds the mean loss of images [B, 784] with pixels in [0, 1]."""
     logits, _ = self._build_again(images)
     return mean_loss(logits, images)
 
   def _make_kfac(self, images, losses, learning_rate, seed):
-    """Makes the train op and the updates of K-FAC as the recipe says."""
+    """Creates the train op and the updates of K-FAC with recipe.RECIPE."""
     def register_pass(layer_collection, examples):
-      register(layer_collection,
-               *self._build_again(tf.gather(images, examples)), seed)
+      logits, layers = self._build_again(tf.gather(images, examples))
+      register(layer_collection, logits, layers, seed)
 
     optimizer = recipe.make_optimizer(
         register_pass, losses, images, self._build_loss, learning_rate)
@@ -166,7 +165,7 @@ class Trainer:
         optimizer, recipe.SCHEDULE, cov_first=True)
 
   def update(self, images):
-    """Does one update by a batch of images."""
+    """Runs one update on a batch of images."""
     feed = {self._images: images}
     if self._updates is None:
       self._session.run(self._train_op, feed)
@@ -176,7 +175,7 @@ class Trainer:
     self._num_updates += 1
 
   def evaluate(self, images):
-    """Returns the mean loss over images."""
+    """Computes the mean loss over images."""
     total = 0.
     for start in range(0, len(images), _EVALUATION_BATCH):
       batch = images[start:start + _EVALUATION_BATCH]

@@ -25,7 +25,7 @@ SIZES = (784, 12, 3, 12, 784)
 
 
 def make_params(random):
-  """Draws weights and a bias for each layer."""
+  """Samples weights and a bias for each layer."""
   return [(random.randn(num_in, num_out) / np.sqrt(num_in),
            random.randn(num_out) / 10.)
           for num_in, num_out in zip(SIZES[:-1], SIZES[1:], strict=True)]
@@ -42,7 +42,7 @@ def predict(params, images):
 
 
 def mean_loss(logits, images):
-  """Computes -log p of the pixels, summed over them."""
+  """Computes the mean over images of the cross entropy of all pixels."""
   probabilities = 1. / (1. + np.exp(-logits))
   return -np.mean(np.sum(
       images * np.log(probabilities)
@@ -50,7 +50,7 @@ def mean_loss(logits, images):
 
 
 class SmallTestCase(tf.test.TestCase):
-  """Makes the autoencoder small and sets flags for one test."""
+  """Shrinks the autoencoder and saves the flags for one test."""
 
   def setUp(self):
     super().setUp()
@@ -58,7 +58,7 @@ class SmallTestCase(tf.test.TestCase):
     self.addCleanup(shutil.rmtree, self._dir)
     self._enter(flagsaver.flagsaver())
     self._patch(autoencoder, "LAYER_SIZES", SIZES)
-    # Without a progress bar and a plot, unless a test needs them.
+    # No progress bar and no plot, except in tests of them.
     self._patch(runner, "_import_or_none", lambda name: None)
     fake_mnist.write_dataset(self._dir)
 
@@ -100,9 +100,9 @@ class ModelTest(SmallTestCase):
           [784, 1000], [1000, 500], [500, 250], [250, 30], [30, 250],
           [250, 500], [500, 1000], [1000, 784]])
       for number, (_, inputs, _) in enumerate(layers[1:], start=1):
-        # The inputs of a layer are the outputs before it; the code is linear.
-        before = layers[number - 1][2]
-        self.assertEqual(inputs is before, number == 4)
+        # Only the code layer is not followed by a nonlinearity.
+        previous_outputs = layers[number - 1][2]
+        self.assertEqual(inputs is previous_outputs, number == 4)
       self.assertIs(layers[-1][2], logits)
 
   def testLossEqualsNumpy(self):
@@ -123,21 +123,21 @@ class ModelTest(SmallTestCase):
     for (weights, bias), inputs, outputs in layers:
       self.assertAllClose(outputs, inputs @ weights + bias, atol=1e-5)
 
-  def testFirstWeightsAreGlorotUniformAndDependOnTheSeedAlone(self):
-    def first_weights(seed, graph_seed):
+  def testInitialWeightsAreGlorotUniformAndDependOnlyOnTheSeed(self):
+    def initial_weights(seed, graph_seed):
       with tf.Graph().as_default(), self.session() as sess:
         tf.set_random_seed(graph_seed)
         _, layers = autoencoder.build(tf.zeros([1, 784]), seed)
         sess.run(tf.global_variables_initializer())
         return sess.run([params for params, _, _ in layers])
 
-    params = first_weights(0, 1)
+    params = initial_weights(0, 1)
     for weights, bias in params:
       bound = np.sqrt(6. / sum(weights.shape))
       self.assertBetween(np.abs(weights).max(), 0.8 * bound, bound)
       self.assertAllEqual(bias, np.zeros_like(bias))
     self.assertNotAllEqual(params[0][0], params[-1][0].T)
-    self.assertNotAllEqual(params[0][0], first_weights(1, 1)[0][0])
+    self.assertNotAllEqual(params[0][0], initial_weights(1, 1)[0][0])
 
   def testRegistersAllVariables(self):
     with tf.Graph().as_default():
@@ -171,13 +171,13 @@ class GrowingBatchSizeTest(tf.test.TestCase):
           autoencoder.growing_batch_size(number, 50, None, 10000), 50)
 
   def testBatchesHaveTheSizes(self):
-    batches = runner.shuffled_batches(
+    batches = mnist.shuffled_batches(
         20, lambda number: autoencoder.growing_batch_size(number, 4, 2., 20), 0)
     found = [next(batches) for _ in range(6)]
     self.assertEqual([len(batch) for batch in found], [4, 7, 11, 18, 20, 20])
     for batch in found:
       self.assertLen(np.unique(batch), len(batch))
-    # The first two are of one epoch.
+    # The first two belong to one epoch.
     self.assertLen(np.unique(np.concatenate(found[:2])), 11)
 
 
@@ -212,7 +212,7 @@ class TrainerTest(SmallTestCase):
       self.assertAllClose(trainer.get_weights()[name],
                           weights[name] - 0.01 * velocity, atol=1e-6)
 
-  def testKfacTrainsByTheRecipe(self):
+  def testKfacTrainsWithTheRecipe(self):
     fake_mnist.write_dataset(self._dir, num_train=400)
     images = self._images()
     trainer = self._trainer("kfac", 1.)
@@ -221,7 +221,7 @@ class TrainerTest(SmallTestCase):
       trainer.update(images)
     after = trainer.evaluate(images)
     self.assertLess(after, before)
-    # Better than equal logits for all images: the code is informative.
+    # Better than the best logits that are the same for all images.
     pixels = images / 255.
     mean = pixels.mean(axis=0)
     self.assertLess(after, mean_loss(np.log(mean / (1. - mean)), pixels))
@@ -240,7 +240,7 @@ class TrainerTest(SmallTestCase):
       losses = [trainer.evaluate(images) for trainer in trainers[:2]]
       self.assertAllClose(losses[0], losses[1], rtol=1e-4)
 
-  def testStatisticsAreOfTheFirstExamplesAndShareWeights(self):
+  def testStatisticsUseTheFirstExamplesAndShareTheWeights(self):
     spy = self._patch(kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer)
     trainer = self._trainer("kfac", 0.5)
     settings = spy.call_args.kwargs
@@ -263,9 +263,9 @@ class TrainerTest(SmallTestCase):
                 for number in (1, 2, 3, 4)]
       logits_of_all = predict(params, images[:size] / 255.)
       self.assertAllClose(found[0], logits_of_all[:part], atol=1e-5)
-      for one in found[1]:  # Those of some of the examples.
+      for row in found[1]:  # Each is the row of an example.
         self.assertLess(
-            np.min(np.max(np.abs(logits_of_all - one), axis=1)), 1e-5)
+            np.min(np.max(np.abs(logits_of_all - row), axis=1)), 1e-5)
     for name, value in recipe.RECIPE.items():
       self.assertEqual(
           settings[name], 0.5 if name == "learning_rate" else value)
@@ -282,7 +282,7 @@ class TrainerTest(SmallTestCase):
 class FlagsTest(SmallTestCase):
 
   def _error(self, *args):
-    """Runs the whole program and returns its last line."""
+    """Runs the whole program and returns its one-line error."""
     with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
       with self.assertRaises(SystemExit) as caught:
         runner.run_program("autoencoder", autoencoder_mnist_main.run)
@@ -319,28 +319,29 @@ class FlagsTest(SmallTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error(f"--{flag}={value}"),
-            f"--{flag} is for other programs, got {value}.")
+            f"--{flag} is not used by this program, got {value}.")
 
   def testFlagsForOneOptimizerInAComparison(self):
     for flag in ("--optimizer=adam", "--learning_rate=0.1"):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--compare", flag),
-            f"{flag.split('=')[0]} is for one optimizer, but --compare trains "
-            "all three.")
+            f"{flag.split('=')[0]} applies to a single optimizer, but "
+            "--compare trains all three.")
 
   def testGridWithoutComparison(self):
     self.assertEqual(self._error("--grid=fine"),
-                     "--grid is for --compare, got fine.")
+                     "--grid requires --compare, got --grid=fine without it.")
 
   def testDataDirWithCurves(self):
     self.assertEqual(self._error("--data=curves"),
-                     "--data_dir is for --data=mnist, got --data=curves.")
+                     "--data_dir requires --data=mnist, got --data=curves.")
 
   def testBatchLargerThanTheTrainingSet(self):
     self.assertEqual(
         self._error("--batch_size=61"),
-        "--batch_size must be at most the 60 training images, got 61.")
+        "--batch_size must be at most 60, the number of training examples, "
+        "got 61.")
 
   def testMissingData(self):
     path = os.path.join(self._dir, "no")
@@ -351,13 +352,13 @@ class FlagsTest(SmallTestCase):
     path = os.path.join(self._dir, "train-images-idx3-ubyte.gz")
     self.assertEqual(
         self._error("--output_dir=" + path),
-        f"--output_dir={path} cannot be made, File exists.")
+        f"--output_dir={path} cannot be created, File exists.")
 
 
 class ProgramTestCase(SmallTestCase):
 
   def _run(self, *args):
-    """Returns the histories and what was printed."""
+    """Returns the histories and the printed output."""
     self._parse(*args)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -365,7 +366,7 @@ class ProgramTestCase(SmallTestCase):
     return histories, printed.getvalue()
 
   def _fake(self, losses, seconds=2.):
-    """Makes updates take seconds, and each evaluation return the next loss."""
+    """Fakes the duration of an update, and the losses of evaluations."""
     clock = [0.]
     losses = iter(losses)
     self._patch(autoencoder_mnist_main.time, "perf_counter", lambda: clock[0])
@@ -386,7 +387,7 @@ class ProgramTestCase(SmallTestCase):
 
 class ProgramTest(ProgramTestCase):
 
-  def testTrainsByTheOneOptimizer(self):
+  def testTrainsWithOneOptimizer(self):
     for optimizer, rate in (("momentum", "0.001"), ("adam", "0.01")):
       with self.subTest(optimizer=optimizer), flagsaver.flagsaver():
         histories, printed = self._run(
@@ -396,13 +397,14 @@ class ProgramTest(ProgramTestCase):
         self.assertEqual(history.optimizer, optimizer)
         self.assertEqual(history.updates, [0, 3, 6, 7])
         self.assertLess(history.losses[-1], history.losses[0])
+        label = runner.LABELS[optimizer]
         self.assertIn(
-            f"{optimizer} 7/7: loss {history.losses[-1]:.3g}, "
+            f"{label} 7/7: loss {history.losses[-1]:.3g}, "
             f"{history.seconds[-1]:.1f} s", printed)
         self.assertIn("lowest loss", printed)
         self.assertIn("No plot: matplotlib is not installed", printed)
 
-  def testTimeOfEvaluationsIsNotCounted(self):
+  def testEvaluatesEveryFewUpdatesOutsideTheTimer(self):
     for optimizer, every in autoencoder_mnist_main.EVALUATE_EVERY.items():
       self._fake([9., 8., 7.])
       histories, _ = self._run("--optimizer=" + optimizer,
@@ -427,7 +429,7 @@ class ProgramTest(ProgramTestCase):
     histories, _ = self._run("--optimizer=adam", "--target=7")
     self.assertEqual(histories[0].losses, [9., 8., 7.])
 
-  def testStopsAfterTheGivenSeconds(self):
+  def testStopsAfterTheSeconds(self):
     self._fake([9., 8., 7., 6.])
     histories, _ = self._run("--optimizer=kfac", "--seconds=5")
     self.assertEqual(histories[0].updates, [0, 2, 3])
@@ -481,7 +483,7 @@ class CompareTest(ProgramTestCase):
   def testTriesTheGridAndComparesWithTheBest(self):
     self._patch(autoencoder_mnist_main, "GRIDS", {"coarse": {
         "momentum": (1e-4, 1e-3, 1e6), "adam": (0.001, 0.02)}})
-    batches = {}
+    batches: dict[autoencoder.Trainer, list[np.ndarray]] = {}
     update = autoencoder.Trainer.update
 
     def spy(trainer, images):
@@ -506,10 +508,10 @@ class CompareTest(ProgramTestCase):
         ["momentum", "1e+06", "2"]])
     self.assertEqual(rows[3][-1], "diverged")
     self.assertEqual([row[:2] for row in rows[5:7]],
-                     [["adam", "0.001"], ["adam", "0.02"]])
+                     [["Adam", "0.001"], ["Adam", "0.02"]])
     for row, history in zip(rows[8:10], histories[1:], strict=True):
       self.assertEqual(row[:3], [
-          history.optimizer, f"{history.learning_rate:g}",
+          history.label, f"{history.learning_rate:g}",
           f"{history.lowest_loss():.2f}"])
 
   def testTableHasUpdatesSecondsAndRatios(self):
@@ -523,16 +525,16 @@ class CompareTest(ProgramTestCase):
     self.assertLen({len(row) for row in rows}, 1)
     self.assertEqual(
         rows[0].split(),
-        "optimizer learning rate lowest loss updates kfac's ratio seconds "
-        "kfac's ratio".split())
+        "optimizer learning rate lowest loss updates K-FAC updates ratio "
+        "seconds K-FAC seconds ratio".split())
     self.assertEqual(
         rows[1].split(),
         ["momentum", "0.1", "3.00", "10", "5", "2.0", "2.0", "4.0", "0.5"])
     self.assertEqual(
         rows[2].split(),
-        ["adam", "0.01", "1.00", "10", "-", "-", "2.0", "-", "-"])
+        ["Adam", "0.01", "1.00", "10", "-", "-", "2.0", "-", "-"])
 
-  def testNothingToCompareIfNoRunImproves(self):
+  def testNoRatioIfNoOptimizerImproves(self):
     still = runner.History("momentum", 0.1, [0, 5], [0., 1.], [9., 10.])
     row = autoencoder_mnist_main.make_comparison(still, [still])[1]
     self.assertEqual(

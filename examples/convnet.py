@@ -9,15 +9,15 @@ from examples import mnist
 NUM_FILTERS = 32
 FILTER_SIZES = (5, 3)
 PADDINGS = ("VALID", "SAME")
-# Sides of the squares of which the maximum is taken after each convolution.
+# Window size and stride of the max-pooling after each convolution.
 POOL_SIZES = (2, 3)
 _STRIDES = [1, 1, 1, 1]
 
-# What `register` needs to know of one layer: the pair (weights, bias), and the
-# tensors before and after it, the latter before the nonlinearity.
+# A layer for `register`: (weights, bias), the inputs, and the outputs before
+# the nonlinearity.
 Layer = collections.namedtuple("Layer", ["params", "inputs", "outputs"])
 
-# One copy of the model: its part of the logits, and its layers.
+# A copy of the model: the logits of its part of the batch, and its layers.
 Tower = collections.namedtuple("Tower", ["logits", "layers"])
 
 
@@ -27,10 +27,10 @@ def build(images, residual=False):
   Args:
     images: Tensor [B, 784], pixels in [0, 1].
     residual: Whether the input of the second convolution is added to its
-      output.
+      output after the ReLU.
 
   Returns:
-    Logits [B, 10], and the list of the three Layers.
+    Logits [B, 10], and a list of three Layers.
   """
   size = mnist.IMAGE_SIZE
   layers = []
@@ -55,7 +55,7 @@ def build(images, residual=False):
 
 
 def _convolve(inputs, filter_size, padding):
-  """Makes a convolution with NUM_FILTERS filters, and its Layer."""
+  """Builds a convolution with NUM_FILTERS filters, and returns its Layer."""
   channels = inputs.shape.as_list()[-1]
   weights, bias = make_params(
       [filter_size, filter_size, channels, NUM_FILTERS])
@@ -65,7 +65,7 @@ def _convolve(inputs, filter_size, padding):
 
 
 def make_params(shape):
-  """Makes weights of a shape, and the bias of its last size."""
+  """Creates weights of a shape, and a bias of the last size of the shape."""
   weights = tf.get_variable(
       "weights", shape, initializer=tf.glorot_uniform_initializer())
   return weights, tf.get_variable(
@@ -73,14 +73,14 @@ def make_params(shape):
 
 
 def register(layer_collection, logits, layers, seed=None, reuse=False):
-  """Tells K-FAC the layers, and the distribution that the logits stand for.
+  """Registers the layers, and a categorical distribution over the classes.
 
   Args:
-    layer_collection: The kfac.LayerCollection to register with.
-    logits: Logits [B, 10], from `build`.
-    layers: The list that `build` returned with them.
-    seed: Seed for drawing targets from the model's own distribution, or None.
-    reuse: tf.AUTO_REUSE if there may be other towers of the same model.
+    layer_collection: kfac.LayerCollection.
+    logits: Logits [B, 10] from `build`.
+    layers: Layers from `build`.
+    seed: Seed for sampling targets from the predictive distribution, or None.
+    reuse: tf.AUTO_REUSE if other towers of the model are registered too.
   """
   *convolutions, dense = layers
   for layer, padding in zip(convolutions, PADDINGS, strict=True):
@@ -93,16 +93,16 @@ def register(layer_collection, logits, layers, seed=None, reuse=False):
 
 
 def build_towers(images, devices, residual=False):
-  """Builds a tower per device; all have the same weights.
+  """Builds one tower per device; all towers share the weights.
 
   Args:
     images: Tensor [B, 784], pixels in [0, 1]. Each tower gets B / len(devices)
       of them, rounded up or down.
-    devices: List of the towers' devices.
+    devices: List of devices, one per tower.
     residual: See `build`.
 
   Returns:
-    Logits [B, 10] of all images in order, and the list of Towers.
+    Logits [B, 10] of all images in order, and a list of Towers.
   """
   size = images.shape.as_list()[0]
   if size is None:
@@ -117,13 +117,14 @@ def build_towers(images, devices, residual=False):
 
 
 def register_towers(layer_collection, logits, towers, seed=None):
-  """Tells K-FAC the towers: each layer and the loss once, with several parts.
+  """Registers all towers as parts of the same layers and the same loss.
 
   Args:
-    layer_collection: The kfac.LayerCollection to register with.
-    logits: Logits [B, 10], from `build_towers`; its parts are registered.
-    towers: The list that `build_towers` returned with them.
-    seed: See `register`; each tower draws by one of its own.
+    layer_collection: kfac.LayerCollection.
+    logits: Logits [B, 10] from `build_towers`. They are ignored, because the
+      logits of the towers are registered.
+    towers: Towers from `build_towers`.
+    seed: See `register`; each tower has its own seed.
   """
   del logits
   for number, tower in enumerate(towers):

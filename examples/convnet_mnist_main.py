@@ -1,7 +1,7 @@
 """Trains a convolutional network on handwritten digits with K-FAC.
 
-python examples/convnet_mnist_main.py              # K-FAC alone
-python examples/convnet_mnist_main.py --compare    # beside momentum and Adam
+python examples/convnet_mnist_main.py              # K-FAC
+python examples/convnet_mnist_main.py --compare    # K-FAC, momentum and Adam
 python examples/convnet_mnist_main.py --residual   # with a residual connection
 python examples/convnet_mnist_main.py --help       # all flags
 """
@@ -9,7 +9,7 @@ python examples/convnet_mnist_main.py --help       # all flags
 import os
 import sys
 
-# Run as a file, Python looks for modules here but not in the directory above.
+# A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from absl import flags
@@ -18,15 +18,14 @@ from examples import convnet
 from examples import runner
 
 flags.DEFINE_boolean(
-    "residual", False, "Whether the second convolution has a residual "
-    "connection.")
+    "residual", False, "Add a residual connection to the second convolution.")
 flags.adopt_module_key_flags(runner)
 
 FLAGS = flags.FLAGS
 
 
 def build(images):
-  """Builds the network as the flags say; see convnet.build."""
+  """Builds the network according to the flags; see convnet.build."""
   return convnet.build(images, residual=FLAGS.residual)
 
 

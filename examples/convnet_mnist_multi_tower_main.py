@@ -1,7 +1,7 @@
-"""Trains the convolutional network in several towers, each on its device.
+"""Trains the convolutional network in several towers, each on one device.
 
-A tower is a copy of the network that shares its weights with the others and
-sees its part of the batch.
+A tower is a copy of the network that processes a part of the batch. All towers
+share the weights.
 
 python examples/convnet_mnist_multi_tower_main.py                  # two towers
 python examples/convnet_mnist_multi_tower_main.py --devices=/gpu:0,/gpu:1
@@ -12,7 +12,7 @@ import dataclasses
 import os
 import sys
 
-# Run as a file, Python looks for modules here but not in the directory above.
+# A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import tensorflow.compat.v1 as tf
@@ -23,28 +23,27 @@ from examples import convnet_mnist_main
 from examples import runner
 from kfac.python.ops import fisher_factors
 
-flags.DEFINE_integer("num_towers", 2, "Towers, of which each gets an equal "
-                     "part of a batch.")
+flags.DEFINE_integer(
+    "num_towers", 2, "Number of towers, which split each batch equally.")
 flags.DEFINE_list(
-    "devices", ["/cpu:0"], "Devices of the towers, one each; a single one is "
-    "for all.")
+    "devices", ["/cpu:0"], "One device per tower, or one device for all.")
 flags.DEFINE_enum(
     "tower_strategy", "concat", ["concat", "separate"],
-    "Whether statistics are computed from all towers at once, or in each "
-    "tower on its device and then averaged.")
+    "concat computes the statistics from the data of all towers, separate "
+    "computes them in each tower on its device and averages them.")
 flags.adopt_module_key_flags(convnet_mnist_main)
 
 FLAGS = flags.FLAGS
 
 
 def build(images):
-  """Builds the towers as the flags say; see convnet.build_towers."""
+  """Builds the towers according to the flags; see convnet.build_towers."""
   devices = read_devices()
   batch_size = images.shape.as_list()[0]
   if batch_size is not None and batch_size % len(devices):
     raise runner.SettingsError(
-        f"--batch_size must be a multiple of the {len(devices)} towers, got "
-        f"{batch_size}.")
+        f"--batch_size must be a multiple of {len(devices)}, the number of "
+        f"towers, got {batch_size}.")
   return convnet.build_towers(images, devices, residual=FLAGS.residual)
 
 
@@ -52,26 +51,26 @@ def read_devices():
   """Returns the device of each tower.
 
   Raises:
-    runner.SettingsError: If the flags do not fit or name no device here.
+    runner.SettingsError: If the number of devices is wrong, or a device does
+      not exist.
   """
   if FLAGS.num_towers < 1:
     raise runner.SettingsError(
         f"--num_towers must be at least 1, got {FLAGS.num_towers}.")
   if len(FLAGS.devices) not in (1, FLAGS.num_towers):
     raise runner.SettingsError(
-        f"--devices must be one, or one for each of the {FLAGS.num_towers} "
-        f"towers, got {len(FLAGS.devices)}."
-        )
+        f"--devices must have 1 device, or {FLAGS.num_towers}, one per tower, "
+        f"got {len(FLAGS.devices)}.")
   for device in FLAGS.devices:
     if not _exists(device):
       raise runner.SettingsError(
-          "--devices must be like /cpu:0 and on this machine, got {}.".format(
-              device or "an empty one"))
+          "--devices must be devices of this machine, such as /cpu:0, got "
+          f"{device!r}.")
   return FLAGS.devices * (FLAGS.num_towers // len(FLAGS.devices))
 
 
 def _exists(device):
-  """Whether TensorFlow sees a device."""
+  """Whether TensorFlow has a device."""
   try:
     spec = tf.DeviceSpec.from_string(device)
   except ValueError:
@@ -83,7 +82,7 @@ def _exists(device):
 
 
 def register(layer_collection, logits, towers, seed):
-  """Registers the towers as the flags say; see convnet.register_towers."""
+  """Registers the towers with K-FAC; see convnet.register_towers."""
   fisher_factors.set_global_constants(tower_strategy=FLAGS.tower_strategy)
   convnet.register_towers(layer_collection, logits, towers, seed)
 

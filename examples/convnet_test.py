@@ -29,12 +29,12 @@ def convolve(inputs, weights, bias):
 
 
 def surround(inputs):
-  """Adds a margin of one zero, for a 3 x 3 convolution with padding SAME."""
+  """Pads with zeros, for a 3 x 3 convolution with padding SAME."""
   return np.pad(inputs, [(0, 0), (1, 1), (1, 1), (0, 0)])
 
 
 def pool(inputs, size):
-  """Takes maxima over size x size locations."""
+  """Computes maxima over size x size locations."""
   batch, height, width, channels = inputs.shape
   return inputs.reshape(batch, height // size, size, width // size, size,
                         channels).max(axis=(2, 4))
@@ -76,7 +76,7 @@ class ConvnetTest(GraphTestCase):
         self.assertAllClose(logits, features @ params[2][0] + params[2][1],
                             atol=1e-5)
 
-  def testLayersHaveTheirInputsAndOutputs(self):
+  def testLayersHaveInputsAndOutputs(self):
     logits, layers = convnet.build(tf.constant(self._images))
     with self.session() as sess:
       sess.run(tf.global_variables_initializer())
@@ -143,7 +143,7 @@ class TowersTest(GraphTestCase):
     one = self._step(1, "concat")
     self.assertGreater(max(np.abs(change).max() for change in one), 1e-3)
     self.assertAllClose(self._step(2, "concat"), one, atol=1e-6, rtol=1e-3)
-    # With towers of equal size, the mean of means is the mean of the batch.
+    # The mean over equal towers is the mean over the whole batch.
     self.assertAllClose(self._step(2, "separate"), one, atol=1e-6, rtol=1e-3)
 
   def _step(self, num_towers, strategy):
@@ -209,7 +209,7 @@ class ProgramTest(tf.test.TestCase):
     with contextlib.redirect_stdout(io.StringIO()):
       return runner.run(program.EXPERIMENT)
 
-  def testConvnetTrainsByEachOptimizer(self):
+  def testConvnetTrainsWithEachOptimizer(self):
     histories = self._run(convnet_mnist_main, "--compare")
     self.assertLen(histories, 3)
     for history in histories:
@@ -221,7 +221,7 @@ class ProgramTest(tf.test.TestCase):
               for flag in ("--residual", "--noresidual")]
     self.assertNotAllClose(losses[0][0], losses[1][0])
 
-  def testTowersTrainUnderBothStrategies(self):
+  def testTowersTrainWithBothStrategies(self):
     for strategy in ("concat", "separate"):
       with self.subTest(strategy=strategy):
         (history,) = self._run(convnet_mnist_multi_tower_main,
@@ -229,12 +229,12 @@ class ProgramTest(tf.test.TestCase):
         self.assertEqual(fisher_factors.TOWER_STRATEGY, strategy)
         self.assertLess(history.losses[-1], history.losses[0])
 
-  def testTowersStartWhereOneTowerStarts(self):
+  def testTowersStartWithTheSameLossAsOneTower(self):
     starts = [self._run(program, "--updates=1")[0].losses[0] for program in
               (convnet_mnist_main, convnet_mnist_multi_tower_main)]
     self.assertAllClose(starts[0], starts[1])
 
-  def testDevicesFitTheTowers(self):
+  def testDevicesMatchTheTowers(self):
     program = convnet_mnist_multi_tower_main
     for args, devices in (
         ([], ["/cpu:0"] * 2),
@@ -244,20 +244,22 @@ class ProgramTest(tf.test.TestCase):
         runner.FLAGS(["program", *args])
         self.assertEqual(program.read_devices(), devices)
 
-  def testSettingsOfTowersOutOfRange(self):
-    device_rule = "--devices must be like /cpu:0 and on this machine, got {}."
+  def testInvalidSettingsOfTowers(self):
+    device_rule = ("--devices must be devices of this machine, such as /cpu:0, "
+                   "got ")
     for args, message in (
         (["--num_towers=0"], "--num_towers must be at least 1, got 0."),
         (["--devices=/cpu:0,/cpu:0,/cpu:0"],
-         "--devices must be one, or one for each of the 2 towers, got 3."),
-        (["--devices=/cpu:99"], device_rule.format("/cpu:99")),
-        (["--devices=/abacus:0"], device_rule.format("/abacus:0")),
-        (["--devices=cpu zero"], device_rule.format("cpu zero")),
+         "--devices must have 1 device, or 2, one per tower, got 3."),
+        (["--devices=/cpu:99"], f"{device_rule}'/cpu:99'."),
+        (["--devices=/abacus:0"], f"{device_rule}'/abacus:0'."),
+        (["--devices=cpu zero"], f"{device_rule}'cpu zero'."),
         (["--devices="],
-         "--devices must be one, or one for each of the 2 towers, got 0."),
-        (["--devices=/cpu:0,"], device_rule.format("an empty one")),
+         "--devices must have 1 device, or 2, one per tower, got 0."),
+        (["--devices=/cpu:0,"], f"{device_rule}''."),
         (["--num_towers=3"],
-         "--batch_size must be a multiple of the 3 towers, got 20.")):
+         "--batch_size must be a multiple of 3, the number of towers, "
+         "got 20.")):
       with self.subTest(args=args), flagsaver.flagsaver():
         with self.assertRaises(runner.SettingsError) as caught:
           self._run(convnet_mnist_multi_tower_main, *args)

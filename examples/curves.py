@@ -1,9 +1,8 @@
 """Images of random smooth curves, an artificial data set of any size.
 
-They are in the manner of CURVES, the artificial data set of Hinton &
-Salakhutdinov 2006 ("Reducing the dimensionality of data with neural
-networks"), but not a copy of it. A curve has eight true degrees of freedom,
-the coordinates of its four control points.
+The data set is similar to CURVES of Hinton & Salakhutdinov 2006 ("Reducing the
+dimensionality of data with neural networks"), but not a copy of it. A curve
+has eight degrees of freedom, the coordinates of its four control points.
 """
 
 import numpy as np
@@ -12,13 +11,15 @@ IMAGE_SIZE = 28
 NUM_IMAGES = 20000
 
 _DEGREE = 3
-# Control points, and so the whole curve, keep this far from the edge, pixels.
+# Minimum distance of the control points, and so of the curve, from the edge.
 _MARGIN = 3.
+# Half of the width of a stroke, in pixels.
 _HALF_WIDTH = 0.8
-# A curve is drawn through so many of its points, spread evenly over its length.
+# Number of segments that measure the length of a curve, and number of points,
+# evenly spaced by length, that a stroke is drawn through.
 _NUM_STEPS = 128
 _NUM_POINTS = 64
-# Images that are drawn at a time: what that takes fits into a cache.
+# Number of images that are drawn at a time; their arrays fit into a cache.
 _CHUNK = 256
 
 
@@ -27,14 +28,14 @@ def make_images(num_images=NUM_IMAGES, seed=0):
 
   Args:
     num_images: Number of images, at least 1.
-    seed: Seed of the control points. The images of a smaller number are the
-      first ones of a larger.
+    seed: Seed of the control points. With the same seed, a smaller data set is
+      the beginning of a larger one.
 
   Returns:
-    float32 array [num_images, 784], values in [0, 1], 1 being ink.
+    float32 array [num_images, 784], values in [0, 1], where 1 is ink.
 
   Raises:
-    ValueError: If there are no images to draw.
+    ValueError: If num_images is less than 1.
   """
   if num_images < 1:
     raise ValueError(
@@ -52,7 +53,7 @@ def bezier(control_points, times):
 
   Args:
     control_points: Array [n, 4, 2].
-    times: Array [t], where 0 is the first control point and 1 the last.
+    times: Array [t], parameters from 0 (first control point) to 1 (last one).
 
   Returns:
     Array [n, t, 2].
@@ -65,18 +66,18 @@ def bezier(control_points, times):
 
 
 def even_points(control_points):
-  """Finds points of cubic Bezier curves at equal distances along them.
+  """Computes points on cubic Bezier curves, evenly spaced by length.
 
   Args:
     control_points: Array [n, 4, 2].
 
   Returns:
-    Array [n, 64, 2]; the ends of a curve are the first and the last.
+    Array [n, 64, 2]; the first and last points are the ends of the curve.
   """
   points = bezier(control_points, np.linspace(0., 1., _NUM_STEPS + 1))
   steps = np.linalg.norm(np.diff(points, axis=1), axis=2)
   lengths = np.cumsum(np.pad(steps, [(0, 0), (1, 0)]), axis=1)
-  # Curve k takes up [2 k, 2 k + 1], so that one call interpolates them all.
+  # Curve k occupies [2 k, 2 k + 1], so that one call interpolates all curves.
   offsets = 2. * np.arange(len(points))[:, None]
   known = lengths / lengths[:, -1:] + offsets
   wanted = np.linspace(0., 1., _NUM_POINTS) + offsets
@@ -89,11 +90,11 @@ def draw(points):
   """Draws strokes through points, with a soft edge that is one pixel wide.
 
   Args:
-    points: Array [n, p, 2] of x and y, in pixels from the upper left corner,
-      close to one another.
+    points: Array [n, p, 2] of x and y in pixels from the upper left corner.
+      Successive points must be close to each other.
 
   Returns:
-    float32 array [n, 28, 28]: by rows, values in [0, 1].
+    float32 array [n, 28, 28], rows of values in [0, 1].
   """
   centers = np.arange(IMAGE_SIZE) + 0.5
   squares = ((points[..., None] - centers)**2).astype(np.float32)

@@ -15,10 +15,10 @@ class CurvesTest(tf.test.TestCase):
     self.assertEqual(images.min(), 0.)
     self.assertEqual(images.max(), 1.)
 
-  def testImagesDependOnTheSeedAlone(self):
+  def testImagesDependOnlyOnTheSeed(self):
     images = curves.make_images(300, seed=1)
     self.assertAllEqual(curves.make_images(300, seed=1), images)
-    # For any number of images, and any division into chunks.
+    # For any number of images.
     self.assertAllEqual(curves.make_images(7, seed=1), images[:7])
     self.assertNotAllEqual(curves.make_images(300, seed=2), images)
 

@@ -7,14 +7,14 @@ import numpy as np
 
 
 def write_idx(path, array, shape=None, magic=None, extra=b""):
-  """Writes an IDX file, with a header that may lie.
+  """Writes an IDX file, with an optionally wrong header.
 
   Args:
     path: The file; it is compressed if its name ends in ".gz".
     array: uint8 array to write.
-    shape: Shape to put into the header, by default the array's.
-    magic: The first four bytes, by default the right ones.
-    extra: Bytes to write after the data.
+    shape: Shape in the header, by default the shape of the array.
+    magic: The first four bytes, by default the correct ones.
+    extra: Bytes after the data.
   """
   array = np.asarray(array, np.uint8)
   shape = array.shape if shape is None else shape
@@ -28,17 +28,17 @@ def write_idx(path, array, shape=None, magic=None, extra=b""):
 
 
 def write_dataset(data_dir, num_train=60, num_test=20, suffix=".gz"):
-  """Writes the four files: noisy digits that a small network can tell apart.
+  """Writes the four files, with noisy images that a small network can classify.
 
   Args:
-    data_dir: Directory to write into.
-    num_train: Number of training digits.
-    num_test: Number of test digits.
+    data_dir: Output directory.
+    num_train: Number of training examples.
+    num_test: Number of test examples.
     suffix: ".gz" or "".
 
   Returns:
-    The arrays written: training images uint8 [n, 28, 28] and labels [n], then
-    those of the test.
+    The arrays: training images uint8 [n, 28, 28] and labels [n], test images
+    and labels.
   """
   random = np.random.RandomState(0)
   prototypes = random.randint(0, 200, size=(10, 28, 28))

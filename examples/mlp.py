@@ -1,4 +1,4 @@
-"""A multilayer perceptron for digits, and how it is registered with K-FAC."""
+"""A multilayer perceptron for digits, and its registration with K-FAC."""
 
 import tensorflow.compat.v1 as tf
 
@@ -12,11 +12,11 @@ def build(images):
     images: Tensor [B, 784], pixels in [0, 1].
 
   Returns:
-    Logits [B, 10], and a list of ((weights, bias), inputs, outputs), one entry
-    per layer: weights [in, out], bias [out], inputs [B, in], and outputs
-    [B, out] before the nonlinearity. That is what `register` needs.
+    Logits [B, 10]; and the layers for `register`, a list of ((weights, bias),
+    inputs, outputs) with weights [in, out], bias [out], inputs [B, in], and
+    outputs [B, out] before the nonlinearity.
   """
-  layers = []
+  layers: list[tuple] = []
   activations = images
   for number, size in enumerate(LAYER_SIZES[1:], start=1):
     with tf.variable_scope(f"layer_{number}"):
@@ -29,12 +29,12 @@ def build(images):
 
 
 def dense(inputs, size, seed=None):
-  """Builds a dense layer, in the current variable scope.
+  """Builds a dense layer in the current variable scope.
 
   Args:
     inputs: Tensor [B, in].
     size: Number of outputs.
-    seed: Seed of the first weights, or None.
+    seed: Seed of the initial weights, or None.
 
   Returns:
     (weights, bias), and inputs * weights + bias.
@@ -47,13 +47,13 @@ def dense(inputs, size, seed=None):
 
 
 def register(layer_collection, logits, layers, seed=None):
-  """Tells K-FAC the layers, and the distribution that the logits stand for.
+  """Registers the layers, and a categorical distribution over the classes.
 
   Args:
-    layer_collection: The kfac.LayerCollection to register with.
-    logits: Logits [B, 10], from `build`.
-    layers: The list that `build` returned with them.
-    seed: Seed for drawing targets from the model's own distribution, or None.
+    layer_collection: kfac.LayerCollection.
+    logits: Logits [B, 10] from `build`.
+    layers: Layers from `build`.
+    seed: Seed for sampling targets from the predictive distribution, or None.
   """
   for params, inputs, outputs in layers:
     layer_collection.register_fully_connected(params, inputs, outputs)

@@ -1,14 +1,14 @@
 """Trains a multilayer perceptron on handwritten digits with K-FAC.
 
-python examples/mlp_mnist_main.py             # K-FAC alone
-python examples/mlp_mnist_main.py --compare   # beside momentum and Adam
+python examples/mlp_mnist_main.py             # K-FAC
+python examples/mlp_mnist_main.py --compare   # K-FAC, momentum and Adam
 python examples/mlp_mnist_main.py --help      # all flags
 """
 
 import os
 import sys
 
-# Run as a file, Python looks for modules here but not in the directory above.
+# A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from absl import flags

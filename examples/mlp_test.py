@@ -31,7 +31,7 @@ class MlpTest(tf.test.TestCase):
       expected = expected @ weights + bias
     self.assertAllClose(logits, expected, atol=1e-5)
 
-  def testLayersHaveTheirInputsAndOutputs(self):
+  def testLayersHaveInputsAndOutputs(self):
     logits, layers = mlp.build(tf.constant(self._images))
     with self.session() as sess:
       sess.run(tf.global_variables_initializer())

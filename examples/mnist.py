@@ -1,7 +1,8 @@
-"""Reads MNIST from IDX files, and says in one line what is wrong with them."""
+"""Reads MNIST from IDX files, with one-line errors, and draws batches."""
 
 import collections
 import gzip
+import itertools
 import math
 import os
 import zlib
@@ -12,10 +13,10 @@ DEFAULT_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 IMAGE_SIZE = 28
 NUM_CLASSES = 10
 
-# A file whose header promises more than this is refused unread.
+# A file whose header declares more data than this is not read.
 MAX_BYTES = 1 << 30
 _CHUNK_BYTES = 1 << 20
-# Deflate never shrinks data by more than this.
+# Upper bound of the compression ratio of deflate.
 _MAX_GZIP_RATIO = 1032
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTES = 8
@@ -25,23 +26,23 @@ Dataset = collections.namedtuple(
 
 
 class DataError(ValueError):
-  """A file of digits is missing or broken; the message is one line."""
+  """A data file is missing or invalid; the message is one line."""
 
 
 def load(data_dir=DEFAULT_DIR):
-  """Reads the training and test digits of a directory.
+  """Reads the training and test sets from a directory.
 
   Args:
     data_dir: Directory with the four files of MNIST under their usual names,
       with or without ".gz".
 
   Returns:
-    A Dataset: images uint8 [n, 784], labels int32 [n], both for training and
-    test.
+    A Dataset: images uint8 [n, 784] and labels int32 [n] of the training set
+    and of the test set.
 
   Raises:
-    DataError: If the directory or a file is missing, or a file is not what its
-      name or header promises.
+    DataError: If the directory or a file is missing, or the contents of a file
+      do not match its name or header.
   """
   if not os.path.isdir(data_dir):
     raise DataError(f"{data_dir!r}: no such directory.")
@@ -56,22 +57,22 @@ def _load_split(data_dir, split):
   images = read_idx(image_path, 3)
   labels = read_idx(label_path, 1)
   if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
-    raise DataError("{}: images must be {} x {}, got {} x {}.".format(
-        image_path, IMAGE_SIZE, IMAGE_SIZE, *images.shape[1:]))
+    raise DataError(
+        f"{image_path}: images must be {IMAGE_SIZE} x {IMAGE_SIZE}, got "
+        f"{_describe(images.shape[1:])}.")
   if labels.max() >= NUM_CLASSES:
     raise DataError(
         f"{label_path}: labels must be 0 to {NUM_CLASSES - 1}, got "
         f"{labels.max()}.")
   if len(labels) != len(images):
     raise DataError(
-        f"{label_path}: one label per image is needed, got {len(labels)} for "
-        f"{len(images)} in {image_path}."
-                    )
+        f"{label_path}: the number of labels must be the number of images, got "
+        f"{len(labels)} for {len(images)} in {image_path}.")
   return images.reshape(len(images), -1), labels.astype(np.int32)
 
 
 def _find(data_dir, name):
-  """Returns the path of a file, plain if it is there, else with ".gz"."""
+  """Returns the path of a file, without ".gz" if that exists."""
   plain = os.path.join(data_dir, name)
   for path in (plain, plain + ".gz"):
     if os.path.isfile(path):
@@ -80,21 +81,21 @@ def _find(data_dir, name):
 
 
 def read_idx(path, rank):
-  """Reads one IDX file of unsigned bytes, compressed by gzip or not.
+  """Reads one IDX file of unsigned bytes, plain or compressed by gzip.
 
-  No more memory is taken than the file can fill: the header is compared with
-  the file's size first, and reading stops one byte after what it promises.
+  The size of the file bounds the memory: the header is compared with the size
+  of the file first, and reading stops one byte after the declared data.
 
   Args:
-    path: The file. Whether it is compressed is told from its first bytes.
+    path: The file. Its first bytes decide whether it is compressed.
     rank: The number of dimensions that it must have.
 
   Returns:
-    uint8 array with the shape that the header gives, read-only.
+    uint8 array with the shape in the header, read-only.
 
   Raises:
-    DataError: If the file cannot be read, is of another type or rank, is empty,
-      or holds fewer or more bytes than its header promises.
+    DataError: If the file cannot be read, has another type or rank, is empty,
+      or has fewer or more bytes than its header declares.
   """
   try:
     file_size = os.path.getsize(path)
@@ -106,16 +107,16 @@ def read_idx(path, rank):
       with gzip.GzipFile(fileobj=raw) as unpacked:
         return _read_array(unpacked, path, rank, file_size * _MAX_GZIP_RATIO)
   except EOFError:
-    raise DataError(f"{path}: the gzip stream is cut off.") from None
+    raise DataError(f"{path}: truncated gzip stream.") from None
   except (gzip.BadGzipFile, zlib.error) as error:
-    raise DataError(f"{path}: broken gzip stream, {error}.") from None
+    raise DataError(f"{path}: invalid gzip stream, {error}.") from None
   except OSError as error:
     raise DataError(
         f"{path}: cannot be read, {error.strerror or error}.") from None
 
 
-def _read_array(stream, path, rank, most_bytes):
-  """Reads header and data from a stream that can hold at most most_bytes."""
+def _read_array(stream, path, rank, max_bytes):
+  """Reads header and data from a stream of at most max_bytes."""
   shape = _read_shape(stream, path, rank)
   size = math.prod(shape)
   if size == 0:
@@ -123,18 +124,17 @@ def _read_array(stream, path, rank, most_bytes):
         f"{path}: no data, the header's shape is {_describe(shape)}.")
   if size > MAX_BYTES:
     raise DataError(
-        f"{path}: at most {MAX_BYTES} bytes are read, the header promises "
-        f"{size} ({_describe(shape)}).")
-  data = b"" if size > most_bytes else _read_bytes(stream, size + 1)
+        f"{path}: the data must have at most {MAX_BYTES} bytes, the header "
+        f"declares {size} ({_describe(shape)}).")
+  data = b"" if size > max_bytes else _read_bytes(stream, size + 1)
   if len(data) < size:
     raise DataError(
-        f"{path}: truncated, the header promises {size} bytes "
+        f"{path}: truncated, the header declares {size} bytes "
         f"({_describe(shape)}).")
   if len(data) > size:
     raise DataError(
-        f"{path}: more bytes than the {size} that the header promises "
-        f"({_describe(shape)})."
-                    )
+        f"{path}: more bytes than the {size} that the header declares "
+        f"({_describe(shape)}).")
   return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
@@ -143,8 +143,9 @@ def _read_shape(stream, path, rank):
   magic = _read_bytes(stream, 4)
   expected = bytes([0, 0, _UNSIGNED_BYTES, rank])
   if magic != expected:
-    raise DataError("{}: magic number must be 0x{}, got {}.".format(
-        path, expected.hex(), "0x" + magic.hex() if magic else "an empty file"))
+    found = f"0x{magic.hex()}" if magic else "an empty file"
+    raise DataError(
+        f"{path}: magic number must be 0x{expected.hex()}, got {found}.")
   header = _read_bytes(stream, 4 * rank)
   if len(header) < 4 * rank:
     raise DataError(f"{path}: truncated in the header.")
@@ -152,17 +153,39 @@ def _read_shape(stream, path, rank):
 
 
 def _read_bytes(stream, size):
-  """Reads at most size bytes, in pieces: none is made before it is filled."""
-  pieces = []
+  """Reads at most `size` bytes, in chunks, so that memory grows with data."""
+  chunks = []
   while size > 0:
-    piece = stream.read(min(size, _CHUNK_BYTES))
-    if not piece:
+    chunk = stream.read(min(size, _CHUNK_BYTES))
+    if not chunk:
       break
-    pieces.append(piece)
-    size -= len(piece)
-  return b"".join(pieces)
+    chunks.append(chunk)
+    size -= len(chunk)
+  return b"".join(chunks)
 
 
 def _describe(shape):
-  """Writes a shape as "60000 x 28 x 28"."""
+  """Formats a shape as "60000 x 28 x 28"."""
   return " x ".join(str(size) for size in shape)
+
+
+def shuffled_batches(num_examples, batch_size, seed):
+  """Yields arrays of indices [batch_size] forever, reshuffled every epoch.
+
+  An epoch omits the examples that do not fill its last batch.
+
+  Args:
+    num_examples: Number of examples in an epoch, at least batch_size.
+    batch_size: Number of indices in a batch, or a function that computes it
+      from the number of previous batches.
+    seed: Seed of the shuffles.
+  """
+  random = np.random.RandomState(seed)
+  start = num_examples
+  for number in itertools.count():
+    size = batch_size(number) if callable(batch_size) else batch_size
+    if start + size > num_examples:
+      order = random.permutation(num_examples)
+      start = 0
+    yield order[start:start + size]
+    start += size

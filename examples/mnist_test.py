@@ -1,4 +1,4 @@
-"""Tests of the reading of IDX files."""
+"""Tests of reading IDX files."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ class TempDirTestCase(tf.test.TestCase):
 
 class LoadTest(TempDirTestCase):
 
-  def testReadsPlainAndCompressedAlike(self):
+  def testReadsPlainAndCompressedFiles(self):
     for suffix in ("", ".gz"):
       with self.subTest(suffix=suffix):
         written = fake_mnist.write_dataset(self._dir, suffix=suffix)
@@ -47,15 +47,15 @@ class LoadTest(TempDirTestCase):
         for name in os.listdir(self._dir):
           os.remove(self._path(name))
 
-  def testShippedSampleIsMnist(self):
+  def testIncludedSampleIsMnist(self):
     data = mnist.load()
     self.assertEqual(data.train_images.shape, (10000, 784))
     self.assertEqual(data.test_images.shape, (2000, 784))
-    # The first labels of MNIST.
+    # The first labels of MNIST are well known.
     self.assertAllEqual(data.train_labels[:8], [5, 0, 4, 1, 9, 2, 1, 3])
     self.assertAllEqual(data.test_labels[:8], [7, 2, 1, 0, 4, 1, 4, 9])
     self.assertAllEqual(np.unique(data.train_labels), np.arange(10))
-    # The digits are in the middle, and ones are the darkest.
+    # Ink is in the middle, and ones have the least ink.
     ink = data.train_images.reshape(-1, 28, 28).mean(axis=0)
     self.assertGreater(ink[8:20, 8:20].mean(), 10 * ink[:, [0, -1]].mean())
     by_class = [data.train_images[data.train_labels == k].mean()
@@ -68,11 +68,10 @@ class LoadTest(TempDirTestCase):
 
   def testMissingFile(self):
     fake_mnist.write_dataset(self._dir)
-    os.remove(self._path("t10k-labels-idx1-ubyte.gz"))
-    self.assertEqual(
-        self._error(mnist.load, self._dir),
-        f"{self._path('t10k-labels-idx1-ubyte')}: no such file, with or "
-        "without .gz.")
+    path = self._path("t10k-labels-idx1-ubyte")
+    os.remove(path + ".gz")
+    self.assertEqual(self._error(mnist.load, self._dir),
+                     f"{path}: no such file, with or without .gz.")
 
   def testDirectoryInPlaceOfFileIsMissing(self):
     fake_mnist.write_dataset(self._dir)
@@ -98,11 +97,12 @@ class LoadTest(TempDirTestCase):
   def testCountsDiffer(self):
     fake_mnist.write_dataset(self._dir)
     path = self._path("train-labels-idx1-ubyte.gz")
+    images_path = self._path("train-images-idx3-ubyte.gz")
     fake_mnist.write_idx(path, [3] * 59)
     self.assertEqual(
         self._error(mnist.load, self._dir),
-        f"{path}: one label per image is needed, got 59 for 60 in "
-        f"{self._path('train-images-idx3-ubyte.gz')}.")
+        f"{path}: the number of labels must be the number of images, got 59 "
+        f"for 60 in {images_path}.")
 
 
 class ReadIdxTest(TempDirTestCase):
@@ -116,7 +116,7 @@ class ReadIdxTest(TempDirTestCase):
     self.assertEqual(self._error(mnist.read_idx, path, rank),
                      f"{path}: {message}")
 
-  def testCompressionIsDetectedFromContents(self):
+  def testContentsDecideOnCompression(self):
     path = self._write([1, 2, 3], "file.gz")
     os.rename(path, self._path("plain"))
     self.assertAllEqual(mnist.read_idx(self._path("plain"), 1), [1, 2, 3])
@@ -141,31 +141,31 @@ class ReadIdxTest(TempDirTestCase):
     self._check(self._write(np.zeros([0, 28, 28])),
                 "no data, the header's shape is 0 x 28 x 28.", rank=3)
 
-  def testTruncatedData(self):
+  def testHeaderDeclaresMore(self):
     for name in ("file", "file.gz"):
       self._check(
           self._write([1, 2], name, shape=[3]),
-          "truncated, the header promises 3 bytes (3).")
+          "truncated, the header declares 3 bytes (3).")
 
   def testTrailingBytes(self):
     for name in ("file", "file.gz"):
       self._check(
           self._write([[1, 2], [3, 4]], name, extra=b"5"),
-          "more bytes than the 4 that the header promises (2 x 2).", rank=2)
+          "more bytes than the 4 that the header declares (2 x 2).", rank=2)
 
   def testMoreThanTheLimit(self):
     size = 2**32 - 1
     self._check(
         self._write([1], shape=[size] * 3),
-        f"at most 1073741824 bytes are read, the header promises {size**3} "
-        f"({size} x {size} x {size}).", rank=3)
+        "the data must have at most 1073741824 bytes, the header declares "
+        f"{size**3} ({size} x {size} x {size}).", rank=3)
 
   def testWrongHeadersTakeNoMemory(self):
     huge = 2**30 - 1
     for name, array, shape, message in (
         ("plain", [1], [huge], "truncated"),
         ("small.gz", [1], [huge], "truncated"),
-        # 64 MB of zeros in 64 kB, of which the header names ten bytes.
+        # 64 MB of zeros in 64 kB, of which the header declares ten bytes.
         ("bomb.gz", np.zeros(2**26), [10], "more bytes than")):
       path = self._write(array, name, shape=shape)
       tracemalloc.start()
@@ -189,15 +189,15 @@ class ReadIdxTest(TempDirTestCase):
     for size in range(len(whole)):
       with open(path, "wb") as stream:
         stream.write(whole[:size])
-      error = self._error(mnist.read_idx, path, 1)
-      self.assertStartsWith(error, path)
-    self.assertEqual(error, path + ": the gzip stream is cut off.")
+      message = self._error(mnist.read_idx, path, 1)
+      self.assertStartsWith(message, path)
+    self.assertEqual(message, path + ": truncated gzip stream.")
 
   def testDamagedGzip(self):
     with open(self._write(np.arange(50), "whole.gz"), "rb") as stream:
       whole = stream.read()
     path = self._path("damaged.gz")
-    errors = []
+    messages = []
     for position in range(len(whole)):
       for bit in range(8):
         damaged = bytearray(whole)
@@ -205,15 +205,15 @@ class ReadIdxTest(TempDirTestCase):
         with open(path, "wb") as stream:
           stream.write(damaged)
         try:
-          # Some bits of gzip's header have no effect on the contents.
+          # Some bits of the gzip header do not affect the contents.
           self.assertAllEqual(mnist.read_idx(path, 1), np.arange(50))
         except mnist.DataError as error:
-          errors.append(str(error))
-    self.assertGreater(len(errors), 400)
-    for error in errors:
-      self.assertStartsWith(error, path)
-      self.assertNotIn("\n", error)
-    self.assertTrue([e for e in errors if "broken gzip stream, " in e])
+          messages.append(str(error))
+    self.assertGreater(len(messages), 400)
+    for message in messages:
+      self.assertStartsWith(message, path)
+      self.assertNotIn("\n", message)
+    self.assertTrue([e for e in messages if "invalid gzip stream, " in e])
 
   def testArrayIsNotCopied(self):
     array = mnist.read_idx(self._write([[1, 2]]), 2)

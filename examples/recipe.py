@@ -1,10 +1,10 @@
-"""The recipe: one setting of K-FAC for all models and data sets.
+"""The recipe: one configuration of K-FAC for all models and data sets.
 
-The quadratic model picks step size and momentum (Martens & Grosse 2015,
-sections 6.4 and 7); damping follows how well it foretells the loss (section
-6.5); statistics are those of a small part of each batch, and so is the
-quadratic model (section 8), the gradient is that of all of it. What it reaches
-is measured in g3doc/performance.md.
+The quadratic model determines the step size and the momentum (Martens & Grosse
+2015, sections 6.4 and 7). The damping adapts to the error of the change of the
+loss that the quadratic model predicts (section 6.5). The gradient is computed
+from the whole batch, the statistics and the quadratic model from a part of it
+(section 8). g3doc/performance.md reports the results.
 """
 
 import tensorflow.compat.v1 as tf
@@ -14,58 +14,59 @@ from kfac.python.ops.kfac_utils import schedules
 
 # Arguments of KfacOptimizer.
 RECIPE = {
-    # The quadratic model picks step size and momentum at every update ...
+    # The quadratic model determines the step size and the momentum at every
+    # update. A learning rate of 1 does not scale the step.
     "momentum_type": "qmodel",
-    # ... and so they are left as they are.
     "learning_rate": 1.,
     "momentum": 0.,
-    # Statistics are remembered for about ten updates.
+    # The statistics average over about ten updates.
     "cov_ema_decay": 0.9,
-    # The damping to begin with, from which it follows how well the quadratic
-    # model foretells the change of the loss.
+    # The initial damping, which is then adapted.
     "damping": 0.1,
     "adapt_damping": True,
     "damping_adaptation_interval": 2,
-    # Per update: after an interval damping changes by 0.97**2 at most.
+    # Per update: in an interval the damping changes by at most 0.97**2.
     "damping_adaptation_decay": 0.97,
     "min_damping": 1e-4,
-    # The inverses are damped by a tenth of it. Thus the direction is bolder
-    # than the quadratic model, which shortens the step where that is too bold.
+    # The inverses use a tenth of the damping of the quadratic model. The
+    # quadratic model shortens a step that is too long as a result.
     "precon_damping_mult": 0.1,
 }
-# The statistics are those of the batch's first examples, one in so many.
-STATISTICS_ONE_IN = 4
-# The quadratic model is that of the examples with the largest losses, one in so
-# many of the batch, and of as many that stand for the others.
-QUADRATIC_MODEL_ONE_IN = 8
-# Covariances are updated at every update; the inverses at those of the
-# burn-in, and every so many updates after it.
+# The statistics use the first 1 / STATISTICS_DIVISOR of the batch.
+STATISTICS_DIVISOR = 4
+# The quadratic model uses the 1 / QMODEL_DIVISOR of the batch with the largest
+# losses, and a sample of the same size that represents the other examples.
+QMODEL_DIVISOR = 8
+# Covariances are updated at every update, inverses at each of the first 20
+# updates and at every fifth update after that.
 SCHEDULE = schedules.Schedule(cov_every=1, inv_every=5, burn_in=20)
 
 
 def make_optimizer(register_pass, example_losses, train_batch, loss_fn,
                    learning_rate=RECIPE["learning_rate"]):
-  """Makes the optimizer.
+  """Creates the optimizer.
 
   Args:
-    register_pass: Function of (layer_collection, examples) that builds a pass
-      through the model for these examples of the batch, int tensor [n], and
-      registers its layers and loss.
-    example_losses: Tensor [B], the loss of each example of the pass that is
-      trained.
-    train_batch: The whole batch as `loss_fn` takes it, tensors [B, ...].
-    loss_fn: Function of it that builds the mean loss, with the variables that
-      there are.
-    learning_rate: Scalar by which the steps of the quadratic model are scaled.
+    register_pass: Function of (layer_collection, examples) that builds a
+      forward pass for some examples of the batch, given by their indices (int
+      tensor [n]), and registers its layers and loss.
+    example_losses: Tensor [B], the loss of each example in the pass that
+      computes the gradient.
+    train_batch: The whole batch in the form that `loss_fn` takes, one or more
+      tensors [B, ...].
+    loss_fn: Function of `train_batch` that builds the mean loss with the
+      existing variables.
+    learning_rate: Scalar, multiplies the steps of the quadratic model.
 
   Returns:
     KfacOptimizer.
   """
-  # Not that of the losses: no other pass may depend on the one that is trained.
+  # From the batch, because the passes for the statistics and for the quadratic
+  # model may not depend on the pass that computes the gradient.
   batch_size = tf.shape(tf.nest.flatten(train_batch)[0])[0]
-  first = tf.range((batch_size - 1) // STATISTICS_ONE_IN + 1)
+  first = tf.range((batch_size - 1) // STATISTICS_DIVISOR + 1)
   sampled, weights = kfac.optimizer.sample_examples(
-      example_losses, QUADRATIC_MODEL_ONE_IN)
+      example_losses, QMODEL_DIVISOR)
   statistics, quadratic_model = kfac.LayerCollection(), kfac.LayerCollection()
   register_pass(statistics, first)
   register_pass(quadratic_model, sampled)

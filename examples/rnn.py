@@ -8,8 +8,8 @@ from examples import mnist
 
 NUM_UNITS = 64
 
-# What `register` needs to know. The recurrent layer is used once per row, and
-# `inputs` and `outputs` of it are lists over these uses.
+# The layers for `register`. The recurrent layer is used once per row; its
+# `inputs` and `outputs` are lists with one tensor per use.
 Layers = collections.namedtuple("Layers", ["recurrent", "readout"])
 Layer = collections.namedtuple("Layer", ["params", "inputs", "outputs"])
 
@@ -21,9 +21,9 @@ def build(images):
     images: Tensor [B, 784], pixels in [0, 1].
 
   Returns:
-    Logits [B, 10], and Layers: the recurrent Layer with W [28 + 64, 64], a
-    list of 28 inputs [B, 28 + 64] and one of 28 outputs [B, 64] before tanh;
-    and that of the readout with one tensor each.
+    Logits [B, 10], and Layers. The recurrent Layer has W [28 + 64, 64], a list
+    of 28 inputs [B, 28 + 64] and a list of 28 outputs [B, 64] before tanh. The
+    readout has single tensors.
   """
   size = mnist.IMAGE_SIZE
   rows = tf.unstack(tf.reshape(images, [-1, size, size]), axis=1)
@@ -43,7 +43,7 @@ def build(images):
 
 
 def _make_params(num_in, num_out):
-  """Makes weights [in, out], orthogonal, and bias [out]."""
+  """Creates orthogonal weights [in, out] and a bias [out]."""
   weights = tf.get_variable("weights", [num_in, num_out],
                             initializer=tf.orthogonal_initializer())
   return weights, tf.get_variable(
@@ -52,15 +52,15 @@ def _make_params(num_in, num_out):
 
 def register(layer_collection, logits, layers, seed=None,
              approximation="kron_indep"):
-  """Tells K-FAC the layers, and the distribution that the logits stand for.
+  """Registers the layers, and a categorical distribution over the classes.
 
   Args:
-    layer_collection: The kfac.LayerCollection to register with.
-    logits: Logits [B, 10], from `build`.
-    layers: The Layers that `build` returned with them.
-    seed: Seed for drawing targets from the model's own distribution, or None.
-    approximation: Of the recurrent layer, "kron_indep", "kron_series_1" or
-      "kron_series_2".
+    layer_collection: kfac.LayerCollection.
+    logits: Logits [B, 10] from `build`.
+    layers: Layers from `build`.
+    seed: Seed for sampling targets from the predictive distribution, or None.
+    approximation: Fisher approximation of the recurrent layer, "kron_indep",
+      "kron_series_1" or "kron_series_2".
   """
   layer_collection.register_fully_connected_multi(
       *layers.recurrent, approx=approximation)

@@ -1,15 +1,15 @@
 """Trains a recurrent network on digits, read row by row, with K-FAC.
 
-python examples/rnn_mnist_main.py              # K-FAC alone
+python examples/rnn_mnist_main.py              # K-FAC
 python examples/rnn_mnist_main.py --approximation=kron_series_1
-python examples/rnn_mnist_main.py --compare    # beside momentum and Adam
+python examples/rnn_mnist_main.py --compare    # K-FAC, momentum and Adam
 python examples/rnn_mnist_main.py --help       # all flags
 """
 
 import os
 import sys
 
-# Run as a file, Python looks for modules here but not in the directory above.
+# A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from absl import flags
@@ -20,15 +20,16 @@ from examples import runner
 flags.DEFINE_enum(
     "approximation", "kron_indep",
     ["kron_indep", "kron_series_1", "kron_series_2"],
-    "How the 28 uses of the recurrent layer hang together: they are "
-    "independent, or a stationary chain in one of two forms.")
+    "Fisher approximation of the recurrent layer, which is used 28 times. "
+    "kron_indep assumes independent uses, kron_series_1 and kron_series_2 "
+    "assume a stationary Markov chain over the uses.")
 flags.adopt_module_key_flags(runner)
 
 FLAGS = flags.FLAGS
 
 
 def register(layer_collection, logits, layers, seed):
-  """Registers the network as the flags say; see rnn.register."""
+  """Registers the network according to the flags; see rnn.register."""
   rnn.register(layer_collection, logits, layers, seed,
                approximation=FLAGS.approximation)
 

@@ -87,7 +87,7 @@ class ProgramTest(tf.test.TestCase):
     runner.FLAGS(["rnn", "--data_dir=" + self._dir,
                   "--output_dir=" + self._dir, "--batch_size=20", *args])
 
-  def testTrainsByEachOptimizer(self):
+  def testTrainsWithEachOptimizer(self):
     self._parse("--compare", "--updates=4", "--evaluate_every=2")
     with contextlib.redirect_stdout(io.StringIO()), \
         unittest.mock.patch.object(runner, "_import_or_none",
@@ -98,7 +98,7 @@ class ProgramTest(tf.test.TestCase):
       self.assertEqual(history.updates, [0, 2, 4])
       self.assertLess(history.losses[-1], history.losses[0])
 
-  def testFlagPicksTheApproximation(self):
+  def testFlagSelectsTheApproximation(self):
     data = mnist.load(self._dir)
     images, labels = data.train_images[:20], data.train_labels[:20]
     steps = []
@@ -106,7 +106,7 @@ class ProgramTest(tf.test.TestCase):
       self._parse("--approximation=" + approximation)
       trainer = runner.Trainer(rnn_mnist_main.EXPERIMENT, "kfac", 0.01, 20)
       before = trainer.get_weights()["model/recurrent/weights"]
-      # At the first update the series have no statistics yet.
+      # Before the second update, the covariance between uses is not known.
       trainer.update(0, images, labels)
       trainer.update(1, images, labels)
       after = trainer.get_weights()["model/recurrent/weights"]

@@ -1,17 +1,18 @@
-"""Trains one model with K-FAC, momentum or Adam, or compares the three.
+"""Trains a model with K-FAC, momentum or Adam, or compares the three.
 
-The loop, its flags and its report, shared by the programs of this directory.
-A program describes its model by an Experiment and calls `main`.
+This module has the training loop, the command line flags and the report that
+the programs in this directory share. A program describes its model by an
+Experiment and calls `main`.
 """
 
 import collections.abc
 import dataclasses
 import importlib
-import itertools
 import math
 import os
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -25,78 +26,82 @@ from kfac.python.ops.kfac_utils import schedules
 
 OPTIMIZERS = ("kfac", "momentum", "adam")
 MOMENTUM_TYPES = ("regular", "adam", "qmodel")
-# The one whose lowest loss the others are to reach.
+# Names in tables and plots.
+LABELS = {"kfac": "K-FAC", "momentum": "momentum", "adam": "Adam"}
+# The table reports when each optimizer reaches the lowest loss of this one.
 BASELINE = "momentum"
 EVALUATE_EVERY = 10
 _EVALUATION_BATCH = 1000
 
-flags.DEFINE_enum("optimizer", "kfac", OPTIMIZERS, "The optimizer to train by.")
+flags.DEFINE_enum("optimizer", "kfac", OPTIMIZERS, "The optimizer.")
 flags.DEFINE_boolean(
-    "compare", False, "Train by all three optimizers, from the same weights on "
-    "the same batches.")
+    "compare", False, "Train with all three optimizers, from the same initial "
+    "weights and on the same batches.")
 flags.DEFINE_float(
-    "learning_rate", None, "Learning rate; the defaults come from "
-    "g3doc/examples.md.")
+    "learning_rate", None, "Learning rate. The default depends on the model "
+    "and the optimizer, see g3doc/examples.md.")
 flags.DEFINE_float(
-    "momentum", None, "Momentum of kfac (not of type qmodel) and momentum; by "
-    "default the model's.")
+    "momentum", None, "Momentum coefficient of momentum, and of kfac unless "
+    "its momentum type is qmodel. The default depends on the model.")
 flags.DEFINE_enum(
-    "momentum_type", None, MOMENTUM_TYPES, "How kfac uses momentum; by default "
-    "the model's. The type qmodel picks momentum by itself, and a learning "
-    "rate that --learning_rate multiplies.")
-flags.DEFINE_float("damping", None, "Damping of kfac; by default the model's.")
+    "momentum_type", None, MOMENTUM_TYPES, "How kfac uses momentum. With "
+    "qmodel, a quadratic model of the loss chooses the momentum and the step "
+    "size, and --learning_rate scales the step. The default depends on the "
+    "model.")
 flags.DEFINE_float(
-    "norm_constraint", None, "Norm constraint of kfac, only for the momentum "
-    "type regular; by default the model's.")
+    "damping", None, "Damping of kfac. The default depends on the model.")
+flags.DEFINE_float(
+    "norm_constraint", None, "Norm constraint of kfac, only with the momentum "
+    "type regular. The default depends on the model.")
 flags.DEFINE_integer(
-    "cov_update_every", 1, "Updates from one covariance update of kfac to the "
-    "next.")
+    "cov_update_every", 1, "Updates between two covariance updates of kfac.")
 flags.DEFINE_integer(
-    "inv_update_every", 1, "Updates from one inverse update of kfac to the "
-    "next.")
+    "inv_update_every", 1, "Updates between two inverse updates of kfac.")
 flags.DEFINE_boolean(
-    "recipe", False, "Run kfac by the recipe of examples/recipe.py, not by the "
-    "model's settings.")
-flags.DEFINE_integer("batch_size", None, "Digits per update.")
-flags.DEFINE_integer("updates", None, "Updates to train for.")
-flags.DEFINE_integer("epochs", None, "Epochs to train for, instead of updates.")
+    "recipe", False, "Train kfac with the settings of examples/recipe.py "
+    "instead of the settings of the model.")
+flags.DEFINE_integer("batch_size", None, "Number of examples in a batch.")
+flags.DEFINE_integer("updates", None, "Number of updates.")
+flags.DEFINE_integer("epochs", None, "Number of epochs, instead of --updates.")
 flags.DEFINE_integer(
-    "evaluate_every", None, "Updates from one evaluation to the next; by "
-    "default the program's.")
-flags.DEFINE_integer("seed", 0, "Seed of weights, batches and sampled targets.")
+    "evaluate_every", None, "Updates between two evaluations. The default "
+    "depends on the program.")
+flags.DEFINE_integer(
+    "seed", 0, "Seed of the initial weights, the batches and sampled targets.")
 flags.DEFINE_string(
-    "data_dir", mnist.DEFAULT_DIR, "Directory with the four IDX files.")
-flags.DEFINE_string("output_dir", ".", "Directory for the plot.")
+    "data_dir", mnist.DEFAULT_DIR, "Directory of the four IDX files of MNIST.")
+flags.DEFINE_string("output_dir", ".", "Directory of the plot.")
 
 FLAGS = flags.FLAGS
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """A model, and what was found to train it well.
+  """A model and its default settings.
 
   Attributes:
-    name: Names the plot's file.
+    name: Name of the program, and of the plot's file.
     build: Function of images [B, 784] in [0, 1] that returns logits [B, 10]
-      and whatever `register` needs to know about the layers. It makes its
-      variables by tf.get_variable, since it is called more than once.
+      and the layers for `register`. It is called more than once, so it creates
+      its variables with tf.get_variable.
     register: Function of (layer_collection, logits, layers, seed) that
       registers the layers and the predictive distribution with K-FAC.
     learning_rates: The best learning rate of each optimizer.
-    momentums: The momentum of "kfac", which "qmodel" does not use, and of
-      "momentum".
-    damping: Damping for K-FAC.
-    norm_constraint: Norm constraint for K-FAC, or None; only "regular" uses it.
-    batch_size: Digits per update.
-    updates: Updates to train for.
-    momentum_type: One of MOMENTUM_TYPES, for K-FAC.
+    momentums: The momentum coefficients of "kfac", where the momentum type
+      "qmodel" ignores it, and of "momentum".
+    damping: Damping of K-FAC.
+    norm_constraint: Norm constraint of K-FAC, or None. Only the momentum type
+      "regular" uses it.
+    batch_size: Number of examples in a batch.
+    updates: Number of updates.
+    momentum_type: Momentum type of K-FAC, one of MOMENTUM_TYPES.
   """
 
   name: str
-  build: collections.abc.Callable
-  register: collections.abc.Callable
-  learning_rates: collections.abc.Mapping
-  momentums: collections.abc.Mapping
+  build: collections.abc.Callable[..., Any]
+  register: collections.abc.Callable[..., None]
+  learning_rates: collections.abc.Mapping[str, float]
+  momentums: collections.abc.Mapping[str, float]
   damping: float
   norm_constraint: float | None
   batch_size: int
@@ -106,24 +111,33 @@ class Experiment:
 
 @dataclasses.dataclass
 class History:
-  """What the evaluations of one training run saw, the first before training.
+  """The evaluations of one training run; the first one precedes training.
 
   Attributes:
     optimizer: Name of the optimizer.
-    learning_rate: Its learning rate.
-    updates: Updates done before each evaluation.
-    seconds: Seconds spent in them; evaluations do not count.
-    losses: Mean loss over all training digits, in nats.
-    accuracies: Share of the test digits that were told right; empty if the
-      model tells none.
+    learning_rate: Learning rate of the optimizer.
+    updates: Number of updates before each evaluation.
+    seconds: Duration of these updates, without evaluations.
+    losses: Mean loss over the training examples, in nats.
+    accuracies: Fraction of the test examples that are classified correctly;
+      empty if the model is not a classifier.
   """
 
   optimizer: str
   learning_rate: float
-  updates: list = dataclasses.field(default_factory=list)
-  seconds: list = dataclasses.field(default_factory=list)
-  losses: list = dataclasses.field(default_factory=list)
-  accuracies: list = dataclasses.field(default_factory=list)
+  updates: list[int] = dataclasses.field(default_factory=list)
+  seconds: list[float] = dataclasses.field(default_factory=list)
+  losses: list[float] = dataclasses.field(default_factory=list)
+  accuracies: list[float] = dataclasses.field(default_factory=list)
+
+  @property
+  def label(self):
+    """Name of the optimizer in tables and plots."""
+    return LABELS[self.optimizer]
+
+  def describe_settings(self):
+    """Returns the entry of a plot's legend."""
+    return f"{self.label}, learning rate {self.learning_rate:g}"
 
   def add(self, update, seconds, loss, accuracy=None):
     """Appends one evaluation."""
@@ -140,112 +154,122 @@ class History:
     return f"loss {self.losses[-1]:.3g}, {accuracy}{self.seconds[-1]:.1f} s"
 
   def lowest_loss(self):
-    """Returns the lowest loss, where NaN counts as infinite."""
+    """Returns the lowest loss; NaN counts as infinite."""
     return min(loss if math.isfinite(loss) else math.inf
                for loss in self.losses)
 
-  def first_at(self, loss):
-    """Returns the first evaluation's index with at most this loss, or None."""
-    return next((i for i, found in enumerate(self.losses) if found <= loss),
-                None)
+  def first_at(self, goal):
+    """Returns the index of the first loss that is at most `goal`, or None."""
+    return next((i for i, loss in enumerate(self.losses) if loss <= goal), None)
 
 
 class SettingsError(ValueError):
-  """Flags that make no sense; the message is one line."""
+  """A flag is invalid; the message is one line."""
+
+
+# Rules for the values of flags, see check_values.
+COUNT = ("at least 1", lambda value: value >= 1)
+POSITIVE = ("positive and finite", lambda value: 0. < value < math.inf)
+SEED = ("in [0, 2**31)", lambda value: 0 <= value < 2**31)
+_MOMENTUM = ("in [0, 1)", lambda value: 0. <= value < 1.)
 
 
 def check_flags(experiment):
-  """Raises SettingsError for a value that no training run can use."""
-  for name in ("batch_size", "updates", "epochs", "evaluate_every",
-               "cov_update_every", "inv_update_every"):
-    check_flag(name, "at least 1", lambda value: value >= 1)
-  for name in ("learning_rate", "damping", "norm_constraint"):
-    check_flag(name, "positive and finite", lambda v: 0. < v < math.inf)
-  check_flag("momentum", "in [0, 1)", lambda value: 0. <= value < 1.)
-  check_flag("seed", "in [0, 2**31)", lambda value: 0 <= value < 2**31)
+  """Raises SettingsError if a flag is invalid."""
+  check_values(COUNT, "batch_size", "updates", "epochs", "evaluate_every",
+               "cov_update_every", "inv_update_every")
+  check_values(POSITIVE, "learning_rate", "damping", "norm_constraint")
+  check_values(_MOMENTUM, "momentum")
+  check_values(SEED, "seed")
   if FLAGS.epochs is not None and FLAGS.updates is not None:
     raise SettingsError(
-        f"--epochs and --updates exclude each other, got {FLAGS.epochs} and "
-                        f"{FLAGS.updates}.")
+        f"--epochs and --updates are mutually exclusive, got {FLAGS.epochs} "
+        f"and {FLAGS.updates}.")
   check_comparison()
-  for name, users in (
+  for name, optimizers in (
       ("momentum", ("kfac", "momentum")), ("damping", ("kfac",)),
       ("norm_constraint", ("kfac",)), ("momentum_type", ("kfac",)),
       ("cov_update_every", ("kfac",)), ("inv_update_every", ("kfac",))):
-    if FLAGS[name].present and not set(users) & set(chosen_optimizers()):
-      raise SettingsError("--{} is for {}, got --optimizer={}.".format(
-          name, " and ".join(users), FLAGS.optimizer))
+    if FLAGS[name].present and not set(optimizers) & set(chosen_optimizers()):
+      raise SettingsError(
+          f"--{name} applies to {' and '.join(optimizers)}, got "
+          f"--optimizer={FLAGS.optimizer}.")
   _check_recipe()
   _check_momentum_type(experiment)
   check_output_dir(plot_path(experiment))
 
 
 def _check_recipe():
-  """Raises SettingsError for a flag that the recipe leaves no room for."""
+  """Raises SettingsError if a flag contradicts --recipe."""
   for name in ("learning_rate", "damping", "norm_constraint", "momentum_type",
                "cov_update_every", "inv_update_every"):
     if FLAGS.recipe and FLAGS[name].present:
       raise SettingsError(
-          f"--{name} is set by --recipe, got {FLAGS[name].value}.")
+          f"--recipe determines --{name}, got {FLAGS[name].value}.")
 
 
 def _check_momentum_type(experiment):
-  """Raises SettingsError for a flag that K-FAC's momentum type has no use for.
-
-  In a comparison --momentum still counts for the optimizer momentum.
-
-  Args:
-    experiment: The Experiment.
-  """
+  """Raises SettingsError if the momentum type of K-FAC ignores a flag."""
   if "kfac" not in chosen_optimizers():
     return
-  kind = momentum_type(experiment)
-  for name, users in (("momentum", ("regular", "adam")),
+  chosen = momentum_type(experiment)
+  for name, types in (("momentum", ("regular", "adam")),
                       ("norm_constraint", ("regular",))):
+    # In a comparison, --momentum also applies to the optimizer momentum.
     shared = name == "momentum" and FLAGS.compare
-    if FLAGS[name].present and kind not in users and not shared:
-      raise SettingsError("--{} is for the momentum type {}, got {}.".format(
-          name, " or ".join(users), kind))
+    if FLAGS[name].present and chosen not in types and not shared:
+      raise SettingsError(
+          f"--{name} applies to the momentum type {' or '.join(types)}, got "
+          f"{chosen}.")
 
 
 def check_comparison():
-  """Raises SettingsError for a flag that a comparison has no use for."""
+  """Raises SettingsError if a flag contradicts --compare."""
   for name in ("optimizer", "learning_rate"):
     if FLAGS.compare and FLAGS[name].present:
       raise SettingsError(
-          f"--{name} is for one optimizer, but --compare trains "
-                          "all three.")
+          f"--{name} applies to a single optimizer, but --compare trains all "
+          "three.")
 
 
-def check_flag(name, rule, holds):
-  """Raises SettingsError if the flag is set and the rule does not hold."""
-  value = FLAGS[name].value
-  if value is not None and not holds(value):
-    raise SettingsError(f"--{name} must be {rule}, got {value}.")
+def check_unused(*names):
+  """Raises SettingsError if a flag is set that the program does not use."""
+  for name in names:
+    if FLAGS[name].present:
+      raise SettingsError(
+          f"--{name} is not used by this program, got {FLAGS[name].value}.")
+
+
+def check_values(rule, *names):
+  """Raises SettingsError if a flag is set and its value breaks the rule."""
+  description, is_valid = rule
+  for name in names:
+    value = FLAGS[name].value
+    if value is not None and not is_valid(value):
+      raise SettingsError(f"--{name} must be {description}, got {value}.")
 
 
 def check_output_dir(path):
-  """Makes the output directory, so that its faults show before training.
+  """Creates the output directory, so that errors occur before training.
 
   Args:
-    path: Path of the plot in it.
+    path: Path of a plot in the output directory.
 
   Raises:
-    SettingsError: If the plot cannot be written there.
+    SettingsError: If the plot cannot be written.
   """
   try:
     os.makedirs(FLAGS.output_dir, exist_ok=True)
   except OSError as error:
     raise SettingsError(
-        f"--output_dir={FLAGS.output_dir} cannot be made, "
+        f"--output_dir={FLAGS.output_dir} cannot be created, "
         f"{error.strerror}.") from None
   if not os.access(path if os.path.exists(path) else FLAGS.output_dir, os.W_OK):
-    raise SettingsError(
-        f"--output_dir={FLAGS.output_dir} cannot be written to.")
+    raise SettingsError(f"--output_dir={FLAGS.output_dir} is not writable.")
 
 
 def chosen_optimizers():
-  """Returns the names of the optimizers to train by."""
+  """Returns the names of the optimizers to train with."""
   return OPTIMIZERS if FLAGS.compare else (FLAGS.optimizer,)
 
 
@@ -260,16 +284,16 @@ def plot_path(experiment):
 
 
 class Trainer:
-  """One model in a graph of its own, with an optimizer and a session.
+  """A model and an optimizer in their own graph, with a session.
 
-  The graph's seed and the order of building make the first weights the same
-  for every optimizer.
+  The initial weights are the same for every optimizer, because the graphs have
+  the same seed and the model is built first.
 
   Args:
     experiment: The Experiment.
     optimizer: One of OPTIMIZERS.
-    learning_rate: Its learning rate.
-    batch_size: Digits per update.
+    learning_rate: Learning rate of the optimizer.
+    batch_size: Number of examples in a batch.
   """
 
   def __init__(self, experiment, optimizer, learning_rate, batch_size):
@@ -283,26 +307,22 @@ class Trainer:
         self._loss = mean_loss(logits, self._labels)
       with tf.name_scope("evaluation"):
         self._test_images, self._test_labels = make_placeholders(None)
-        logits_out, _ = self._build(self._test_images)
-        self._scores = score(logits_out, self._test_labels)
+        test_logits, _ = self._build(self._test_images)
+        self._scores = score(test_logits, self._test_labels)
       self._weights = {v.op.name: v for v in tf.trainable_variables()}
       if optimizer == "kfac":
         self._make_kfac(logits, layers, learning_rate, batch_size)
       else:
         self._make_first_order(optimizer, learning_rate)
-      config = tf.ConfigProto()
-      config.gpu_options.allow_growth = True
-      self._session = tf.Session(graph=graph, config=config)
-      self._session.run(tf.global_variables_initializer())
-      graph.finalize()
+      self._session = start_session(graph)
 
   def _build(self, images):
-    """Builds the model on uint8 images; its variables are made only once."""
+    """Builds the model for uint8 images; all calls share the variables."""
     with tf.variable_scope("model", reuse=tf.AUTO_REUSE):
       return self._experiment.build(tf.cast(images, tf.float32) / 255.)
 
   def _make_kfac(self, logits, layers, learning_rate, batch_size):
-    """Registers the model and makes the ops of K-FAC."""
+    """Registers the model and creates the ops of K-FAC."""
     if FLAGS.recipe:
       self._make_recipe(example_losses(logits, self._labels))
       return
@@ -318,7 +338,7 @@ class Trainer:
     self._inv_op = optimizer.inv_update_op
 
   def _make_recipe(self, losses):
-    """Makes the train op and the updates of K-FAC as the recipe says."""
+    """Creates the train op and the updates of K-FAC with recipe.RECIPE."""
     def register_pass(layer_collection, examples):
       self._experiment.register(
           layer_collection, *self._build(tf.gather(self._images, examples)),
@@ -332,18 +352,18 @@ class Trainer:
         optimizer, recipe.SCHEDULE, cov_first=True)
 
   def _momentum_settings(self, batch_size):
-    """Returns K-FAC's arguments about momentum: each type has its own."""
-    kind = momentum_type(self._experiment)
-    if kind == "qmodel":
-      return {"momentum_type": kind, "momentum": 0., "batch_size": batch_size}
-    settings = {"momentum_type": kind, "momentum": self._momentum("kfac")}
-    if kind == "regular":
+    """Returns the arguments of K-FAC that depend on the momentum type."""
+    chosen = momentum_type(self._experiment)
+    if chosen == "qmodel":
+      return {"momentum_type": chosen, "momentum": 0., "batch_size": batch_size}
+    settings = {"momentum_type": chosen, "momentum": self._momentum("kfac")}
+    if chosen == "regular":
       settings["norm_constraint"] = (
           FLAGS.norm_constraint or self._experiment.norm_constraint)
     return settings
 
   def _make_first_order(self, name, learning_rate):
-    """Makes the train op of momentum or Adam."""
+    """Creates the train op of momentum or Adam."""
     if name == "momentum":
       optimizer = tf.train.MomentumOptimizer(
           learning_rate, self._momentum("momentum"))
@@ -352,16 +372,16 @@ class Trainer:
     self._train_op = optimizer.minimize(self._loss)
 
   def _momentum(self, name):
-    """Returns the momentum for an optimizer, where the flag may be 0."""
-    if FLAGS.momentum is not None:
+    """Returns the momentum coefficient of an optimizer."""
+    if FLAGS.momentum is not None:  # It may be 0.
       return FLAGS.momentum
     return self._experiment.momentums[name]
 
   def update(self, number, images, labels):
-    """Does one update.
+    """Runs one update.
 
     Args:
-      number: How many updates were done before.
+      number: Number of previous updates.
       images: uint8 array [batch_size, 784].
       labels: int32 array [batch_size].
     """
@@ -372,7 +392,7 @@ class Trainer:
     ops = [self._train_op]
     if self._cov_op is not None:
       if number == 0:
-        # Until there are inverses, K-FAC has nothing to step by.
+        # The first step needs inverses.
         self._session.run(self._cov_op, feed)
         self._session.run(self._inv_op)
       if number % FLAGS.cov_update_every == 0:
@@ -382,7 +402,7 @@ class Trainer:
     self._session.run(ops, feed)
 
   def evaluate(self, images, labels):
-    """Returns the mean loss and the accuracy over a set of digits."""
+    """Returns the mean loss and the accuracy over a set of examples."""
     totals = np.zeros(2)
     for start in range(0, len(labels), _EVALUATION_BATCH):
       batch = slice(start, start + _EVALUATION_BATCH)
@@ -392,12 +412,22 @@ class Trainer:
     return totals / len(labels)
 
   def get_weights(self):
-    """Returns the model's weights, a dict from variable name to array."""
+    """Returns the weights of the model, a dict from variable name to array."""
     return self._session.run(self._weights)
 
   def close(self):
     """Closes the session."""
     self._session.close()
+
+
+def start_session(graph):
+  """Initializes the variables of the default graph and finalizes it."""
+  config = tf.ConfigProto()
+  config.gpu_options.allow_growth = True
+  session = tf.Session(graph=graph, config=config)
+  session.run(tf.global_variables_initializer())
+  graph.finalize()
+  return session
 
 
 def make_placeholders(batch_size):
@@ -413,41 +443,20 @@ def example_losses(logits, labels):
 
 
 def mean_loss(logits, labels):
-  """Returns the mean of the cross entropies."""
+  """Returns the mean cross entropy."""
   return tf.reduce_mean(example_losses(logits, labels))
 
 
 def score(logits, labels):
-  """Returns the summed cross entropy, and how many labels are told right."""
-  loss = example_losses(logits, labels)
-  right = tf.equal(tf.argmax(logits, 1, output_type=tf.int32), labels)
-  return tf.reduce_sum(loss), tf.reduce_sum(tf.cast(right, tf.float32))
+  """Returns the summed cross entropy and the number of correct predictions."""
+  losses = example_losses(logits, labels)
+  correct = tf.equal(tf.argmax(logits, 1, output_type=tf.int32), labels)
+  return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(correct, tf.float32))
 
-
-def shuffled_batches(num_examples, batch_size, seed):
-  """Yields index arrays [batch_size] without end, reshuffled every epoch.
-
-  Digits that do not fill a last batch wait for the next epoch's shuffle.
-
-  Args:
-    num_examples: Number of examples in an epoch, at least batch_size.
-    batch_size: Number of indices per batch, or a function of the number of
-      batches before that returns it.
-    seed: Seed of the shuffles.
-  """
-  random = np.random.RandomState(seed)
-  start = num_examples
-  for number in itertools.count():
-    size = batch_size(number) if callable(batch_size) else batch_size
-    if start + size > num_examples:
-      order = random.permutation(num_examples)
-      start = 0
-    yield order[start:start + size]
-    start += size
 
 
 def train(experiment, optimizer, data):
-  """Trains by one optimizer.
+  """Trains with one optimizer.
 
   Args:
     experiment: The Experiment.
@@ -455,12 +464,13 @@ def train(experiment, optimizer, data):
     data: mnist.Dataset.
 
   Returns:
-    The History. It ends early if the loss is no longer finite.
+    The History. It ends early if the loss is not finite.
   """
   rate = FLAGS.learning_rate or experiment.learning_rates[optimizer]
   batch_size = FLAGS.batch_size or experiment.batch_size
   num_updates = count_updates(experiment, len(data.train_labels), batch_size)
-  batches = shuffled_batches(len(data.train_labels), batch_size, FLAGS.seed)
+  batches = mnist.shuffled_batches(
+      len(data.train_labels), batch_size, FLAGS.seed)
   trainer = Trainer(experiment, optimizer, rate, batch_size)
   history = History(optimizer, rate)
   progress = Progress(optimizer, num_updates)
@@ -485,32 +495,32 @@ def train(experiment, optimizer, data):
 
 
 def count_updates(experiment, num_examples, batch_size):
-  """Returns the number of updates to train for."""
+  """Returns the number of updates."""
   if batch_size > num_examples:
     raise SettingsError(
-        f"--batch_size must be at most the {num_examples} training digits, "
-                        f"got {batch_size}.")
+        f"--batch_size must be at most {num_examples}, the number of training "
+        f"examples, got {batch_size}.")
   if FLAGS.epochs is not None:
     return FLAGS.epochs * (num_examples // batch_size)
   return FLAGS.updates or experiment.updates
 
 
 class Progress:
-  """A progress bar by tqdm, or lines where tqdm is not installed.
+  """A progress bar, or one line per evaluation if tqdm is not installed.
 
   Args:
-    optimizer: Name of the optimizer, shown before the bar.
-    num_updates: Updates in a full bar.
+    optimizer: One of OPTIMIZERS.
+    num_updates: Number of updates of the run.
   """
 
   def __init__(self, optimizer, num_updates):
-    self._optimizer = optimizer
+    self._label = LABELS[optimizer]
     self._num_updates = num_updates
     self._bar = None
     tqdm = _import_or_none("tqdm")
     if tqdm:
-      self._bar = tqdm.tqdm(
-          total=num_updates, desc=optimizer.ljust(8), unit="update", ncols=100)
+      self._bar = tqdm.tqdm(total=num_updates, desc=self._label.ljust(8),
+                            unit="update", ncols=100)
 
   def show(self, history):
     """Shows the last evaluation of a History."""
@@ -520,17 +530,16 @@ class Progress:
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update(update - self._bar.n)
     else:
-      print(
-          f"{self._optimizer} {update}/{self._num_updates}: {text}", flush=True)
+      print(f"{self._label} {update}/{self._num_updates}: {text}", flush=True)
 
   def close(self):
-    """Ends the bar."""
+    """Closes the bar."""
     if self._bar is not None:
       self._bar.close()
 
 
 def _import_or_none(name):
-  """Imports a module of the extra `examples`; None if it is not installed."""
+  """Imports a module; returns None if it is not installed."""
   try:
     return importlib.import_module(name)
   except ImportError:
@@ -538,39 +547,46 @@ def _import_or_none(name):
 
 
 def make_table(histories):
-  """Returns the lines of the closing table.
+  """Returns the lines of the table of results.
 
   Args:
-    histories: One History per optimizer. If BASELINE is among them, the table
-      tells when each optimizer reached its lowest loss.
+    histories: One History per optimizer. A comparison with BASELINE reports
+      when each optimizer reached the lowest loss of BASELINE.
   """
   rows = [["optimizer", "learning rate", "lowest loss", "final loss",
            "test accuracy", "seconds"]]
   for history in histories:
     rows.append([
-        history.optimizer, f"{history.learning_rate:g}",
-        f"{history.lowest_loss():.3g}",
-        f"{history.losses[-1]:.3g}",
-        f"{history.accuracies[-1]:.2%}",
-        f"{history.seconds[-1]:.1f}"])
+        history.label, f"{history.learning_rate:g}",
+        f"{history.lowest_loss():.3g}", f"{history.losses[-1]:.3g}",
+        f"{history.accuracies[-1]:.2%}", f"{history.seconds[-1]:.1f}"])
   goal = next((history.lowest_loss() for history in histories
                if history.optimizer == BASELINE), None)
   if goal is not None and len(histories) > 1:
-    rows[0] += [f"updates to {goal:.3g}", "seconds to it"]
+    rows[0] += [f"updates to loss {goal:.3g}", f"seconds to loss {goal:.3g}"]
     for row, history in zip(rows[1:], histories, strict=True):
       row += _cells_at(history, goal)
   return align(rows)
 
 
+def print_table(histories):
+  """Prints the table of results, and what its columns mean."""
+  print("\n".join(make_table(histories)))
+  if len(histories) > 1:
+    print("Losses are training losses. The last two columns are the updates "
+          f"and seconds to the lowest loss of {LABELS[BASELINE]}; - means that "
+          "it was not reached.")
+
+
 def align(rows):
-  """Returns the lines of a table, given as a list of rows of cells."""
+  """Returns the lines of a table, given as rows of strings."""
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   return ["  ".join(cell.rjust(width) for cell, width in
                     zip(row, widths, strict=True)) for row in rows]
 
 
 def _cells_at(history, goal):
-  """Returns updates and seconds to a loss as text, "-" if never reached."""
+  """Returns the updates and seconds to a loss, "-" if it is never reached."""
   index = history.first_at(goal)
   if index is None:
     return ["-", "-"]
@@ -578,13 +594,7 @@ def _cells_at(history, goal):
 
 
 def report_plot(histories, path, log_axes="y"):
-  """Draws the plot, and prints where it is or why there is none.
-
-  Args:
-    histories: One History per optimizer.
-    path: Path of the PNG file.
-    log_axes: See `write_plot`.
-  """
+  """Calls `write_plot`, and prints the path or why there is no plot."""
   try:
     drawn = write_plot(histories, path, log_axes)
     print(f"Plot: {path}" if drawn else
@@ -594,15 +604,15 @@ def report_plot(histories, path, log_axes="y"):
 
 
 def write_plot(histories, path, log_axes="y"):
-  """Draws the losses against updates and seconds into a PNG file.
+  """Plots the losses against updates and against seconds.
 
   Args:
     histories: One History per optimizer.
-    path: Path of the file.
-    log_axes: "y", or "xy" if updates and seconds are logarithmic too.
+    path: Path of the PNG file.
+    log_axes: "y", or "xy" for logarithmic updates and seconds.
 
   Returns:
-    Whether matplotlib was there to draw it.
+    False if matplotlib is not installed, and no plot was drawn.
   """
   if not _import_or_none("matplotlib"):
     return False
@@ -610,26 +620,26 @@ def write_plot(histories, path, log_axes="y"):
       figsize=(10, 4), layout="constrained")
   left, right = figure.subplots(1, 2, sharey=True)
   for history in histories:
-    label = f"{history.optimizer}, {history.learning_rate:g}"
-    left.semilogy(history.updates, history.losses, label=label)
-    right.semilogy(history.seconds, history.losses, label=label)
+    left.semilogy(
+        history.updates, history.losses, label=history.describe_settings())
+    right.semilogy(history.seconds, history.losses)
   if "x" in log_axes:
     for axes in (left, right):
       axes.set_xscale("log", nonpositive="mask")
-    # 200 in place of 2 x 10^2.
+    # 200 instead of 2 x 10^2.
     plain = importlib.import_module("matplotlib.ticker").LogFormatter
     left.yaxis.set_major_formatter(plain())
     left.yaxis.set_minor_formatter(plain())
   left.set_xlabel("updates")
-  right.set_xlabel("seconds")
+  right.set_xlabel("seconds of training")
   left.set_ylabel("training loss (nats)")
-  left.legend(title="optimizer, learning rate")
+  left.legend()
   figure.savefig(path)
   return True
 
 
 def run(experiment):
-  """Trains as the flags say, then prints the table and draws the plot.
+  """Trains according to the flags, prints the table and draws the plot.
 
   Args:
     experiment: The Experiment.
@@ -638,39 +648,38 @@ def run(experiment):
     One History per optimizer.
 
   Raises:
-    SettingsError: If a flag's value is of no use.
-    mnist.DataError: If the digits cannot be read.
+    SettingsError: If a flag is invalid.
+    mnist.DataError: If the data cannot be read.
   """
   check_flags(experiment)
   data = mnist.load(FLAGS.data_dir)
   histories = [train(experiment, optimizer, data)
                for optimizer in chosen_optimizers()]
-  print("\n".join(make_table(histories)))
+  print_table(histories)
   for history in histories:
     if not math.isfinite(history.losses[-1]):
-      print(
-          f"{history.optimizer} diverged: the loss was {history.losses[-1]} "
-          f"after {history.updates[-1]} updates.")
+      print(f"{history.label} diverged: the loss was {history.losses[-1]} "
+            f"after {history.updates[-1]} updates.")
   report_plot(histories, plot_path(experiment))
   return histories
 
 
 def main(experiment):
-  """Runs the program of an Experiment, see `run_program`."""
+  """Runs the program of an Experiment; see `run_program`."""
   run_program(experiment.name, lambda: run(experiment))
 
 
 def run_program(name, function):
-  """Runs a program of this directory; faults of its input end it in one line.
+  """Runs a program; invalid flags and data end it with a one-line error.
 
   Args:
-    name: Name of the program, the beginning of that line.
-    function: Function without arguments to call when the flags are read.
+    name: Name of the program, with which the error begins.
+    function: Function without arguments, called after the flags are parsed.
   """
   def start(argv):
     try:
       if len(argv) > 1:
-        raise SettingsError(f"no argument without -- is known, got {argv[1]}.")
+        raise SettingsError(f"arguments must begin with --, got {argv[1]}.")
       function()
     except (SettingsError, mnist.DataError) as error:
       sys.exit(f"{name}: {error}")
@@ -679,7 +688,8 @@ def run_program(name, function):
     try:
       return FLAGS(argv)
     except flags.Error as error:
-      sys.exit("{}: {}".format(name, " ".join(str(error).split())))
+      message = " ".join(str(error).split())
+      sys.exit(f"{name}: {message}")
 
   tf.logging.set_verbosity(tf.logging.ERROR)
   app.run(start, flags_parser=parse)

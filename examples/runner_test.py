@@ -1,4 +1,4 @@
-"""Tests of the loop, its flags and its report."""
+"""Tests of the training loop, its flags and its report."""
 
 import contextlib
 import io
@@ -33,7 +33,7 @@ def log_softmax(logits):
 
 
 def predict(weights, images):
-  """Computes the logits of the perceptron from the weights of a Trainer."""
+  """Computes the logits of the perceptron from weights of a Trainer."""
   activations = images / 255.
   for number in (1, 2, 3):
     layer = f"model/layer_{number}/"
@@ -43,7 +43,7 @@ def predict(weights, images):
 
 
 class RunnerTestCase(tf.test.TestCase):
-  """Sets flags for one test, with digits and output in one directory."""
+  """Saves the flags for one test; one directory has data and output."""
 
   def setUp(self):
     super().setUp()
@@ -72,7 +72,7 @@ class RunnerTestCase(tf.test.TestCase):
     self._patch("_import_or_none", return_value=None)
 
   def _run(self, *args):
-    """Returns the histories and what was printed."""
+    """Returns the histories and the printed output."""
     self._hide_extras()
     self._parse(*args)
     printed = io.StringIO()
@@ -84,7 +84,7 @@ class RunnerTestCase(tf.test.TestCase):
 class FlagsTest(RunnerTestCase):
 
   def _error(self, *args):
-    """Runs a whole program and returns its last line."""
+    """Runs the whole program and returns its one-line error."""
     with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
       with self.assertRaises(SystemExit) as caught:
         runner.main(EXPERIMENT)
@@ -123,19 +123,20 @@ class FlagsTest(RunnerTestCase):
 
   def testArgumentWithoutDashes(self):
     self.assertEqual(self._error("compare"),
-                     "no argument without -- is known, got compare.")
+                     "arguments must begin with --, got compare.")
 
   def testEpochsAndUpdates(self):
     self.assertEqual(self._error("--epochs=2", "--updates=3"),
-                     "--epochs and --updates exclude each other, got 2 and 3.")
+                     "--epochs and --updates are mutually exclusive, got 2 "
+                     "and 3.")
 
   def testFlagsForOneOptimizerInAComparison(self):
     for flag in ("--optimizer=adam", "--learning_rate=0.1"):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--compare", flag),
-            f"{flag.split('=')[0]} is for one optimizer, but --compare trains "
-            "all three.")
+            f"{flag.split('=')[0]} applies to a single optimizer, but "
+            "--compare trains all three.")
 
   def testFlagsForAnotherOptimizer(self):
     for flag, users in (
@@ -146,25 +147,26 @@ class FlagsTest(RunnerTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
             self._error("--optimizer=adam", flag),
-            f"{flag.split('=')[0]} is for {users}, got --optimizer=adam.")
+            f"{flag.split('=')[0]} applies to {users}, got --optimizer=adam.")
 
   def testFlagsForAnotherMomentumType(self):
-    for kind, flag, users in (
+    for chosen, flag, types in (
         ("qmodel", "--momentum=0.5", "regular or adam"),
         ("qmodel", "--norm_constraint=1", "regular"),
         ("adam", "--norm_constraint=1", "regular")):
-      with self.subTest(kind=kind, flag=flag), flagsaver.flagsaver():
+      with self.subTest(chosen=chosen, flag=flag), flagsaver.flagsaver():
         self.assertEqual(
-            self._error("--momentum_type=" + kind, flag),
-            f"{flag.split('=')[0]} is for the momentum type {users}, got "
-            f"{kind}.")
+            self._error("--momentum_type=" + chosen, flag),
+            f"{flag.split('=')[0]} applies to the momentum type {types}, got "
+            f"{chosen}.")
     self._parse("--compare", "--momentum_type=qmodel", "--momentum=0.5")
-    runner.check_flags(EXPERIMENT)  # For the optimizer momentum.
+    runner.check_flags(EXPERIMENT)  # It applies to the optimizer momentum.
 
   def testBatchLargerThanTheTrainingSet(self):
     self.assertEqual(
         self._error("--batch_size=61"),
-        "--batch_size must be at most the 60 training digits, got 61.")
+        "--batch_size must be at most 60, the number of training examples, "
+        "got 61.")
 
   def testMissingData(self):
     path = os.path.join(self._dir, "no")
@@ -175,14 +177,14 @@ class FlagsTest(RunnerTestCase):
     path = os.path.join(self._dir, "train-images-idx3-ubyte.gz")
     self.assertEqual(
         self._error("--output_dir=" + path),
-        f"--output_dir={path} cannot be made, File exists.")
+        f"--output_dir={path} cannot be created, File exists.")
 
   def testOutputDirIsReadOnly(self):
-    # The superuser may write anywhere, so os.access is replaced.
+    # A mock, because the superuser may write anywhere.
     with unittest.mock.patch.object(os, "access", return_value=False):
       self.assertEqual(
           self._error(),
-          f"--output_dir={self._dir} cannot be written to.")
+          f"--output_dir={self._dir} is not writable.")
 
 
 class ScoresTest(RunnerTestCase):
@@ -201,8 +203,8 @@ class ScoresTest(RunnerTestCase):
       self.assertAllClose(total.eval(), losses.sum())
       self.assertAllEqual(correct.eval(), right)
 
-  def testBatchesTakeEachDigitOncePerEpoch(self):
-    batches = runner.shuffled_batches(10, 3, seed=1)
+  def testBatchesHaveEachExampleOncePerEpoch(self):
+    batches = mnist.shuffled_batches(10, 3, seed=1)
     epochs = [np.concatenate([next(batches) for _ in range(3)])
               for _ in range(4)]
     for epoch in epochs:
@@ -210,10 +212,10 @@ class ScoresTest(RunnerTestCase):
       self.assertBetween(epoch.min(), 0, 9)
       self.assertBetween(epoch.max(), 0, 9)
     self.assertNotAllEqual(epochs[0], epochs[1])
-    again = runner.shuffled_batches(10, 3, seed=1)
+    again = mnist.shuffled_batches(10, 3, seed=1)
     self.assertAllEqual(
         np.concatenate([next(again) for _ in range(12)]).reshape(4, 9), epochs)
-    other = runner.shuffled_batches(10, 3, seed=2)
+    other = mnist.shuffled_batches(10, 3, seed=2)
     self.assertNotAllEqual(
         np.concatenate([next(other) for _ in range(3)]), epochs[0])
 
@@ -226,7 +228,7 @@ class TrainerTest(RunnerTestCase):
     self.addCleanup(trainer.close)
     return trainer
 
-  def testFirstWeightsDependOnTheSeedAlone(self):
+  def testInitialWeightsDependOnlyOnTheSeed(self):
     self._parse()
     first = {name: self._make(name).get_weights() for name in runner.OPTIMIZERS}
     self.assertLen(first["kfac"], 6)
@@ -237,7 +239,7 @@ class TrainerTest(RunnerTestCase):
     self.assertNotAllEqual(first["momentum"]["model/layer_1/weights"],
                            other["model/layer_1/weights"])
 
-  def testEvaluationEqualsNumpyForAnyNumberOfDigits(self):
+  def testEvaluationEqualsNumpyForAnyNumberOfExamples(self):
     self._parse()
     data = mnist.load(self._dir)
     trainer = self._make("momentum")
@@ -261,7 +263,7 @@ class TrainerTest(RunnerTestCase):
         velocity = 0.
         weights = trainer.get_weights()
         for number in range(2):
-          # The last bias has the gradient softmax - target, averaged.
+          # The gradient with respect to the last bias is softmax - target.
           probabilities = np.exp(log_softmax(predict(weights, images)))
           gradient = probabilities - np.eye(10)[labels]
           velocity = momentum * velocity + gradient.mean(axis=0)
@@ -291,7 +293,7 @@ class TrainerTest(RunnerTestCase):
                      "batch_size"):
           self.assertEqual(settings.get(name), expected.get(name))
 
-  def testRecipeSubsamplesStatisticsAndRunsItsSchedule(self):
+  def testRecipeUsesAPartForStatisticsAndItsSchedule(self):
     self._parse("--recipe")
     with unittest.mock.patch.object(
         kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer) as spy:
@@ -320,18 +322,21 @@ class TrainerTest(RunnerTestCase):
         self._parse("--recipe", flag)
         with self.assertRaisesRegex(
             runner.SettingsError,
-            f"^{flag.partition('=')[0]} is set by --recipe, got "):
+            f"^--recipe determines {flag.partition('=')[0]}, got "):
           runner.check_flags(EXPERIMENT)
 
-  def testKfacUpdatesStatisticsAtTheGivenInterval(self):
+  def testKfacFollowsItsUpdateIntervals(self):
     self._parse("--cov_update_every=2", "--inv_update_every=3")
     trainer = self._make("kfac")
     data = mnist.load(self._dir)
     runs = []
     run = trainer._session.run
-    with unittest.mock.patch.object(
-        trainer._session, "run",
-        lambda ops, *args: runs.append(ops) or run(ops, *args)):
+
+    def spy(ops, *args):
+      runs.append(ops)
+      return run(ops, *args)
+
+    with unittest.mock.patch.object(trainer._session, "run", spy):
       for number in range(6):
         runs.clear()
         trainer.update(number, data.train_images[:20], data.train_labels[:20])
@@ -358,7 +363,7 @@ class TrainTest(RunnerTestCase):
                              "--batch_size=25")
     self.assertEqual(histories[0].updates, [0, 4])  # 60 // 25 = 2 per epoch.
 
-  def testDefaultsAreThoseOfTheExperiment(self):
+  def testDefaultsAreTheExperiments(self):
     histories, _ = self._run("--optimizer=adam")
     self.assertEqual(histories[0].updates, [0, 4])
     self.assertEqual(histories[0].learning_rate, 0.002)
@@ -367,7 +372,7 @@ class TrainTest(RunnerTestCase):
     histories, _ = self._run("--optimizer=adam", "--learning_rate=0.1")
     self.assertEqual(histories[0].learning_rate, 0.1)
 
-  def testTimeOfEvaluationsIsNotCounted(self):
+  def testSecondsExcludeEvaluations(self):
     clock = [0.]
     self.enterContext(unittest.mock.patch.object(
         runner.time, "perf_counter", lambda: clock[0]))
@@ -400,7 +405,7 @@ class TrainTest(RunnerTestCase):
 
 class CompareTest(RunnerTestCase):
 
-  def testAllThreeUseTheSameData(self):
+  def testAllOptimizersGetTheSameBatches(self):
     batches = []
     update = runner.Trainer.update
 
@@ -424,7 +429,7 @@ class CompareTest(RunnerTestCase):
                                strict=True):
         self.assertAllEqual(first[1], second[1])
         self.assertAllEqual(first[2], second[2])
-    self.assertIn("updates to", printed)
+    self.assertIn("updates to loss", printed)
     self.assertIn("momentum 4/4: loss ", printed)
     self.assertIn("No plot: matplotlib is not installed", printed)
 
@@ -440,18 +445,19 @@ class ReportTest(RunnerTestCase):
         runner.History("adam", 1., [0, 10], [0., .5],
                        [2.3, math.nan], [0.1, 0.1])]
 
-  def testTableHasTheUpdateThatReachesTheBaseline(self):
+  def testTableReportsWhenTheBaselineWasReached(self):
     rows = [line.split() for line in runner.make_table(self._histories())]
     self.assertEqual(
-        rows[1], ["kfac", "0.25", "0.1", "0.1", "95.00%", "3.0", "10", "1.5"])
+        rows[1], ["K-FAC", "0.25", "0.1", "0.1", "95.00%", "3.0", "10", "1.5"])
     self.assertEqual(
         rows[2],
         ["momentum", "0.5", "0.5", "0.7", "65.00%", "1.0", "10", "0.5"])
     self.assertEqual(
-        rows[3], ["adam", "1", "2.3", "nan", "10.00%", "0.5", "-", "-"])
-    self.assertIn("updates to 0.5", runner.make_table(self._histories())[0])
+        rows[3], ["Adam", "1", "2.3", "nan", "10.00%", "0.5", "-", "-"])
+    self.assertIn(
+        "updates to loss 0.5", runner.make_table(self._histories())[0])
 
-  def testTableOfOneNamesNoGoal(self):
+  def testTableOfOneOptimizerHasNoBaseline(self):
     for index in range(3):
       table = runner.make_table(self._histories()[index:index + 1])
       self.assertLen(table, 2)
@@ -467,7 +473,7 @@ class ReportTest(RunnerTestCase):
     with open(path, "rb") as stream:
       self.assertEqual(stream.read(8), b"\x89PNG\r\n\x1a\n")
 
-  def testFailingPlotKeepsTheTable(self):
+  def testTableIsPrintedIfThePlotFails(self):
     self._patch("write_plot", side_effect=OSError("disk full"))
     _, printed = self._run("--optimizer=momentum")
     self.assertIn("test accuracy", printed)

@@ -1,7 +1,7 @@
-"""Shows what each setting of K-FAC does, where it is too small or too large.
+"""Shows the effect of each setting of K-FAC, from too small to too large.
 
-python examples/tuning_main.py                  # all pictures
-python examples/tuning_main.py --knob=damping   # one of them
+python examples/tuning_main.py                  # all figures
+python examples/tuning_main.py --knob=damping   # one figure
 python examples/tuning_main.py --help           # all flags
 """
 
@@ -12,7 +12,7 @@ import math
 import os
 import sys
 
-# Run as a file, Python looks for modules here but not in the directory above.
+# A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from absl import flags
@@ -27,13 +27,14 @@ NAME = "tuning"
 UPDATES = 200
 EVALUATE_EVERY = 5
 
-# One run: how the picture calls it, and what it changes. Keys are those of
-# BASE, "recipe" and "cov_examples_fraction".
+# One run: its label, and the settings that differ from BASE, a dict. Its keys
+# are those of BASE, "recipe" and "cov_examples_fraction".
 Choice = collections.namedtuple("Choice", ["label", "changes"])
-# One part of a picture.
+# One plot of a figure.
 Panel = collections.namedtuple("Panel", ["title", "choices"])
 
-# What is not changed; at a fixed rate, where a bad setting shows.
+# The default settings. A fixed learning rate makes the effect of a bad setting
+# visible, because no quadratic model corrects the step size.
 BASE = {
     "momentum_type": "regular", "learning_rate": 0.05, "momentum": 0.5,
     "damping": 0.001, "norm_constraint": 0.003, "batch_size": 500,
@@ -42,10 +43,11 @@ BASE = {
 QMODEL = {"momentum_type": "qmodel", "learning_rate": 1.}
 UNBOUND = {"norm_constraint": None}
 VERDICTS = ("too small", "good", "too large")
+INTERVALS = ("expensive", "good", "long", "too long")
 
 
 def _vary(name, values, verdicts=VERDICTS, **fixed):
-  """Returns a Choice for each value of a setting; `fixed` is for all."""
+  """Returns a Choice for each value of a setting; all have `fixed`."""
   return tuple(
       Choice(f"{value:g}: {verdict}", dict(fixed, **{name: value}))
       for value, verdict in zip(values, verdicts, strict=True))
@@ -71,25 +73,23 @@ KNOBS = {
     "statistics": (
         Panel("batch size", _vary(
             "batch_size", (20, 100, 500), ("too small", "small", "good"))),
-        Panel("share of the batch in covariances", _vary(
+        Panel("fraction of the batch for covariances", _vary(
             "cov_examples_fraction", (0.01, 0.1, 1.),
-            ("too small", "small", "all of it")))),
+            ("too small", "small", "whole batch")))),
     "schedule": (
-        Panel("updates between inverses, fixed learning rate",
-              _vary("inv_every", (1, 5, 20, 100),
-                    ("costly", "good", "rare", "too rare"))),
-        Panel("updates between inverses, quadratic model",
-              _vary("inv_every", (1, 5, 20, 100),
-                    ("costly", "good", "rare", "too rare"), **QMODEL))),
+        Panel("updates between inverse updates, fixed learning rate",
+              _vary("inv_every", (1, 5, 20, 100), INTERVALS)),
+        Panel("updates between inverse updates, quadratic model",
+              _vary("inv_every", (1, 5, 20, 100), INTERVALS, **QMODEL))),
     "step_size": (
-        Panel("how the step size is chosen", (
-            Choice("fixed rate 0.05", {}),
+        Panel("choice of the step size", (
+            Choice("fixed learning rate 0.05", {}),
             Choice("quadratic model", QMODEL),
-            Choice("quadratic model, damping adapted", {"recipe": True}))),),
+            Choice("quadratic model, adapted damping", {"recipe": True}))),),
 }
 
-flags.DEFINE_enum("knob", None, sorted(KNOBS), "The setting to vary; by "
-                  "default one after the other.")
+flags.DEFINE_enum("knob", None, sorted(KNOBS), "The setting to vary. By "
+                  "default the program varies all settings in turn.")
 for _name in ("updates", "evaluate_every", "seed", "data_dir", "output_dir"):
   flags.declare_key_flag(_name)
 
@@ -102,13 +102,13 @@ def knobs():
 
 
 def plot_path(knob):
-  """Returns the path of a setting's picture."""
+  """Returns the path of the figure of a setting."""
   return os.path.join(FLAGS.output_dir, f"{NAME}_{knob}.png")
 
 
 @contextlib.contextmanager
 def changed_flags(**values):
-  """Context in which flags have other values."""
+  """Context that changes the values of flags."""
   before = {name: FLAGS[name].value for name in values}
   try:
     for name, value in values.items():
@@ -121,7 +121,7 @@ def changed_flags(**values):
 
 @contextlib.contextmanager
 def changed_constants(**values):
-  """Context in which constants of kfac.fisher_factors have other values."""
+  """Context that changes constants of kfac.fisher_factors."""
   before = {name: getattr(kfac.fisher_factors, name.upper())
             for name in values}
   kfac.fisher_factors.set_global_constants(**values)
@@ -132,10 +132,10 @@ def changed_constants(**values):
 
 
 def train(changes, data):
-  """Trains the perceptron by BASE with some changes.
+  """Trains the perceptron with BASE and some changes.
 
   Args:
-    changes: Dict as in Choice.
+    changes: Dict of the settings that differ, see Choice.
     data: mnist.Dataset.
 
   Returns:
@@ -159,7 +159,7 @@ def train(changes, data):
 
 
 def make_table(panel, histories):
-  """Returns the lines of a table with a row for each choice of a panel.
+  """Returns the lines of a table with one row per choice of a panel.
 
   Args:
     panel: Panel.
@@ -167,8 +167,8 @@ def make_table(panel, histories):
   """
   most = max(history.updates[-1] for history in histories)
   marks = [most // 10, most // 4, most]
-  rows = [[panel.title] + [f"loss after {mark}" for mark in marks]
-          + ["lowest", "highest", "test accuracy"]]
+  rows = [[panel.title] + [f"loss after {mark} updates" for mark in marks]
+          + ["lowest loss", "highest loss", "test accuracy"]]
   for choice, history in zip(panel.choices, histories, strict=True):
     finite = [loss for loss in history.losses if math.isfinite(loss)]
     rows.append(
@@ -179,18 +179,18 @@ def make_table(panel, histories):
 
 
 def _loss_at(history, update):
-  """Returns as text the loss at the last evaluation up to an update."""
-  index = sum(found <= update for found in history.updates) - 1
+  """Formats the loss of the last evaluation up to an update."""
+  index = sum(evaluated <= update for evaluated in history.updates) - 1
   return f"{history.losses[index]:.2g}"
 
 
 def write_plot(panels, histories, path):
-  """Draws the losses against updates into a PNG file.
+  """Plots the losses against updates.
 
   Args:
     panels: Sequence of Panels.
-    histories: For each panel one runner.History per choice.
-    path: Path of the file.
+    histories: For each panel, one runner.History per choice.
+    path: Path of the PNG file.
   """
   tutorial_main.write_losses([
       (panel.title, [(choice.label, history) for choice, history in zip(
@@ -199,16 +199,15 @@ def write_plot(panels, histories, path):
 
 
 def run():
-  """Trains as the flags say, prints a table and draws a picture per setting.
+  """Trains according to the flags, prints tables and draws figures.
 
   Returns:
-    Dict from the name of a setting to a list over panels of lists of
-    runner.History.
+    Dict from the name of a setting to a list that has, for each panel, the
+    list of runner.History.
 
   Raises:
-    runner.SettingsError: If a flag's value is of no use, or matplotlib is not
-      installed.
-    mnist.DataError: If the digits cannot be read.
+    runner.SettingsError: If a flag is invalid, or matplotlib is not installed.
+    mnist.DataError: If the data cannot be read.
   """
   tutorial_main.check_flags([plot_path(knob) for knob in knobs()])
   tutorial_main.check_matplotlib()

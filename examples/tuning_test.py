@@ -12,7 +12,7 @@ from examples import runner
 from examples import tuning_main
 from examples import tutorial_test
 
-# Settings that can be changed, apart from the keys of BASE.
+# Settings that a choice can change, in addition to the keys of BASE.
 SPECIAL = ("recipe", "cov_examples_fraction")
 
 
@@ -30,12 +30,12 @@ class KnobsTest(tf.test.TestCase):
             self.assertLessEqual(set(choice.changes), known)
 
 
-class ProgramTest(tutorial_test.PicturesTestCase):
+class ProgramTest(tutorial_test.FiguresTestCase):
 
   main = tuning_main
 
   def _choose(self, changes):
-    """Trains with changed settings; returns the arguments of KfacOptimizer."""
+    """Trains with some changes; returns the arguments of KfacOptimizer."""
     runner.FLAGS(self._argv("--updates=1"))
     with unittest.mock.patch.object(
         kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer) as spy:
@@ -62,7 +62,7 @@ class ProgramTest(tutorial_test.PicturesTestCase):
     self.assertEqual(settings["momentum_type"], "qmodel")
     self.assertEqual(settings["batch_size"], 40)
 
-  def testFlagsAndConstantsAreChangedOnlyInside(self):
+  def testFlagsAndConstantsAreRestored(self):
     runner.FLAGS(self._argv())
     seen = []
 
@@ -83,7 +83,7 @@ class ProgramTest(tutorial_test.PicturesTestCase):
          kfac.fisher_factors.COV_EXAMPLES_FRACTION),
         (1, False, None, 1.))
 
-  def testDrawsThePictureOfOneKnob(self):
+  def testDrawsTheFigureOfOneKnob(self):
     found, printed = self._run("--knob=learning_rate", "--updates=2",
                                "--evaluate_every=1")
     self.assertEqual(list(found), ["learning_rate"])
@@ -93,7 +93,7 @@ class ProgramTest(tutorial_test.PicturesTestCase):
       self.assertEqual(history.losses[0], histories[0].losses[0])
     self.assertNotEqual(histories[0].losses[1], histories[1].losses[1])
     self._assert_png("tuning_learning_rate.png")
-    self.assertIn("loss after 2", printed)
+    self.assertIn("loss after 2 updates", printed)
     self.assertIn("0.05: good", printed)
 
   def testDrawsAllKnobsByDefault(self):
@@ -113,13 +113,13 @@ class ProgramTest(tutorial_test.PicturesTestCase):
     runner.FLAGS.unparse_flags()
     runner.FLAGS["knob"].value = None
     self.assertEqual(self._error("--damping=1"),
-                     "--damping is for other programs, got 1.0.")
+                     "--damping is not used by this program, got 1.0.")
 
   def testOutputDirIsAFile(self):
     path = os.path.join(self._dir, "train-images-idx3-ubyte.gz")
     self.assertEqual(
         self._error("--output_dir=" + path),
-        f"--output_dir={path} cannot be made, File exists.")
+        f"--output_dir={path} cannot be created, File exists.")
 
 
 class TableTest(tf.test.TestCase):
@@ -133,7 +133,8 @@ class TableTest(tf.test.TestCase):
         runner.History("kfac", 1., [0, 5], [0., 1.], [2., math.nan],
                        [0.1, 0.1])]
     head, good, bad = tuning_main.make_table(panel, histories)
-    for name in ("damping", "loss after 2", "loss after 5", "loss after 20"):
+    for name in ("damping", "loss after 2 updates", "loss after 5 updates",
+                 "loss after 20 updates", "lowest loss", "highest loss"):
       self.assertIn(name, head)
     self.assertEqual(good.split(), ["1:", "good", "2", "0.5", "0.12", "0.12",
                                     "2", "90.00%"])

@@ -1,14 +1,15 @@
-"""Draws the pictures of g3doc/tutorial.md.
+"""Draws the figures of g3doc/tutorial.md.
 
 python examples/tutorial_main.py          # into the current directory
 python examples/tutorial_main.py --help   # all flags
 """
 
+import dataclasses
 import importlib
 import os
 import sys
 
-# Run as a file, Python looks for modules here but not in the directory above.
+# A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import numpy as np
@@ -23,9 +24,9 @@ from examples import runner
 
 NAME = "tutorial"
 UPDATES = 300
-# Eigenvalues below this part of the largest are rounding.
+# Eigenvalues below this fraction of the largest are rounding errors.
 SMALLEST = 1e-7
-# The part of the elements of A that are not brighter than the scale's end.
+# The color scale of A ends at this quantile of its elements.
 BRIGHTEST = 0.995
 
 for _name in ("updates", "seed", "data_dir", "output_dir", "evaluate_every"):
@@ -35,37 +36,35 @@ FLAGS = flags.FLAGS
 
 
 def check_flags(paths):
-  """Raises SettingsError for a flag that is of no use here.
+  """Raises SettingsError if a flag is invalid.
 
   Args:
-    paths: Paths of the pictures, which must be writable.
+    paths: Paths of the figures, which must be writable.
   """
-  for name in ("optimizer", "compare", "learning_rate", "momentum",
-               "momentum_type", "damping", "norm_constraint", "epochs",
-               "cov_update_every", "inv_update_every", "recipe", "batch_size"):
-    if FLAGS[name].present:
-      raise runner.SettingsError(
-          f"--{name} is for other programs, got {FLAGS[name].value}.")
-  for name in ("updates", "evaluate_every"):
-    runner.check_flag(name, "at least 1", lambda value: value >= 1)
-  runner.check_flag("seed", "in [0, 2**31)", lambda v: 0 <= v < 2**31)
+  runner.check_unused(
+      "optimizer", "compare", "learning_rate", "momentum", "momentum_type",
+      "damping", "norm_constraint", "epochs", "cov_update_every",
+      "inv_update_every", "recipe", "batch_size")
+  runner.check_values(runner.COUNT, "updates", "evaluate_every")
+  runner.check_values(runner.SEED, "seed")
   for path in paths:
     runner.check_output_dir(path)
 
 
-def plot_path(picture):
-  """Returns the path of a picture."""
-  return os.path.join(FLAGS.output_dir, f"{NAME}_{picture}.png")
+def plot_path(figure):
+  """Returns the path of a figure."""
+  return os.path.join(FLAGS.output_dir, f"{NAME}_{figure}.png")
 
 
 def compute_factors(images):
-  """Computes the factors of the untrained perceptron.
+  """Computes the Kronecker factors of the untrained perceptron.
 
   Args:
     images: uint8 array [n, 784].
 
   Returns:
-    Dict from "A1", "G1", "A2", ... to float32 arrays [n, n], in this order.
+    Dict from "A1", "G1", "A2", ... in this order to float32 arrays, A [in, in]
+    and G [out, out].
   """
   with tf.Graph().as_default():
     tf.set_random_seed(FLAGS.seed)
@@ -86,25 +85,23 @@ def compute_factors(images):
 
 
 def eigenvalues(cov):
-  """Returns the eigenvalues of a covariance [n, n], the largest first.
-
-  Those that rounding has made are left out.
+  """Computes the eigenvalues of a covariance, in descending order.
 
   Args:
     cov: Array [n, n].
 
   Returns:
-    float64 array of at most n.
+    float64 array of at most n eigenvalues, without rounding errors.
   """
-  found = np.linalg.eigvalsh(np.asarray(cov, np.float64))[::-1]
-  return found[found > SMALLEST * found[0]]
+  values = np.linalg.eigvalsh(np.asarray(cov, np.float64))[::-1]
+  return values[values > SMALLEST * values[0]]
 
 
 def write_factors(factors, path):
-  """Draws A of the first layer, and the eigenvalues of all factors.
+  """Plots A of the first layer, and the eigenvalues of all factors.
 
   Args:
-    factors: Dict as from `compute_factors`.
+    factors: Dict from `compute_factors`.
     path: Path of the PNG file.
   """
   figure = importlib.import_module("matplotlib.figure").Figure(
@@ -113,7 +110,8 @@ def write_factors(factors, path):
   image = left.imshow(factors["A1"], cmap="magma", vmin=0., vmax=np.quantile(
       factors["A1"], BRIGHTEST))
   figure.colorbar(image, ax=left)
-  left.set_title("A of the first layer, {} x {}".format(*factors["A1"].shape))
+  rows, columns = factors["A1"].shape
+  left.set_title(f"A of the first layer, {rows} x {columns}")
   left.set_xlabel("pixel")
   left.set_ylabel("pixel")
   for name, cov in factors.items():
@@ -121,20 +119,20 @@ def write_factors(factors, path):
     right.loglog(np.arange(len(values)) + 1, values, label=name,
                  linestyle="-" if name.startswith("A") else "--",
                  color=f"C{name[1:]}")
-  right.set_title("eigenvalues, the largest first")
-  right.set_xlabel("number of the eigenvalue")
+  right.set_title("eigenvalues of A and G of each layer")
+  right.set_xlabel("index in descending order")
   right.grid(alpha=0.3)
   right.legend(ncols=len(factors) // 2, loc="lower left")
   figure.savefig(path)
 
 
 def write_losses(panels, path):
-  """Draws losses against updates into a PNG file.
+  """Plots losses against updates.
 
   Args:
-    panels: List with a pair for each panel: its title, and a list of pairs of
-      a label and a runner.History.
-    path: Path of the file.
+    panels: List of pairs, one per panel: the title, and a list of pairs of a
+      label and a runner.History.
+    path: Path of the PNG file.
   """
   figure = importlib.import_module("matplotlib.figure").Figure(
       figsize=(9., 3.8), dpi=100, layout="constrained")
@@ -151,42 +149,39 @@ def write_losses(panels, path):
 
 
 def run():
-  """Draws the pictures.
+  """Draws the figures.
 
   Returns:
     One runner.History per optimizer.
 
   Raises:
-    runner.SettingsError: If a flag's value is of no use, or matplotlib is not
-      installed.
-    mnist.DataError: If the digits cannot be read.
+    runner.SettingsError: If a flag is invalid, or matplotlib is not installed.
+    mnist.DataError: If the data cannot be read.
   """
-  check_flags([plot_path(picture) for picture in ("factors", "loss")])
+  factors_path, loss_path = plot_path("factors"), plot_path("loss")
+  check_flags([factors_path, loss_path])
   check_matplotlib()
   data = mnist.load(FLAGS.data_dir)
-  batch = data.train_images[:mlp_mnist_main.EXPERIMENT.batch_size]
-  write_factors(compute_factors(batch), plot_path("factors"))
-  print("Plot: {}".format(plot_path("factors")), flush=True)
-  if FLAGS.updates is None:
-    FLAGS.updates = UPDATES
-  histories = [runner.train(mlp_mnist_main.EXPERIMENT, optimizer, data)
+  experiment = dataclasses.replace(mlp_mnist_main.EXPERIMENT, updates=UPDATES)
+  batch = data.train_images[:experiment.batch_size]
+  write_factors(compute_factors(batch), factors_path)
+  print(f"Plot: {factors_path}", flush=True)
+  histories = [runner.train(experiment, optimizer, data)
                for optimizer in runner.OPTIMIZERS]
-  print("\n".join(runner.make_table(histories)))
-  write_losses(
-      [("optimizer, learning rate", [
-          (f"{history.optimizer}, {history.learning_rate:g}", history)
-          for history in histories])], plot_path("loss"))
-  print("Plot: {}".format(plot_path("loss")))
+  runner.print_table(histories)
+  lines = [(history.describe_settings(), history) for history in histories]
+  write_losses([("perceptron", lines)], loss_path)
+  print(f"Plot: {loss_path}")
   return histories
 
 
 def check_matplotlib():
-  """Raises SettingsError if there is nothing to draw by."""
+  """Raises SettingsError if matplotlib is not installed."""
   try:
     importlib.import_module("matplotlib.figure")
   except ImportError:
     raise runner.SettingsError(
-        "matplotlib must be installed to draw the pictures (pip install "
+        "matplotlib must be installed to draw the figures (pip install "
         "matplotlib).") from None
 
 

@@ -22,8 +22,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 NO_MATPLOTLIB = {"matplotlib": None, "matplotlib.figure": None}
 
 
-class PicturesTestCase(tf.test.TestCase):
-  """Sets flags for one test, with digits and figures in one directory."""
+class FiguresTestCase(tf.test.TestCase):
+  """Saves the flags for one test; one directory has data and figures."""
 
   main = tutorial_main
 
@@ -37,11 +37,11 @@ class PicturesTestCase(tf.test.TestCase):
     fake_mnist.write_dataset(self._dir, num_train=520)
 
   def _argv(self, *args):
-    return ["pictures", "--data_dir=" + self._dir, "--output_dir=" + self._dir,
+    return ["figures", "--data_dir=" + self._dir, "--output_dir=" + self._dir,
             *args]
 
   def _run(self, *args):
-    """Returns what the program returns, and what it prints."""
+    """Returns the result of the program and its printed output."""
     runner.FLAGS(self._argv(*args))
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(
@@ -50,7 +50,7 @@ class PicturesTestCase(tf.test.TestCase):
     return result, printed.getvalue()
 
   def _error(self, *args):
-    """Runs the whole program and returns its last line."""
+    """Runs the whole program and returns its one-line error."""
     with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
       with self.assertRaises(SystemExit) as caught:
         runner.run_program(self.main.NAME, self.main.run)
@@ -68,7 +68,7 @@ class PicturesTestCase(tf.test.TestCase):
     self.assertBetween(int.from_bytes(head[16:20], "big"), 850, 1050)
 
 
-class FlagsTest(PicturesTestCase):
+class FlagsTest(FiguresTestCase):
 
   def testFlagsOfOtherPrograms(self):
     for flag in ("optimizer=adam", "compare", "learning_rate=1", "momentum=0.5",
@@ -78,7 +78,7 @@ class FlagsTest(PicturesTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertStartsWith(
             self._error("--" + flag),
-            f"--{flag.split('=')[0]} is for other programs, got ")
+            f"--{flag.split('=')[0]} is not used by this program, got ")
 
   def testValuesOutOfRange(self):
     for name in ("updates", "evaluate_every"):
@@ -91,7 +91,7 @@ class FlagsTest(PicturesTestCase):
   def testMatplotlibIsMissing(self):
     with unittest.mock.patch.dict(sys.modules, NO_MATPLOTLIB):
       self.assertEqual(
-          self._error(), "matplotlib must be installed to draw the pictures "
+          self._error(), "matplotlib must be installed to draw the figures "
           "(pip install matplotlib).")
 
   def testMissingData(self):
@@ -100,7 +100,7 @@ class FlagsTest(PicturesTestCase):
                      f"{path!r}: no such directory.")
 
 
-class FactorsTest(PicturesTestCase):
+class FactorsTest(FiguresTestCase):
 
   def testFirstInputFactorEqualsNumpy(self):
     runner.FLAGS(self._argv())
@@ -114,16 +114,16 @@ class FactorsTest(PicturesTestCase):
     for cov in factors.values():
       self.assertAllClose(cov, cov.T)
 
-  def testEigenvaluesWithoutRounding(self):
+  def testEigenvaluesOmitRoundingErrors(self):
     Q, _ = np.linalg.qr(np.random.RandomState(0).randn(4, 4))
     spectrum = np.array([1e-12, 2., 1e-3, 5.])
     self.assertAllClose(
         tutorial_main.eigenvalues((Q * spectrum) @ Q.T), [5., 2., 1e-3])
 
 
-class ProgramTest(PicturesTestCase):
+class ProgramTest(FiguresTestCase):
 
-  def testDrawsBothPictures(self):
+  def testDrawsBothFigures(self):
     histories, printed = self._run("--updates=2", "--evaluate_every=1")
     self.assertEqual([history.optimizer for history in histories],
                      ["kfac", "momentum", "adam"])
@@ -132,7 +132,7 @@ class ProgramTest(PicturesTestCase):
       self.assertEqual(history.losses[0], histories[0].losses[0])
     self._assert_png("tutorial_factors.png")
     self._assert_png("tutorial_loss.png")
-    self.assertIn("updates to", printed)
+    self.assertIn("updates to loss", printed)
     self.assertIn("tutorial_factors.png", printed)
 
 

@@ -1,1 +1,1 @@
-"""Benchmarks: what a step costs, in time and memory."""
+"""Benchmarks of the time and memory of a step."""

@@ -1,7 +1,7 @@
-"""Models whose steps are timed: name -> pass, registration and settings.
+"""The models that are measured: forward pass, registration and settings.
 
-A pass is made of images, or of activations, by tf.get_variable, so that
-another one may be made in a scope that reuses its variables.
+The forward passes create variables with tf.get_variable. Another pass in a
+scope that reuses variables therefore shares them.
 """
 
 import collections
@@ -16,11 +16,12 @@ from examples import mnist
 
 WIDTH = 4096
 
-# num_inputs: size of an example. build: function of inputs [B, num_inputs] that
-#   returns outputs and layers. register: function of (layer_collection,
-#   outputs, layers). loss: function of (outputs, inputs) that returns the mean
-#   loss, of targets that do not matter for the time.
-# batch_size: examples per update.
+# num_inputs: size of an example.
+# build: function of inputs [B, num_inputs] that returns outputs and layers.
+# register: function of (layer_collection, outputs, layers).
+# loss: function of (outputs, inputs) that returns the mean loss. The targets
+#   are arbitrary, because they do not affect the time.
+# batch_size: number of examples in a batch.
 Model = collections.namedtuple(
     "Model", ["num_inputs", "build", "register", "loss", "batch_size"])
 
@@ -59,7 +60,7 @@ def build_convnet(images):
 
 
 def register_convnet(layer_collection, logits, layers):
-  """Registers what build_convnet returned."""
+  """Registers the layers and logits of build_convnet."""
   *convolutions, dense = layers
   for params, inputs, outputs in convolutions:
     layer_collection.register_conv2d(
@@ -83,7 +84,7 @@ def build_wide(inputs):
 
 
 def register_wide(layer_collection, outputs, layers):
-  """Registers what build_wide returned."""
+  """Registers the layer and outputs of build_wide."""
   layer_collection.register_fully_connected(*layers[0])
   layer_collection.register_normal_predictive_distribution(outputs)
 
@@ -106,21 +107,21 @@ MODELS = {
 
 
 def make_inputs(model, batch_size, seed=0):
-  """Makes a variable [batch_size, num_inputs] of random examples in [0, 1)."""
+  """Creates a variable [batch_size, num_inputs] of random numbers in [0, 1)."""
   return tf.get_variable(
       "inputs", [batch_size, model.num_inputs], trainable=False,
       initializer=tf.random_uniform_initializer(seed=seed), use_resource=True)
 
 
 def make_pass(model, inputs):
-  """Makes a pass of the model, whose variables are made only once.
+  """Builds a forward pass of the model; all passes share the variables.
 
   Args:
     model: Model.
     inputs: Tensor [B, num_inputs].
 
   Returns:
-    Outputs, layers, and the mean loss.
+    Outputs, layers and the mean loss.
   """
   with tf.variable_scope("model", reuse=tf.AUTO_REUSE):
     outputs, layers = model.build(inputs)
@@ -128,7 +129,7 @@ def make_pass(model, inputs):
 
 
 def make_optimizer(model, outputs, layers, **settings):
-  """Registers a pass and makes a KfacOptimizer."""
+  """Registers a forward pass and creates a KfacOptimizer."""
   layer_collection = kfac.LayerCollection()
   model.register(layer_collection, outputs, layers)
   return kfac.KfacOptimizer(layer_collection=layer_collection, **settings)

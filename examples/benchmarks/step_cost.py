@@ -1,11 +1,12 @@
-"""Times the phases of K-FAC's steps, and whole steps in momentum steps.
+"""Measures the time and memory of a step of K-FAC, relative to momentum.
 
 python examples/benchmarks/step_cost.py                       # all models
 python examples/benchmarks/step_cost.py --models=convnet
 python examples/benchmarks/step_cost.py --memory              # peak memory
 
-Every number is the median of several runs; runs of all kinds take turns, so
-that what else the machine does slows all alike. Read ratios, not seconds.
+Every number is the median of several runs. The measured ops take turns, so
+that other load on the machine slows all of them equally. Ratios are therefore
+more reliable than times.
 """
 
 import os
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 
-# Run as a file, Python looks for modules here but not two directories above.
+# A program that runs as a file does not find modules two directories above.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__)))))
 
@@ -25,69 +26,66 @@ from absl import flags
 
 from examples import runner
 from examples.benchmarks import models
-from kfac.python.ops.curvature_matrix_vector_products import (
-  CurvatureMatrixVectorProductComputer,
-)
+from kfac.python.ops import curvature_matrix_vector_products as cmvp
 from kfac.python.ops.kfac_utils import schedules
 
-# The recommended schedule takes its statistics from the first of this many
-# parts of the batch.
-FRACTION = 8
-# What to expect of a step, in momentum steps: schedule, whether statistics are
-# of the whole batch, and the kind of step.
-Schedule = schedules.Schedule
+# The recommended schedule takes statistics from the first 1 /
+# STATISTICS_DIVISOR of the batch.
+STATISTICS_DIVISOR = 8
+# Whole steps that are measured: the schedule, and the variant of K-FAC. A
+# variant is whether statistics use the whole batch, and the momentum type.
 SCHEDULES = {
-    "recommended": (Schedule(cov_every=2, inv_every=20, shares=20), False,
-                    "regular"),
-    "cov 1, inv 5": (Schedule(cov_every=1, inv_every=5), True, "regular"),
-    "all in every run": (Schedule(cov_every=1, inv_every=1), True, "regular"),
-    "recommended, qmodel": (Schedule(cov_every=2, inv_every=20, shares=20),
-                            False, "qmodel"),
+    "recommended": (
+        schedules.Schedule(cov_every=2, inv_every=20, shares=20),
+        (False, "regular")),
+    "cov_every=1, inv_every=5": (
+        schedules.Schedule(cov_every=1, inv_every=5), (True, "regular")),
+    "cov_every=1, inv_every=1": (
+        schedules.Schedule(cov_every=1, inv_every=1), (True, "regular")),
+    "recommended, qmodel": (
+        schedules.Schedule(cov_every=2, inv_every=20, shares=20),
+        (False, "qmodel")),
 }
-# The goals, by model and schedule.
-GOALS = {
-    ("autoencoder", "recommended"): 1.75,
-    ("autoencoder", "cov 1, inv 5"): 2.3,
-    ("autoencoder", "all in every run"): 3.0,
-    ("autoencoder", "recommended, qmodel"): 2.4,
-    ("autoencoder_4000", "recommended"): 1.4,
-    ("convnet", "recommended"): 1.6,
-    ("convnet", "cov 1, inv 5"): 3.0,
-}
-SLOWEST_GOAL = 1.5
-MEMORY_GOAL = 1.3
-# A step small enough to change nothing in as many runs.
+# The meaning of the schedules, printed before the tables.
+EXPLANATION = (
+    f"recommended: statistics from 1/{STATISTICS_DIVISOR} of the batch every "
+    "2 updates; each inverse every 20 updates, some of them at each update.\n"
+    "qmodel: step size and momentum from the quadratic model, and adapted "
+    "damping.")
+# The steps are so small that the variables hardly change.
 _RATE = 1e-7
 
-flags.DEFINE_list("models", list(models.MODELS), "Models to time.")
-flags.DEFINE_integer("rounds", 9, "Runs of each kind.")
-flags.DEFINE_integer("steps", 100, "Steps among which the slowest is sought; 0 "
-                     "to leave it out.")
-flags.DEFINE_boolean("memory", False, "Measure peak memory, each optimizer in "
-                     "a process of its own, and no times.")
-flags.DEFINE_string("process", None, "Only for the benchmark itself: the "
-                    "optimizer whose memory this process measures.")
+flags.DEFINE_list("models", list(models.MODELS), "Models to measure.")
+flags.DEFINE_integer("rounds", 9, "Number of runs of each op.")
+flags.DEFINE_integer("steps", 100, "Number of steps in the search for the "
+                     "slowest step; 0 omits the search.")
+flags.DEFINE_boolean("memory", False, "Measure the peak memory instead of "
+                     "times, of each optimizer in a separate process.")
+flags.DEFINE_string("process", None, "Internal: the optimizer whose peak "
+                    "memory this process measures.")
 
 FLAGS = flags.FLAGS
 
 
 class Benchmark:
-  """One model in a graph, with all optimizers on the same variables.
+  """A model in one graph, with all optimizers on the same variables.
 
   Attributes:
-    build_seconds: Seconds in which the K-FAC of the whole batch was built.
-    num_nodes: Number of nodes of the finished graph.
+    build_seconds: Time to build K-FAC with statistics from the whole batch.
+    num_nodes: Number of nodes of the graph.
     momentum: The train op of momentum.
-    optimizers: {(whole batch, kind): (KfacOptimizer, train op)}.
+    optimizers: Dict from (whole_batch, momentum_type) to (KfacOptimizer, train
+      op).
+    updates: Dict from the name of a schedule to its schedules.Updates.
+    session: The session of the graph.
   """
 
-  def __init__(self, model, kinds):
-    """Builds all.
+  def __init__(self, model, variants):
+    """Builds the graph.
 
     Args:
       model: models.Model.
-      kinds: Set of pairs: whether statistics are of the whole batch, and
-        "regular" or "qmodel".
+      variants: Set of variants of K-FAC, see SCHEDULES.
     """
     self._model = model
     with tf.Graph().as_default() as graph:
@@ -97,35 +95,35 @@ class Benchmark:
       optimizer = tf.train.MomentumOptimizer(_RATE, 0.9)
       self.momentum = optimizer.minimize(self._loss)
       self._grads = tf.gradients(self._loss, self._variables)
-      part = model.batch_size // FRACTION
-      part_outputs, part_layers, _ = models.make_pass(model, inputs[:part])
+      part_size = model.batch_size // STATISTICS_DIVISOR
+      part_outputs, part_layers, _ = models.make_pass(
+          model, inputs[:part_size])
       self.optimizers = {}
-      for whole, kind in sorted(kinds, reverse=True):
+      for whole_batch, momentum_type in sorted(variants, reverse=True):
         start = time.perf_counter()
-        self.optimizers[whole, kind] = self._make_kfac(
-            outputs if whole else part_outputs,
-            layers if whole else part_layers,
-            model.batch_size if whole else part, inputs, whole, kind)
-        if whole:
+        self.optimizers[whole_batch, momentum_type] = self._make_kfac(
+            outputs if whole_batch else part_outputs,
+            layers if whole_batch else part_layers,
+            model.batch_size if whole_batch else part_size, inputs,
+            whole_batch, momentum_type)
+        if whole_batch:
           self.build_seconds = time.perf_counter() - start
       self._phases = self._make_phases()
       self.updates = {
-          name: schedules.Updates(self.optimizers[whole, kind][0], schedule)
-          for name, (schedule, whole, kind) in SCHEDULES.items()}
-      config = tf.ConfigProto()
-      config.gpu_options.allow_growth = True
-      self.session = tf.Session(graph=graph, config=config)
-      self.session.run(tf.global_variables_initializer())
-      graph.finalize()
+          name: schedules.Updates(self.optimizers[variant][0], schedule)
+          for name, (schedule, variant) in SCHEDULES.items()}
+      self.session = runner.start_session(graph)
       self.num_nodes = len(graph.get_operations())
     for updates in self.updates.values():
       updates.run(self.session, 0, self.momentum)
 
-  def _make_kfac(self, outputs, layers, num_examples, inputs, whole, kind):
-    """Makes a KfacOptimizer and its train op."""
-    settings = {"momentum_type": kind, "name": "KFAC_{}_{}".format(
-        "whole" if whole else "part", kind)}
-    if kind == "qmodel":
+  def _make_kfac(self, outputs, layers, num_examples, inputs, whole_batch,
+                 momentum_type):
+    """Creates a KfacOptimizer and its train op."""
+    part = "whole" if whole_batch else "part"
+    settings = {"momentum_type": momentum_type,
+                "name": f"KFAC_{part}_{momentum_type}"}
+    if momentum_type == "qmodel":
       settings.update(
           batch_size=num_examples, momentum=0., adapt_damping=True,
           train_batch=inputs,
@@ -136,14 +134,14 @@ class Benchmark:
     return optimizer, optimizer.minimize(self._loss)
 
   def _make_phases(self):
-    """Returns {phase: (fetches, phase whose time is taken off, or None)}."""
+    """Returns {phase: (fetches, phase whose time is subtracted, or None)}."""
     optimizer, train_op = self.optimizers[True, "regular"]
     estimator = optimizer._fisher_est
     vectors = list(zip(self._grads, self._variables, strict=True))
     precon = [product for product, _ in estimator.multiply_inverse(vectors)]
     sampled = [tensor for factor in estimator.factors
                for source in factor._data for tensor in source]
-    computer = CurvatureMatrixVectorProductComputer(
+    computer = cmvp.CurvatureMatrixVectorProductComputer(
         optimizer._layers.losses, self._variables)
     directions = 2 * [[tf.convert_to_tensor(v) for v in self._variables]]
     products = computer.multiply_fisher_factor_transpose_many(directions)
@@ -157,29 +155,29 @@ class Benchmark:
         "quadratic model": (products, "forward"),
         "whole step": (train_op, None),
     }
-    # Ops, since the values are not wanted; and no group, of which TensorFlow
-    # would drop what has no effect.
+    # Ops avoid copying the values. They are not grouped, because TensorFlow
+    # would prune the ones without side effects.
     return {name: ([getattr(fetch, "op", fetch)
-                    for fetch in tf.nest.flatten(fetches)], less)
-            for name, (fetches, less) in phases.items()}
+                    for fetch in tf.nest.flatten(fetches)], subtracted)
+            for name, (fetches, subtracted) in phases.items()}
 
   def time_phases(self, rounds):
     """Returns {phase: median seconds}."""
-    seconds = self._medians(
+    seconds = self.median_seconds(
         {name: fetches for name, (fetches, _) in self._phases.items()}, rounds)
-    result = {name: seconds[name] - (seconds[less] if less else 0.)
-              for name, (_, less) in self._phases.items()}
+    result = {name: seconds[name] - (seconds[subtracted] if subtracted else 0.)
+              for name, (_, subtracted) in self._phases.items()}
     result["covariances"] = (
         result.pop("sampled backward and covariances") -
         seconds["sampled backward"])
-    result["the rest of a step"] = (
+    result["rest of the step"] = (
         result.pop("whole step") - result["forward and backward"] -
         result["preconditioning"])
     return result
 
-  def _medians(self, runs, rounds):
+  def median_seconds(self, runs, rounds):
     """Returns {name: median seconds} of ops that take turns."""
-    times = {name: [] for name in runs}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds + 1):
       for name, op in runs.items():
         times[name].append(self._time(op))
@@ -191,23 +189,23 @@ class Benchmark:
     return time.perf_counter() - start
 
   def compare_steps(self, rounds):
-    """Times whole steps by all schedules.
+    """Times whole steps of all schedules.
 
-    A turn is the shortest run of steps after which the schedule repeats, and
-    a momentum step after each.
+    A round is one period of the schedule, with a momentum step after each step
+    of K-FAC.
 
     Args:
-      rounds: Number of turns.
+      rounds: Number of rounds.
 
     Returns:
-      {schedule: (median seconds of a step, median ratio to momentum)}.
+      {schedule: (median seconds per step, median ratio to a momentum step)}.
     """
     results = {}
-    for name, (schedule, whole, kind) in SCHEDULES.items():
-      train_op = self.optimizers[whole, kind][1]
+    for name, (schedule, variant) in SCHEDULES.items():
+      train_op = self.optimizers[variant][1]
       length = max(schedule.inv_every, schedule.cov_every)
       for t in range(1, length + 1):
-        # TensorFlow prepares each set of fetches when it is first run.
+        # TensorFlow prepares each set of fetches at its first run.
         self._step(name, t, train_op)
       steps, ratios = [], []
       for _ in range(max(2, -(-rounds // length)) if length > 1 else rounds):
@@ -225,46 +223,37 @@ class Benchmark:
     return time.perf_counter() - start
 
   def slowest_step(self, name, steps):
-    """Returns the slowest of some steps by a schedule over their median."""
-    _, whole, kind = SCHEDULES[name]
-    times = [self._step(name, t, self.optimizers[whole, kind][1])
-             for t in range(1, steps + 1)]
+    """Returns the ratio of the slowest step of a schedule to the median."""
+    _, variant = SCHEDULES[name]
+    train_op = self.optimizers[variant][1]
+    times = [self._step(name, t, train_op) for t in range(1, steps + 1)]
     return np.max(times) / np.median(times)
 
 
 def report(name, benchmark):
-  """Prints the table of one model."""
+  """Prints the tables of one model."""
   model = models.MODELS[name]
-  print(
-      f"\n{name}, batch {model.batch_size}: {benchmark.num_nodes} nodes, K-FAC "
-      f"built in {benchmark.build_seconds:.2f} s")
+  print(f"\n{name}, batch size {model.batch_size}: the graph has "
+        f"{benchmark.num_nodes} nodes, building K-FAC took "
+        f"{benchmark.build_seconds:.2f} s")
   phases = benchmark.time_phases(FLAGS.rounds)
-  momentum = benchmark._medians(
+  momentum = benchmark.median_seconds(
       {"momentum": benchmark.momentum}, FLAGS.rounds)["momentum"]
-  rows = [("phase, statistics of the whole batch", "ms", "momentum steps")]
-  rows += [(phase, f"{1e3 * seconds:.1f}",
-            f"{seconds / momentum:.2f}")
+  rows = [("phase, with statistics from the whole batch", "ms",
+           "ratio to a momentum step")]
+  rows += [(phase, f"{1e3 * seconds:.1f}", f"{seconds / momentum:.2f}")
            for phase, seconds in phases.items()]
-  rows.append(("a momentum step", f"{1e3 * momentum:.1f}", "1.00"))
+  rows.append(("momentum step", f"{1e3 * momentum:.1f}", "1.00"))
   print("\n".join(runner.align(rows)))
-  rows = [("schedule", "ms a step", "momentum steps", "goal")]
-  for schedule, (seconds, ratio) in benchmark.compare_steps(
-      FLAGS.rounds).items():
-    rows.append((schedule, f"{1e3 * seconds:.1f}",
-                 f"{ratio:.2f}",
-                 _verdict(ratio, GOALS.get((name, schedule)))))
+  rows = [("schedule", "ms per step", "ratio to a momentum step")]
+  rows += [(schedule, f"{1e3 * seconds:.1f}", f"{ratio:.2f}")
+           for schedule, (seconds, ratio) in benchmark.compare_steps(
+               FLAGS.rounds).items()]
+  print("\n".join(runner.align(rows)), flush=True)
   if FLAGS.steps:
     slowest = benchmark.slowest_step("recommended", FLAGS.steps)
-    rows.append((f"slowest of {FLAGS.steps} recommended, in medians",
-                 "", f"{slowest:.2f}", _verdict(slowest, SLOWEST_GOAL)))
-  print("\n".join(runner.align(rows)), flush=True)
-
-
-def _verdict(value, goal):
-  if goal is None:
-    return ""
-  return "{:.2f} {}".format(
-      goal, "met" if value <= goal else f"missed by {value - goal:.2f}")
+    print(f"The slowest of {FLAGS.steps} recommended steps takes "
+          f"{slowest:.2f} times the median.", flush=True)
 
 
 def measure_memory(model, name):
@@ -272,7 +261,7 @@ def measure_memory(model, name):
 
   Args:
     model: models.Model.
-    name: "none" for no step, "momentum", "whole" or "recommended".
+    name: "none" for no steps, "momentum", "whole" or "recommended".
   """
   with tf.Graph().as_default(), tf.Session() as sess:
     inputs = tf.convert_to_tensor(models.make_inputs(model, model.batch_size))
@@ -283,12 +272,13 @@ def measure_memory(model, name):
     elif name != "none":
       if name == "recommended":
         outputs, layers, _ = models.make_pass(
-            model, inputs[:model.batch_size // FRACTION])
+            model, inputs[:model.batch_size // STATISTICS_DIVISOR])
       optimizer = models.make_optimizer(
           model, outputs, layers, learning_rate=_RATE, damping=1.)
       train_op = optimizer.minimize(loss)
       updates = schedules.Updates(optimizer, SCHEDULES[
-          "recommended" if name == "recommended" else "cov 1, inv 5"][0])
+          "recommended" if name == "recommended"
+          else "cov_every=1, inv_every=5"][0])
     sess.run(tf.global_variables_initializer())
     for t in range(12 if name != "none" else 0):
       if updates is None:
@@ -300,13 +290,14 @@ def measure_memory(model, name):
 
 
 def count_memory(model):
-  """Counts what training by K-FAC has to hold at once.
+  """Computes the size of the tensors that K-FAC needs at the same time.
 
   Args:
     model: models.Model.
 
   Returns:
-    MB of parameters, gradients, velocities, factors, inverses, activations.
+    MB of the parameters, gradients, velocities, factors, inverses and
+    activations.
   """
   with tf.Graph().as_default():
     inputs = tf.convert_to_tensor(models.make_inputs(model, model.batch_size))
@@ -317,14 +308,14 @@ def count_memory(model):
     factors = optimizer._fisher_est.factors
     elements = 3 * sum(v.shape.num_elements() for v in tf.trainable_variables())
     elements += 2 * sum(f.get_cov().shape.num_elements() for f in factors)
-    # Outputs, and the inputs of the next layer.
+    # The outputs of a layer, and the inputs of the next layer.
     elements += sum(a.shape.num_elements() + b.shape.num_elements()
                     for _, a, b in layers)
   return 4. * elements / 2**20
 
 
 def report_memory(name):
-  """Prints the peak memory of each optimizer in a process of its own."""
+  """Prints the peak memory of each optimizer, in separate processes."""
   def peak(process):
     return float(subprocess.run(
         [sys.executable, os.path.abspath(__file__), "--models=" + name,
@@ -334,21 +325,16 @@ def report_memory(name):
   model = models.MODELS[name]
   none, momentum, whole, part = (
       peak(process) for process in ("none", "momentum", "whole", "recommended"))
-  count = count_memory(model)
-  print(f"\n{name}, batch {model.batch_size}, peak memory of a process, MB")
-  rows = [("process", "MB", "over momentum's", "goal"),
-          ("without a step", f"{none:.0f}", "", ""),
-          ("momentum", f"{momentum:.0f}", "1.00", "")]
-  for label, value in (("K-FAC, cov 1, inv 5", whole),
-                       ("K-FAC, recommended", part)):
-    rows.append((label, f"{value:.0f}",
-                 f"{value / momentum:.2f}",
-                 _verdict(value / momentum, MEMORY_GOAL)))
-  rows.append(("by count, K-FAC needs", f"{count:.0f}", "", ""))
-  for label, value in (("cov 1, inv 5", whole), ("recommended", part)):
-    rows.append((f"{label}: steps' part over the count",
-                 f"{value - none:.0f}", f"{(value - none) / count:.2f}",
-                 _verdict((value - none) / count, 1.25)))
+  print(f"\n{name}, batch size {model.batch_size}: K-FAC needs tensors of "
+        f"{count_memory(model):.0f} MB")
+  rows = [("training with", "peak MB of the process", "MB of the training",
+           "ratio of peaks to momentum"),
+          ("no steps", f"{none:.0f}", "0", f"{none / momentum:.2f}")]
+  rows += [(label, f"{value:.0f}", f"{value - none:.0f}",
+            f"{value / momentum:.2f}")
+           for label, value in (("momentum", momentum),
+                                ("K-FAC, cov_every=1, inv_every=5", whole),
+                                ("K-FAC, recommended", part))]
   print("\n".join(runner.align(rows)), flush=True)
 
 
@@ -357,8 +343,11 @@ def main(_):
   unknown = set(FLAGS.models) - set(models.MODELS)
   if unknown:
     sys.exit(
-        f"--models must be of {sorted(models.MODELS)}, got {sorted(unknown)}.")
-  kinds = {(whole, kind) for _, whole, kind in SCHEDULES.values()}
+        f"--models must be among {sorted(models.MODELS)}, got "
+        f"{sorted(unknown)}.")
+  variants = {variant for _, variant in SCHEDULES.values()}
+  if not FLAGS.process:
+    print(EXPLANATION)
   for name in FLAGS.models:
     model = models.MODELS[name]
     if FLAGS.process:
@@ -366,7 +355,7 @@ def main(_):
     elif FLAGS.memory:
       report_memory(name)
     else:
-      benchmark = Benchmark(model, kinds)
+      benchmark = Benchmark(model, variants)
       report(name, benchmark)
       benchmark.session.close()
 

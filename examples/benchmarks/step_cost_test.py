@@ -1,4 +1,4 @@
-"""Tests of the benchmark: its models, phases and schedules."""
+"""Tests of the benchmark and its models."""
 
 import unittest.mock
 
@@ -13,7 +13,7 @@ _SMALL = models.MODELS["perceptron"]._replace(batch_size=16)
 
 class ModelsTest(tf.test.TestCase):
 
-  def testConvnetAndWideLayerAreFullyRegistered(self):
+  def testAllVariablesOfConvnetAndWideLayerAreRegistered(self):
     for name, num_layers in (("convnet", 3), ("wide", 1)):
       with tf.Graph().as_default(), \
           unittest.mock.patch.object(models, "WIDTH", 8):
@@ -40,16 +40,16 @@ class ModelsTest(tf.test.TestCase):
 
 class BenchmarkTest(tf.test.TestCase):
 
-  def testTimesEveryPhaseAndSchedule(self):
-    kinds = {(whole, kind) for _, whole, kind in step_cost.SCHEDULES.values()}
-    benchmark = step_cost.Benchmark(_SMALL, kinds)
+  def testMeasuresEveryPhaseAndSchedule(self):
+    variants = {variant for _, variant in step_cost.SCHEDULES.values()}
+    benchmark = step_cost.Benchmark(_SMALL, variants)
     self.addCleanup(benchmark.session.close)
     num_nodes = len(benchmark.session.graph.get_operations())
     phases = benchmark.time_phases(2)
     self.assertEqual({
         "forward", "forward and backward", "sampled backward", "covariances",
         "inverses", "preconditioning", "quadratic model",
-        "the rest of a step"}, set(phases))
+        "rest of the step"}, set(phases))
     self.assertGreater(phases["forward and backward"], 0.)
     steps = benchmark.compare_steps(2)
     self.assertEqual(set(step_cost.SCHEDULES), set(steps))
@@ -58,7 +58,7 @@ class BenchmarkTest(tf.test.TestCase):
     # A run adds no node.
     self.assertEqual(num_nodes, len(benchmark.session.graph.get_operations()))
 
-  def testCountsMemory(self):
+  def testComputesTheSizeOfTheTensors(self):
     params = 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
     factors = 785**2 + 128**2 + 129**2 + 64**2 + 65**2 + 10**2
     activations = 16 * (784 + 2 * 128 + 2 * 64 + 10)
