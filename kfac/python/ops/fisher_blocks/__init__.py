@@ -1,6 +1,6 @@
 """Fisher blocks: the Fisher matrix of one layer, put together from factors.
 
-Constants:
+Attributes:
   NORMALIZE_DAMPING_POWER: Power of the number of replications by which the
     damping of a block is divided; 0 for none.
   PI_TYPE: How damping is split between A and G: "tracenorm", or "off" for

@@ -1,6 +1,6 @@
 """Fisher factors: the statistics A, G and others, and their kept inverses.
 
-Constants:
+Attributes:
   INIT_COVARIANCES_AT_ZERO: Whether covariances start at zero, or else at the
     identity. It matters only without ZERO_DEBIAS.
   ZERO_DEBIAS: Whether moving averages are free of the bias to their start.

@@ -1,6 +1,6 @@
 """KfacOptimizer, and how its steps are made.
 
-Constants:
+Attributes:
   ADAPTED_DAMPING_REACHES_INVERSES: Whether a damping that is adapted is also
     that of the inverses, or as in contrib.kfac only of the quadratic model.
 """

@@ -31,10 +31,10 @@ class KfacOptimizer(ready_ops.ReadyOps, adapted_damping.AdaptedDamping,
   `make_vars_and_create_op_thunks`. Momentum is of one of three types, with
   P = (F + damping I)^-1:
 
-    "regular"  v <- momentum v + P g
-    "adam"     v <- momentum v + g, and the step is P v
-    "qmodel"   v <- mu v - alpha P g, where alpha and mu minimise the quadratic
-               model of the loss
+      "regular"  v <- momentum v + P g
+      "adam"     v <- momentum v + g, and the step is P v
+      "qmodel"   v <- mu v - alpha P g, where alpha and mu minimise the
+                 quadratic model of the loss
 
   and parameters change by -learning_rate times v (or P v).
   """
