@@ -207,7 +207,7 @@ class CurvatureMatrixVectorProductComputerTest(tf.test.TestCase):
     """Returns the computer, a vector and the variables, in this graph."""
     x, params, vec = arrays()
     variables = [
-        tf.get_variable("v%d" % i, initializer=tf.constant(p, dtype),
+        tf.get_variable(f"v{i}", initializer=tf.constant(p, dtype),
                         use_resource=use_resource)
         for i, p in enumerate(params)]
     h = tf.tanh(tf.matmul(tf.constant(x, dtype), variables[0]))

@@ -11,10 +11,9 @@ import re
 import tokenize
 import warnings
 from collections.abc import Iterable
-from typing import Union
 
 # A node with a position.
-Located = Union[ast.expr, ast.stmt, ast.alias]
+Located = ast.expr | ast.stmt | ast.alias
 
 # Lines as Python's parser counts them; str.splitlines splits at more places.
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")

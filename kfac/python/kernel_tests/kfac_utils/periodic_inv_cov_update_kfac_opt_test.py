@@ -29,7 +29,7 @@ def settings(momentum_type="regular", mode="exact", **kwargs):
   return kwargs
 
 
-def by_hand(data, invert_every, cov_update_every, burnin, kwargs,
+def by_hand(data, invert_every, cov_update_every, burn_in, kwargs,
             amortize=False, adapt=None):
   """Trains with a KfacOptimizer, whose updates are run explicitly.
 
@@ -51,7 +51,7 @@ def by_hand(data, invert_every, cov_update_every, burnin, kwargs,
         invert_every) if amortize else []
     sess.run(tf.global_variables_initializer())
     params = []
-    for t, (x, y) in enumerate(data, -burnin):
+    for t, (x, y) in enumerate(data, -burn_in):
       feed = {model.x: x, model.y: y}
       if t < 0 or t % cov_update_every == 0:
         sess.run(cov_op, feed)
@@ -253,11 +253,11 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
 
   def testNamesDoNotDependOnTheOrderOfCalls(self):
     for minimize in (False, True):
-      for burnin in (0, 1):
+      for burn_in in (0, 1):
         with tf.Graph().as_default():
           model = dense_net.build()
           optimizer = kfac.PeriodicInvCovUpdateKfacOpt(
-              num_burnin_steps=burnin, name="opt",
+              num_burnin_steps=burn_in, name="opt",
               layer_collection=model.layers, **settings())
           if minimize:
             op = optimizer.minimize(model.loss, name="mine")

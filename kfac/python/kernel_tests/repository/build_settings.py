@@ -37,7 +37,6 @@ _MEDIUM = """
     kfac/python/kernel_tests/repository/docs_test.py
     kfac/python/kernel_tests/repository/hints_test.py
     kfac/python/kernel_tests/repository/packaging_test.py
-    kfac/python/kernel_tests/tools/api_doc_test.py
     kfac/python/kernel_tests/tools/port_programs_test.py
     kfac/python/kernel_tests/tools/port_test.py
     kfac/python/kernel_tests/utils/correlations_test.py
@@ -63,7 +62,7 @@ PAGES = "kfac.python.kernel_tests.repository.pages"
 IMPORT_BY_NAME = (
     "kfac/python/kernel_tests/repository/architecture_test.py",
     "kfac/python/kernel_tests/repository/hints_test.py",
-    "kfac/python/kernel_tests/tools/api_doc_test.py",
+    "kfac/python/kernel_tests/repository/member_reads_test.py",
 )
 
 # Fast tests, one of each kind: rules of the tree, packaging, a graph.

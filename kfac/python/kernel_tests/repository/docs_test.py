@@ -49,15 +49,15 @@ FOLLOWED_ELSEWHERE = {
 
 def programs():
   """Lists the pages with blocks of Python that are run here."""
-  return [path.name for path in pages.all_pages()
+  return [pages.name(path) for path in pages.all_pages()
           if pages.blocks(pages.read(path), "python")
-          and path.name not in FOLLOWED_ELSEWHERE]
+          and pages.name(path) not in FOLLOWED_ELSEWHERE]
 
 
 def commands():
   """Lists the commands of all pages, each once."""
   found = [command for path in pages.all_pages()
-           if path.name not in FOLLOWED_ELSEWHERE
+           if pages.name(path) not in FOLLOWED_ELSEWHERE
            for command in pages.commands(pages.read(path))]
   return list(dict.fromkeys(found))
 
@@ -109,10 +109,10 @@ class PagesTest(parameterized.TestCase):
   def testFencesHaveALanguage(self):
     for path in pages.all_pages():
       for block in pages.blocks(pages.read(path)):
-        self.assertIn(block.language, LANGUAGES, f"{path.name}:{block.line}")
+        self.assertIn(block.language, LANGUAGES, f"{path}:{block.line}")
       self.assertNotRegex(
           pages.prose(pages.read(path)), r"\n\n    \S",
-          f"{path.name} has an indented block, which has no language")
+          f"{path} has an indented block, which has no language")
 
   def testTablesHaveNoStaleRows(self):
     found = commands()
@@ -120,7 +120,7 @@ class PagesTest(parameterized.TestCase):
     words = {word for command in found for word in command.split()}
     self.assertContainsSubset(PLACEHOLDERS, words)
     self.assertContainsSubset(
-        FOLLOWED_ELSEWHERE, [path.name for path in pages.all_pages()])
+        FOLLOWED_ELSEWHERE, [pages.name(path) for path in pages.all_pages()])
 
   def testOtherTestsExist(self):
     for path in FOLLOWED_ELSEWHERE.values():
@@ -136,12 +136,12 @@ class PagesTest(parameterized.TestCase):
         if anchor:
           self.assertIn(anchor, pages.anchors(pages.read(file)), path)
 
-  def testIndexLinksToEveryPage(self):
-    targets = [target for target, _ in pages.links(
-        pages.read(pages.folder() / "index.md"))]
+  def testEveryPageIsLinkedTo(self):
+    targets = [target for page in ("index.md", "api/kfac.md")
+               for target, _ in pages.links(pages.read(pages.folder() / page))]
     self.assertContainsSubset(
         [path.name for path in pages.all_pages() if path.name != "index.md"],
-        targets)
+        [target.rpartition("/")[-1] for target in targets])
 
 
 class HelpersTest(absltest.TestCase):

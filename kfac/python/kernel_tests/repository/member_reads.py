@@ -58,7 +58,7 @@ def check_class(cls, cooperative=COOPERATIVE):
   return complaints
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _class_node(cls):
   """Returns the syntax tree of a class, or None if it has no source."""
   try:
@@ -68,7 +68,7 @@ def _class_node(cls):
   return ast.parse(source).body[0]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _members(cls):
   """Returns the names that one class, without its bases, defines."""
   names = set(vars(cls)) | set(getattr(cls, "__annotations__", {}))

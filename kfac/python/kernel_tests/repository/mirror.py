@@ -63,7 +63,6 @@ TESTED_BY = {
     "kfac/python/ops/utils/devices.py": "placement_test.py",
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",
     "kfac/python/tools/calls.py": "tools/rewriting_test.py",
-    "kfac/python/tools/docstrings.py": "tools/api_doc_test.py",
     "kfac/python/tools/import_edits.py": "tools/rewriting_test.py",
     "kfac/python/tools/report.py": "tools/rewriting_test.py",
     "kfac/python/tools/scopes.py": "tools/rewriting_test.py",

@@ -63,9 +63,10 @@ class SetupTest(tf.test.TestCase):
 
   def testExtrasRequireTheMinimumTensorFlow(self):
     extras = _setup_arguments()["extras_require"]
-    self.assertEqual(["examples", "tensorflow", "tensorflow-cpu", "tests"],
-                     sorted(extras))
-    minimum = ".".join(map(str, requirements.MINIMUM_TENSORFLOW))
+    self.assertEqual(
+        ["docs", "examples", "tensorflow", "tensorflow-cpu", "tests"],
+        sorted(extras))
+    minimum = "{}.{}".format(*requirements.MINIMUM_TENSORFLOW)
     for name in ("tensorflow", "tensorflow-cpu"):
       self.assertEqual([f"{name}>={minimum}"], extras[name])
 
@@ -173,6 +174,15 @@ class CommandsTest(tf.test.TestCase):
         [re.search(pattern, command) is not None
          for command in self._commands])
     self.assertNotIn("pip install", self._ci.replace(pattern, ""))
+
+  def testCiRunsEveryHook(self):
+    hooks = re.findall(
+        r"entry: (\S+)",
+        (architecture.project_root() / ".pre-commit-config.yaml").read_text(
+            encoding="utf-8"))
+    self.assertEqual(["ruff", "mypy", "codespell"], hooks)
+    for hook in hooks:
+      self.assertRegex(self._ci, rf"(?m)^check {hook}\b")
 
 
 class VersionsTest(tf.test.TestCase):

@@ -19,8 +19,13 @@ def folder():
 
 
 def all_pages():
-  """Returns the paths of all pages of g3doc/."""
-  return sorted(folder().glob("*.md"))
+  """Returns the paths of all pages of the site."""
+  return sorted(folder().rglob("*.md"))
+
+
+def name(path):
+  """Returns the path of a page below the folder of the pages."""
+  return path.relative_to(folder()).as_posix()
 
 
 def read(path):

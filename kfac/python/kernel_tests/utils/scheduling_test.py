@@ -25,7 +25,7 @@ def _kinds():
 
 
 def _counters(count, use_resource):
-  return [tf.get_variable("c%d" % i, [], tf.int32, tf.zeros_initializer(),
+  return [tf.get_variable(f"c{i}", [], tf.int32, tf.zeros_initializer(),
                           use_resource=use_resource) for i in range(count)]
 
 

@@ -1,6 +1,6 @@
 """Fisher blocks: the Fisher matrix of one layer, composed of factors.
 
-Constants:
+Attributes:
   NORMALIZE_DAMPING_POWER: The power of the number of replications by which the
     damping of a block is divided; 0 for no division.
   PI_TYPE: The split of damping between A and G: "tracenorm", or "off" for equal

@@ -1,6 +1,6 @@
 """Fisher factors: the statistics A, G and others, and their kept inverses.
 
-Constants:
+Attributes:
   INIT_COVARIANCES_AT_ZERO: Whether covariances start at zero rather than at the
     identity. It has no effect with ZERO_DEBIAS.
   ZERO_DEBIAS: Whether moving averages are corrected for their initial value.

@@ -26,9 +26,9 @@ class BackgroundInverses:
 
   Within its context, a step of training is
 
-    sess.run(optimizer.cov_update_op, feed_dict)
-    inverses.step()
-    sess.run(train_op, feed_dict)
+      sess.run(optimizer.cov_update_op, feed_dict)
+      inverses.step()
+      sess.run(train_op, feed_dict)
   """
 
   def __init__(self, session: tf.Session, inv_ops: Any, max_age: int) -> None:

@@ -1,6 +1,6 @@
 """KfacOptimizer and the functions and objects that its steps consist of.
 
-Constants:
+Attributes:
   ADAPTED_DAMPING_REACHES_INVERSES: Whether an adapted damping is also that of
     the inverses, rather than only of the quadratic model as in contrib.kfac.
 """

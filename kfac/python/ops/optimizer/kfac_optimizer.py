@@ -34,10 +34,10 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
   `make_vars_and_create_op_thunks`. There are three types of momentum, with
   P = (F + damping I)^-1:
 
-    "regular"  v <- momentum v + P g
-    "adam"     v <- momentum v + g, and the step is P v
-    "qmodel"   v <- mu v - alpha P g, where alpha and mu minimise the quadratic
-               model of the loss
+      "regular"  v <- momentum v + P g
+      "adam"     v <- momentum v + g, and the step is P v
+      "qmodel"   v <- mu v - alpha P g, where alpha and mu minimise the
+                 quadratic model of the loss
 
   Parameters change by -learning_rate times v (or P v).
   """

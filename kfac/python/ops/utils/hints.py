@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
-from typing import Union
 
 import tensorflow.compat.v1 as tf
 
@@ -60,43 +59,50 @@ class TensorLike(Protocol):
     """Lengths of the axes."""
 
 
-# A real number; or a tensor, variable or array of shape [].
-Scalar = Union[float, TensorLike]
+Scalar = float | TensorLike
+"""A real number; or a tensor, variable or array of shape []."""
 
-# A damping, or the function that returns it.
-Damping = Union[Scalar, Callable[[], Scalar]]
+Damping = Scalar | Callable[[], Scalar]
+"""A damping, or the function that returns it."""
 
-# A learning rate, or the function that returns it.
 LearningRate = Damping
+"""A learning rate, or the function that returns it."""
 
-# The parameters of a layer, or tensors of their shapes: one tensor, or weights
-# and bias.
-Vector = Union[TensorLike, Sequence[TensorLike]]
+Vector = TensorLike | Sequence[TensorLike]
+"""The parameters of a layer, or tensors of their shapes.
 
-# One tensor or several, e.g. one for each use.
-OneOrMore = Union[TensorLike, Sequence[TensorLike]]
+One tensor, or weights and bias.
+"""
 
-# Data of a factor: a list over towers, and over sources and towers.
-Towers = Union[OneOrMore, Sequence[Any]]
-Sources = Union[OneOrMore, Sequence[Sequence[Any]]]
+OneOrMore = TensorLike | Sequence[TensorLike]
+"""One tensor, or several: over uses, or all that is differentiated."""
 
-# (vector, variable) for each variable, as an argument.
+Towers = OneOrMore | Sequence[Any]
+"""Data of a factor, over towers."""
+
+Sources = OneOrMore | Sequence[Sequence[Any]]
+"""Data of a factor, over sources and towers."""
+
 VecsAndVars = Iterable[tuple[Any, Any]]
+"""(vector, variable) for each variable."""
 
-# (vector, variable) for each variable, as a result.
 Pairs = list[tuple[tf.Tensor, tf.Variable]]
+"""The result: (vector, variable) for each variable."""
 
-# A function that makes an op or variables when it is called.
 Thunk = Callable[[], Any]
+"""A function that makes ops or variables when it is called."""
 
-# Names of devices.
 Devices = Sequence[Any]
+"""Names of devices, over which ops are distributed."""
 
-# Lengths of axes.
-Shape = Union[tf.TensorShape, Sequence[Any], TensorLike]
+Shape = tf.TensorShape | Sequence[Any] | TensorLike
+"""Lengths of axes."""
 
-# A tf.DType, or an argument of tf.as_dtype.
-DType = Union[tf.DType, type, str]
+DType = tf.DType | type | str
+"""A tf.DType, or what tf.as_dtype takes."""
 
-# Whether a layer is registered again; a string stands for the variable scope.
-Reuse = Union[bool, str, None]
+Reuse = bool | str | None
+"""Whether a layer is registered again.
+
+A string stands for the variable scope.
+"""
