@@ -335,10 +335,11 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   def _scaled_by_learning_rate(self, steps):
     """Returns pairs with -learning_rate times the first entries of `steps`."""
-    return [
-        (-scalars.cast_scalar(
-            self._learning_rate_value(), variable.dtype.base_dtype) *
-         tf.convert_to_tensor(step), variable) for step, variable in steps]
+    dtypes = dict.fromkeys(variable.dtype.base_dtype for _, variable in steps)
+    scales = {dtype: -scalars.cast_scalar(self._learning_rate_value(), dtype)
+              for dtype in dtypes}
+    return [(scales[variable.dtype.base_dtype] * tf.convert_to_tensor(step),
+             variable) for step, variable in steps]
 
   def _learning_rate_value(self):
     learning_rate = self._learning_rate
