@@ -1,6 +1,7 @@
 """The paths of g3doc/architecture.md are the functions that are called."""
 
 import contextlib
+import functools
 import re
 import sys
 
@@ -51,12 +52,12 @@ def record():
     sys.setprofile(None)
 
 
+@functools.lru_cache(maxsize=None)
 def lines_of(entry):
   """Returns the file and the first line, with decorators, of an entry."""
   path, _, name = entry.partition(":")
-  module = architecture.read_modules(architecture.project_root())[
-      (_OPS + path)[:-len(".py")].replace("/", ".")]
-  node = module.tree
+  root = architecture.project_root()
+  node = architecture.Module(root, root / _OPS / path).tree
   for part in name.split("."):
     node = next(child for child in node.body
                 if getattr(child, "name", None) == part)
