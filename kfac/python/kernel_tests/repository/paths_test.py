@@ -52,7 +52,7 @@ def record():
     sys.setprofile(None)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def lines_of(entry):
   """Returns the file and the first line, with decorators, of an entry."""
   path, _, name = entry.partition(":")
