@@ -50,7 +50,7 @@ class LossErrorsTest(errors.ErrorsCase):
       logits = tf.ones([4, 3])
       foreign = lf.CategoricalLogitsNegativeLogProbLoss(logits)
     with tf.Graph().as_default():
-      layers = lc.LayerCollection()
+      layers = lc.LayerCollection(graph=tf.get_default_graph())
       logits = tf.ones([4, 3])
       for bad in ("cross_entropy", logits, None):
         with self.assertRejected(

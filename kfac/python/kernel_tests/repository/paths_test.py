@@ -37,13 +37,14 @@ def paths(text):
 @contextlib.contextmanager
 def record():
   """Yields a list of (file, line) of the functions that are called."""
-  root = str(architecture.project_root() / _OPS) + "/"
   calls = []
 
   def profile(frame, event, _):
     code = frame.f_code
-    if event == "call" and code.co_filename.startswith(root):
-      calls.append((code.co_filename[len(root):], code.co_firstlineno))
+    # Bazel runs links to the files.
+    path = code.co_filename.rpartition("/" + _OPS)[2]
+    if event == "call" and path != code.co_filename:
+      calls.append((path, code.co_firstlineno))
 
   sys.setprofile(profile)
   try:
