@@ -84,11 +84,10 @@ class NormalMeanNegativeLogProbLossTest(tf.test.TestCase):
         with self.assertRaisesRegex(
             ValueError, f"^var must be positive, got {np.min(var)}"):
           make(m, var)
-      for var, size in (([1., 2., 3.], 3), (np.ones((5, 3, 2)), 5),
-                        (tf.ones([3]), 3)):
+      for var in ([1., 2., 3.], tf.ones([3])):
         with self.assertRaisesRegex(
-            ValueError, r"^var must broadcast to the mean's shape \(3, 2\), "
-            rf"got \({size}"):
+            ValueError, r"^var must broadcast with the mean's shape \(3, 2\), "
+            r"got \(3"):
           make(m, var)
       with self.assertRaisesRegex(
           ValueError, r"^targets must have shape \(3, 2\), got \(3,\)"):
@@ -147,11 +146,13 @@ class NormalMeanVarianceNegativeLogProbLossTest(tf.test.TestCase):
           AssertionError, r"^mean must have rank 2, got shape \(3,\)"):
         make(tf.ones([3]), m)
       with self.assertRaisesRegex(
-          AssertionError, r"^variance must have rank 2, got shape \(3, 2, 1\)"):
+          AssertionError,
+          r"^variance must have rank 2 or less, got shape \(3, 2, 1\)"):
         make(m, tf.ones([3, 2, 1]))
       with self.assertRaisesRegex(
-          ValueError, r"^variance must have the mean's shape \(3, 2\), got .1"):
-        make(m, tf.ones([1, 2]))
+          ValueError,
+          r"^variance must broadcast with the mean's shape \(3, 2\), got .2"):
+        make(m, tf.ones([2, 2]))
       with self.assertRaisesRegex(
           TypeError, "^variance must have the mean's dtype float32, .*float64"):
         make(m, tf.ones([3, 2], tf.float64))
