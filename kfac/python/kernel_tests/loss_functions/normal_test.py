@@ -91,9 +91,9 @@ class NormalMeanNegativeLogProbLossTest(tf.test.TestCase):
           make(m, var)
       with self.assertRaisesRegex(
           ValueError, r"^targets must have shape \(3, 2\), got \(3,\)"):
-        make(m, targets=np.zeros(3))
+        make(m, targets=np.zeros(3)).evaluate()
       with self.assertRaisesRegex(TypeError, "^targets must be numbers.*str"):
-        make(m, targets=np.array([["a", "b"]] * 3))
+        make(m, targets=np.array([["a", "b"]] * 3)).evaluate()
 
 
 class NormalMeanVarianceNegativeLogProbLossTest(tf.test.TestCase):
@@ -163,7 +163,7 @@ class NormalMeanVarianceNegativeLogProbLossTest(tf.test.TestCase):
           ValueError, "^variance must be positive, got -1"):
         make(m, -np.ones([3, 2], np.float32))
       with self.assertRaisesRegex(ValueError, r"^targets must.*got \(2, 3\)"):
-        make(m, m, tf.ones([2, 3]))
+        make(m, m, tf.ones([2, 3])).evaluate()
       for index in ((4,), (-1,)):
         with self.assertRaisesRegex(
             ValueError, r"^index must lie within \[4\], got "):

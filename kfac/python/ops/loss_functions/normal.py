@@ -61,8 +61,8 @@ class NormalMeanNegativeLogProbLoss(
     checks.positive("var", var)
     var = checks.graph_tensor("var", var, mean.dtype)
     self._broadcast = _broadcast(mean, "var", var)
-    super().__init__(seed=seed, targets=checks.targets(
-        targets, self._broadcast.static_shape))
+    super().__init__(seed=seed)
+    self._set_targets(*checks.targets(targets, self._broadcast.static_shape))
     self._mean = mean
     self._var = var
     self._std = tf.sqrt(var)
@@ -95,9 +95,9 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
   B = diag(v^-1/2, 1 / (sqrt(2) v)); the inner space [B, 2 n] holds the part of
   the mean first. If the mean or the variance is broadcast, F sums over the
   entries of [B, n] that share a parameter, and B over those of the inner space
-  (see `Broadcast`). Since the parameters are
-  not natural, the Hessian depends on the targets and may be indefinite. It then
-  has no factor, so that Hessian products are not defined.
+  (see `Broadcast`). Since the parameters are not natural, the Hessian depends
+  on the targets and may be indefinite. It then has no factor, so that Hessian
+  products are not defined.
   """
 
   def __init__(self, mean: hints.TensorLike, variance: hints.TensorLike,
@@ -132,8 +132,8 @@ class NormalMeanVarianceNegativeLogProbLoss(inner_space.InnerSpaceLoss):
           f"variance must have the mean's dtype {mean.dtype.name}, got "
           f"{v.dtype.name}.")
     of_mean = _broadcast(mean, "variance", v)
-    super().__init__(
-        seed=seed, targets=checks.targets(targets, of_mean.static_shape))
+    super().__init__(seed=seed)
+    self._set_targets(*checks.targets(targets, of_mean.static_shape))
     self._mean = mean
     self._variance = v
     self._broadcasts = (of_mean, broadcasting.Broadcast(v, mean))
