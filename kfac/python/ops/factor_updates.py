@@ -50,6 +50,8 @@ class FactorUpdates:
     self._variable_thunks: list[hints.Thunk] = []
     self._thunks: tuple[list, list] | None = None
     self._ops: dict[str, tuple[list, tf.Operation]] = {}
+    # Inverse update op of a factor -> the new values of its kept matrices.
+    self._new_matrices: dict[tf.Operation, list] = {}
 
   def create(self, factors: Sequence[Any], scope: str,
              cov_ema_decay: hints.Scalar) -> tuple[list, list, list, list]:
@@ -73,7 +75,7 @@ class FactorUpdates:
                      for factor in factors]
     self._created = cov_variables + inv_variables
     inv_updates = [
-        _scoped(scope, functools.partial(_group_inverse_updates, factor))
+        _scoped(scope, functools.partial(self._update_inverses, factor))
         for factor in factors]
     thunks = cov_variables, self._cov_updates({}), inv_variables, inv_updates
     self.adopt(*thunks)
@@ -137,7 +139,7 @@ class FactorUpdates:
 
   @property
   def cov_update_thunks(self) -> list:
-    """Functions that make the covariance update op of each factor."""
+    """Functions that make the covariance update of each factor, a tensor."""
     return self.build()[0]
 
   @property
@@ -147,7 +149,7 @@ class FactorUpdates:
 
   @property
   def cov_update_ops(self) -> list:
-    """The covariance update op of each factor."""
+    """The new covariance of each factor, a tensor that runs its update."""
     return self._made("cov_update_op", self.cov_update_thunks)[0]
 
   @property
@@ -164,6 +166,19 @@ class FactorUpdates:
   def inv_update_op(self) -> tf.Operation:
     """One op that updates all inverses."""
     return self._made("inv_update_op", self.inv_update_thunks)[1]
+
+  @property
+  def inv_updates(self) -> list:
+    """The new value of each kept matrix, tensors that run its update."""
+    return [new for op in self.inv_update_ops
+            for new in self._new_matrices.get(op, [op])]
+
+  def _update_inverses(self, factor):
+    """Makes the op that updates all kept matrices of a factor."""
+    new_matrices = factor.make_inverse_update_ops()
+    op = tf.group(*new_matrices)
+    self._new_matrices[op] = new_matrices
+    return op
 
   def _made(self, name, thunks):
     """Returns the ops of thunks, and their group `name`, made once."""
@@ -261,7 +276,3 @@ def _scoped(scope, function):
       variable_scope.set_custom_getter(None)
       return function()
   return scoped
-
-
-def _group_inverse_updates(factor):
-  return tf.group(*factor.make_inverse_update_ops())

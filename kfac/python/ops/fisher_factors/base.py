@@ -117,7 +117,7 @@ class FisherFactor(abc.ABC):
 
   def make_covariance_update_op(
       self, ema_decay: hints.Scalar, ema_weight: hints.Scalar | None = None,
-      data: Sequence[Any] | None = None) -> tf.Operation:
+      data: Sequence[Any] | None = None) -> tf.Tensor:
     """Makes the op that includes the covariance of data in the average.
 
     Args:
@@ -128,7 +128,7 @@ class FisherFactor(abc.ABC):
         `FisherBlock.factor_data` returns them; None for the constructor's own.
 
     Returns:
-      Op.
+      Tensor, the new covariance, read after the update.
     """
     return self._moving_average().update(
         self._statistic_of(data)._new_cov(), ema_decay, ema_weight)
@@ -188,7 +188,7 @@ class FisherFactor(abc.ABC):
     """Makes the ops that compute the kept matrices from the covariance.
 
     Returns:
-      List of ops.
+      List of tensors, the new matrices, read after the update.
     """
 
   @abc.abstractmethod

@@ -35,7 +35,7 @@ class MovingAverage:
             tf.zeros_initializer())
 
   def update(self, new_value: hints.TensorLike, decay: hints.Scalar,
-             weight: hints.Scalar | None = None) -> tf.Operation:
+             weight: hints.Scalar | None = None) -> tf.Tensor:
     """Makes the op that includes a new value in the average.
 
     Args:
@@ -45,18 +45,18 @@ class MovingAverage:
         ZERO_DEBIAS a constant weight has no effect.
 
     Returns:
-      Op.
+      Tensor, the new average, read after the update.
     """
     dtype = self.variable.dtype.base_dtype
     past = scalars.cast_scalar(decay, dtype)
     if self._num_updates is None:
       present = (1. - past if weight is None
                  else scalars.cast_scalar(weight, dtype))
-      return tf.assign(
+      return tf.convert_to_tensor(tf.assign(
           self.variable,
-          past * self.variable + present * tf.cast(new_value, dtype)).op
+          past * self.variable + present * tf.cast(new_value, dtype)))
     step = tf.assign_add(self._num_updates, tf.ones([], dtype))
     rate = (1. - past) / (1. - tf.pow(past, step))
-    return tf.assign_add(
+    return tf.convert_to_tensor(tf.assign_add(
         self.variable,
-        rate * (tf.cast(new_value, dtype) - self.variable)).op
+        rate * (tf.cast(new_value, dtype) - self.variable)))

@@ -97,12 +97,14 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
 
   def make_covariance_update_op(  # noqa: D102
       self, ema_decay: hints.Scalar, ema_weight: hints.Scalar | None = None,
-      data: Sequence[Any] | None = None) -> tf.Operation:
-    op = super().make_covariance_update_op(ema_decay, ema_weight, data)
+      data: Sequence[Any] | None = None) -> tf.Tensor:
+    new_cov = super().make_covariance_update_op(ema_decay, ema_weight, data)
     if self._average_dt1 is None:
-      return op
-    return tf.group(op, self._average_dt1.update(
-        self._statistic_of(data)._new_cov_dt1(), ema_decay, ema_weight))
+      return new_cov
+    update_dt1 = self._average_dt1.update(
+        self._statistic_of(data)._new_cov_dt1(), ema_decay, ema_weight)
+    with tf.control_dependencies([update_dt1]):
+      return tf.identity(new_cov)
 
   def _new_cov_dt1(self):
     """Returns the lag-one covariance of the data of all sources and towers."""

@@ -444,12 +444,12 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   @property
   def cov_update_thunks(self) -> list:
-    """Functions that make the covariance update op of each factor."""
+    """Functions that make the covariance update of each factor, a tensor."""
     return self._fisher_est.cov_update_thunks
 
   @property
   def cov_update_ops(self) -> list:
-    """The covariance update op of each factor."""
+    """The new covariance of each factor, a tensor that runs its update."""
     return self._fisher_est.cov_update_ops
 
   @property
@@ -474,7 +474,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   @property
   def inv_updates_dict(self) -> dict:
-    """The inverse update ops by name (1.4, 1.5)."""
+    """The new value of each kept matrix by its tensor's name (1.4, 1.5)."""
     return self._fisher_est.inv_updates_dict
 
   def _ask_for_thunks(self):
