@@ -270,9 +270,11 @@ def _scoped(scope, function):
   """Returns a function that runs another one in a plain variable scope."""
   def scoped():
     with tf.variable_scope(scope) as variable_scope:
-      # Settings of the model's scope are not meant for these variables.
+      # Settings of the model's scope are not meant for the variables of a
+      # user's factor either.
       variable_scope.set_partitioner(None)
       variable_scope.set_regularizer(None)
       variable_scope.set_custom_getter(None)
+      variable_scope.set_caching_device(None)
       return function()
   return scoped

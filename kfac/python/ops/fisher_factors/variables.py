@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
 
 
 def covariance_initializer(shape: hints.Shape, dtype: hints.DType,
@@ -70,10 +71,7 @@ def _eye(shape, dtype):
 
 def make_variable(name: str, shape: hints.Shape, dtype: hints.DType,
                   initializer: Callable[..., Any]) -> tf.Variable:
-  """Creates a variable of the curvature estimate, which is not trainable.
-
-  It is a resource variable even if those of the model are not: a resource
-  variable can be assigned inside every kind of control flow.
+  """Creates a variable of the curvature estimate.
 
   Args:
     name: Name below the current variable scope.
@@ -84,6 +82,4 @@ def make_variable(name: str, shape: hints.Shape, dtype: hints.DType,
   Returns:
     The variable.
   """
-  return tf.get_variable(
-      name, shape=shape, dtype=dtype, initializer=initializer,
-      trainable=False, use_resource=True)
+  return plain_variables.make_variable(name, initializer, shape, dtype)

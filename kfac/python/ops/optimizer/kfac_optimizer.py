@@ -21,6 +21,7 @@ from kfac.python.ops.optimizer import quadratic_model
 from kfac.python.ops.optimizer import steps as steps_lib
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
 
 _UNSET: Any = object()
@@ -355,7 +356,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         learning_rate, name="learning_rate")
 
   def _velocity(self, variable):
-    return self._zeros_slot(variable, "velocity", self.get_name())
+    with plain_variables.no_scope_settings():
+      return self._zeros_slot(variable, "velocity", self.get_name())
 
   def _update_velocities(self, vecs_and_vars, decay, vec_coeff=1.0):
     """Updates v <- decay v + vec_coeff vec.
