@@ -21,6 +21,7 @@ from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 
 
 def as_towers(data: Any) -> tuple:
@@ -84,7 +85,7 @@ class FisherFactor(abc.ABC):
 
   @property
   def _dtype(self):
-    return self._data[0][0].dtype.base_dtype
+    return precision.wide_dtype(self._data[0][0].dtype)
 
   def _get_data_device(self, tower):
     return self._data[0][tower].device if self._data[0] else None
@@ -140,8 +141,8 @@ class FisherFactor(abc.ABC):
   def _new_cov(self):
     """Returns the covariance of the data of all sources and towers."""
     return self._over_sources_and_towers(
-        lambda source, tower: contrib_aliases.compute_new_cov(
-            self, source, tower))
+        lambda source, tower: precision.as_wide_tensor(
+            contrib_aliases.compute_new_cov(self, source, tower)))
 
   def _moving_average(self):
     """Returns the moving average of `_cov`, which a subclass may have set."""

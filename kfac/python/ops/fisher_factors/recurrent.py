@@ -20,6 +20,7 @@ from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 
 # What each option keeps: the variables, as pairs of name and rank, and the
 # function that computes them. Option 2's P is named Lmat in old checkpoints.
@@ -112,12 +113,12 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
 
   def _compute_new_cov(self, source, tower):
     return covariance.compute_cov(
-        tf.convert_to_tensor(self._tensors[source][tower]),
+        precision.as_wide_tensor(self._tensors[source][tower]),
         has_bias=self._has_bias)
 
   def _compute_new_cov_dt1(self, source, tower):
     """Sum over uses of x_{t+1} x_t^T, over the number of all rows."""
-    rows = tf.convert_to_tensor(self._tensors[source][tower])
+    rows = precision.as_wide_tensor(self._tensors[source][tower])
     if self._has_bias:
       rows = covariance.append_homog(rows)
     num_rows = tf.shape(rows)[0]

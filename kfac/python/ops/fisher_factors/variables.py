@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
+from kfac.python.ops.utils import precision
 
 
 def covariance_initializer(shape: hints.Shape, dtype: hints.DType,
@@ -71,15 +72,16 @@ def _eye(shape, dtype):
 
 def make_variable(name: str, shape: hints.Shape, dtype: hints.DType,
                   initializer: Callable[..., Any]) -> tf.Variable:
-  """Creates a variable of the curvature estimate.
+  """Creates a variable of the curvature estimate, never of half precision.
 
   Args:
     name: Name below the current variable scope.
     shape: Its shape.
-    dtype: Its dtype.
+    dtype: Its dtype; float16 and bfloat16 mean float32.
     initializer: Function of (shape, dtype, partition_info).
 
   Returns:
     The variable.
   """
-  return plain_variables.make_variable(name, initializer, shape, dtype)
+  return plain_variables.make_variable(
+      name, initializer, shape, precision.wide_dtype(dtype))

@@ -22,6 +22,7 @@ from kfac.python.ops.optimizer import steps as steps_lib
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
+from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
 _UNSET: Any = object()
@@ -435,7 +436,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
           "set_damping_adaptation_params must be called before the update ops "
           "are asked for, so that the damping reaches the inverses.")
     registered = self._layers.registered_variables
-    dtype = registered[0].dtype.base_dtype if registered else tf.float32
+    dtype = precision.wide_dtype(
+        registered[0].dtype if registered else tf.float32)
     scope = tf.get_variable_scope()
     with tf.variable_scope(self.get_name()):
       self._damping.adapt(damping_lib.Rule(scope=scope, **rule), dtype)
