@@ -1,9 +1,5 @@
 """What contrib.kfac built and trained also builds and trains here."""
 
-import contextlib
-import io
-import os
-import sys
 import tempfile
 
 import numpy as np
@@ -395,46 +391,6 @@ class NamesTest(tf.test.TestCase):
       before = sess.run("damping_now:0")
       sess.run(graph.get_collection(tf.GraphKeys.TRAIN_OP))
       self.assertNotEqual(before, sess.run("damping_now:0"))
-
-
-class WithoutInversesTest(tf.test.TestCase):
-
-  @contextlib.contextmanager
-  def _stderr(self):
-    """Yields what is written to the standard error of the process."""
-    with tempfile.TemporaryFile("w+") as file:
-      sys.stderr.flush()
-      kept = os.dup(2)
-      os.dup2(file.fileno(), 2)
-      text = io.StringIO()
-      try:
-        yield text
-      finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        file.seek(0)
-        text.write(file.read())
-
-  def _messages(self, invert):
-    with tf.Graph().as_default(), self.session() as sess:
-      net = _Net()
-      optimizer = net.optimizer()
-      train_op = optimizer.minimize(net.loss)
-      sess.run(tf.global_variables_initializer())
-      with self._stderr() as text:
-        for step in range(25):
-          if invert and step == 5:
-            sess.run(optimizer.cov_update_op)
-            sess.run(optimizer.inv_update_op)
-          sess.run(train_op)
-      return text.getvalue().count(
-          "kfac: 10 steps were run before any inverse was updated")
-
-  def testSaysOnceThatParametersDoNotMove(self):
-    self.assertEqual(1, self._messages(invert=False))
-
-  def testSaysNothingOnceInversesAreThere(self):
-    self.assertEqual(0, self._messages(invert=True))
 
 
 if __name__ == "__main__":

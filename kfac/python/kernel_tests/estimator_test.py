@@ -479,8 +479,11 @@ class BuildTest(tf.test.TestCase):
             made, (est.cov_update_ops, est.cov_update_op, est.inv_update_ops,
                    est.inv_update_op, est.cov_update_thunks,
                    est.inv_update_thunks))
-        self.assertEqual(est.inv_updates_dict, {
-            op.name: op for op in est.inv_update_ops})
+        new_matrices = est.inv_updates_dict
+        self.assertLen(new_matrices, 3)
+        for name, new in new_matrices.items():
+          self.assertIsInstance(new, tf.Tensor)
+          self.assertEqual(name, new.name)
         self.assertEqual(
             before, (len(graph.get_operations()), tf.global_variables()))
         self.assertEqual(
@@ -497,6 +500,23 @@ class BuildTest(tf.test.TestCase):
       est = estimator.FisherEstimator([w], 0.9, 0.1, layers)
       self.assertLen(est.inv_update_ops, 1)
       self.assertEqual(est.inv_updates_dict, {})
+
+  def testDictHasTheNewValueOfEachKeptMatrix(self):
+    with tf.Graph().as_default(), self.session() as sess:
+      est = _Net().estimator(exps=(-1, -0.5))
+      new_matrices = list(est.inv_updates_dict.values())
+      queue = tf.FIFOQueue(3, [new.dtype for new in new_matrices],
+                           [new.shape for new in new_matrices])
+      enqueue, dequeue = queue.enqueue(new_matrices), queue.dequeue()
+      kept = [variable for variable in tf.global_variables()
+              if "matpower" in variable.name]
+      self.assertLen(new_matrices, 6)
+      sess.run(tf.global_variables_initializer())
+      sess.run(est.cov_update_op)
+      sess.run(enqueue)
+      for new, variable in zip(*sess.run([dequeue, kept]), strict=True):
+        self.assertGreater(np.abs(new).max(), 0.)
+        self.assertAllEqual(new, variable)
 
   def testPropertiesAfterThunks(self):
     for make in ("make_vars_and_create_op_thunks",

@@ -226,12 +226,12 @@ class FisherEstimator:
 
   @property
   def cov_update_thunks(self) -> list:
-    """Functions that make the covariance update op of each factor."""
+    """Functions that make the covariance update of each factor, a tensor."""
     return self._updates.cov_update_thunks
 
   @property
   def cov_update_ops(self) -> list:
-    """The covariance update op of each factor."""
+    """The new covariance of each factor, a tensor that runs its update."""
     return self._updates.cov_update_ops
 
   @property
@@ -256,8 +256,8 @@ class FisherEstimator:
 
   @property
   def inv_updates_dict(self) -> dict:
-    """The inverse update ops by name, of factors with inverses (1.4, 1.5)."""
-    return {op.name: op for op in self.inv_update_ops if op.control_inputs}
+    """The new value of each kept matrix by its tensor's name (1.4, 1.5)."""
+    return {new.name: new for new in self._updates.inv_updates}
 
   def make_cov_update_op_in_branch(self) -> tf.Operation:
     """Makes an op that updates all covariances from gradients of its own.

@@ -51,6 +51,8 @@ class FactorUpdates:
     self._variable_thunks: list[hints.Thunk] = []
     self._thunks: tuple[list, list] | None = None
     self._ops: dict[str, tuple[list, tf.Operation]] = {}
+    # Inverse update op of a factor -> the new values of its kept matrices.
+    self._new_matrices: dict[tf.Operation, list] = {}
 
   def create(self, factors: Sequence[Any], scope: str,
              cov_ema_decay: hints.Scalar) -> tuple[list, list, list, list]:
@@ -74,7 +76,7 @@ class FactorUpdates:
                      for factor in factors]
     self._created = cov_variables + inv_variables
     inv_updates = [
-        _scoped(scope, functools.partial(_group_inverse_updates, factor))
+        _scoped(scope, functools.partial(self._update_inverses, factor))
         for factor in factors]
     thunks = cov_variables, self._cov_updates({}), inv_variables, inv_updates
     self.adopt(*thunks)
@@ -139,7 +141,7 @@ class FactorUpdates:
 
   @property
   def cov_update_thunks(self) -> list:
-    """Functions that make the covariance update op of each factor."""
+    """Functions that make the covariance update of each factor, a tensor."""
     return self.build()[0]
 
   @property
@@ -149,7 +151,7 @@ class FactorUpdates:
 
   @property
   def cov_update_ops(self) -> list:
-    """The covariance update op of each factor."""
+    """The new covariance of each factor, a tensor that runs its update."""
     return self._made("cov_update_op", self.cov_update_thunks)[0]
 
   @property
@@ -166,6 +168,19 @@ class FactorUpdates:
   def inv_update_op(self) -> tf.Operation:
     """One op that updates all inverses."""
     return self._made("inv_update_op", self.inv_update_thunks)[1]
+
+  @property
+  def inv_updates(self) -> list:
+    """The new value of each kept matrix, tensors that run its update."""
+    return [new for op in self.inv_update_ops
+            for new in self._new_matrices.get(op, [op])]
+
+  def _update_inverses(self, factor):
+    """Makes the op that updates all kept matrices of a factor."""
+    new_matrices = factor.make_inverse_update_ops()
+    op = tf.group(*new_matrices)
+    self._new_matrices[op] = new_matrices
+    return op
 
   def _made(self, name, thunks):
     """Returns the ops of thunks, and their group `name`, made once."""
@@ -258,13 +273,11 @@ def _scoped(scope, function):
   """Returns a function that runs another one in a plain variable scope."""
   def scoped():
     with tf.variable_scope(scope) as variable_scope:
-      # Settings of the model's scope are not meant for these variables.
+      # Settings of the model's scope are not meant for the variables of a
+      # user's factor either.
       variable_scope.set_partitioner(None)
       variable_scope.set_regularizer(None)
       variable_scope.set_custom_getter(None)
+      variable_scope.set_caching_device(None)
       return function()
   return scoped
-
-
-def _group_inverse_updates(factor):
-  return tf.group(*factor.make_inverse_update_ops())

@@ -20,13 +20,14 @@ class MovingAverageTest(tf.test.TestCase):
       average = moving_average.MovingAverage(variable, "v")
       value = tf.placeholder(dtype, values[0].shape)
       update = average.update(value, decay, weight)
-      self.assertIsInstance(update, tf.Operation)
+      self.assertEqual(variable.shape, update.shape)
       sess.run(tf.global_variables_initializer())
       tf.get_default_graph().finalize()
       averages = []
       for one in values:
-        sess.run(update, {value: one})
-        averages.append(sess.run(variable))
+        new = sess.run(update, {value: one})
+        self.assertAllEqual(new, sess.run(variable))
+        averages.append(new)
       return averages
 
   def testZeroDebiasIsAWeightedMeanOfTheValues(self):

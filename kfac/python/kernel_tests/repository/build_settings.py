@@ -30,6 +30,7 @@ _MEDIUM = """
     kfac/python/kernel_tests/optimizer/arguments_test.py
     kfac/python/kernel_tests/optimizer/damping_adaptation_test.py
     kfac/python/kernel_tests/optimizer/damping_test.py
+    kfac/python/kernel_tests/optimizer/kfac_optimizer_half_precision_test.py
     kfac/python/kernel_tests/optimizer/kfac_optimizer_test.py
     kfac/python/kernel_tests/placement_test.py
     kfac/python/kernel_tests/repository/architecture_test.py

@@ -15,6 +15,7 @@ from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import convolution
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
 
@@ -126,7 +127,7 @@ class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
     # F is T times that of one location, and its damping scales with it.
     T = self._num_replications
     if not scalars.is_number(T):
-      dtype = self._outputs[0].dtype
+      dtype = precision.wide_dtype(self._outputs[0].dtype)
       T, damping = [scalars.cast_scalar(x, dtype) for x in (T, damping)]
     return T * damping_lib.normalize_damping(damping, T)
 

@@ -13,6 +13,7 @@ from kfac.python.ops.fisher_blocks import damping as damping_lib
 from kfac.python.ops.fisher_blocks import outer_products
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
 
@@ -113,13 +114,14 @@ class KroneckerProductFB(base.FisherBlock):
 
   def _apply(self, vector, operators, exp, adjoints=(False, False)):
     """Returns c^exp M_A V M_G, either operator possibly transposed."""
+    wide = precision.widen(vector)
     matrix = outer_products.multiply(
-        operators, adjoints, self._to_matrix(vector), vector)
+        operators, adjoints, self._to_matrix(wide), wide)
     if not scalars.is_number(self._renorm_coeff) or self._renorm_coeff != 1:
       matrix = _multiply_scalar(matrix, tf.pow(
           scalars.cast_scalar(self._renorm_coeff, matrix.dtype),
           scalars.cast_scalar(exp, matrix.dtype)))
-    return self._from_matrix(vector, matrix)
+    return precision.cast_like(vector, self._from_matrix(wide, matrix))
 
   def multiply_matpower(self, vector: hints.Vector,  # noqa: D102
                         exp: float) -> Any:

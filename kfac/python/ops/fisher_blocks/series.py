@@ -15,6 +15,7 @@ from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import fully_connected
 from kfac.python.ops.fisher_factors import matrix_functions
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
 
@@ -73,12 +74,14 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
                         exp: float) -> Any:
     self._check_exp(exp)
     # The paper has one row per output: Z = V^T.
-    Z = tf.transpose(utils.layer_params_to_mat2d(vector))
+    wide = precision.widen(vector)
+    Z = tf.transpose(utils.layer_params_to_mat2d(wide))
     if self._option == SeriesFBApproximation.option1:
       Z = self._solve_option1(Z)
     else:
       Z = self._solve_option2(Z)
-    return utils.mat2d_to_layer_params(vector, tf.transpose(Z))
+    return precision.cast_like(
+        vector, utils.mat2d_to_layer_params(wide, tf.transpose(Z)))
 
   def _quants(self, option):
     return [getattr(factor, f"get_option{option}quants")(damping_func)

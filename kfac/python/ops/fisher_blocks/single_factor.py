@@ -11,6 +11,7 @@ from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import base
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 
 
 class SingleFactorFB(base.FisherBlock):
@@ -67,8 +68,9 @@ class SingleFactorFB(base.FisherBlock):
     return utils.column_to_tensors(vector, column)
 
   def _apply(self, operator, vector, transpose=False):
-    return self._from_column(
-        vector, operator.matmul(self._to_column(vector), adjoint=transpose))
+    wide = precision.widen(vector)
+    column = operator.matmul(self._to_column(wide), adjoint=transpose)
+    return precision.cast_like(vector, self._from_column(wide, column))
 
   def multiply_matpower(self, vector: hints.Vector,  # noqa: D102
                         exp: float) -> Any:

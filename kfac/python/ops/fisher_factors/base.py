@@ -21,6 +21,7 @@ from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 
 
 def as_towers(data: Any) -> tuple:
@@ -103,7 +104,7 @@ class FisherFactor(abc.ABC):
 
   @property
   def _dtype(self):
-    return self._data[0][0].dtype.base_dtype
+    return precision.wide_dtype(self._data[0][0].dtype)
 
   def _get_data_device(self, tower):
     return self._data[0][tower].device if self._data[0] else None
@@ -136,7 +137,7 @@ class FisherFactor(abc.ABC):
 
   def make_covariance_update_op(
       self, ema_decay: hints.Scalar, ema_weight: hints.Scalar | None = None,
-      data: Sequence[Any] | None = None) -> tf.Operation:
+      data: Sequence[Any] | None = None) -> tf.Tensor:
     """Makes the op that includes the covariance of data in the average.
 
     Args:
@@ -147,7 +148,7 @@ class FisherFactor(abc.ABC):
         `FisherBlock.factor_data` returns them; None for the constructor's own.
 
     Returns:
-      Op.
+      Tensor, the new covariance, read after the update.
     """
     return self._moving_average().update(
         self._statistic_of(data)._new_cov(), ema_decay, ema_weight)
@@ -159,8 +160,8 @@ class FisherFactor(abc.ABC):
   def _new_cov(self):
     """Returns the covariance of the data of all sources and towers."""
     return self._over_sources_and_towers(
-        lambda source, tower: contrib_aliases.compute_new_cov(
-            self, source, tower))
+        lambda source, tower: precision.as_wide_tensor(
+            contrib_aliases.compute_new_cov(self, source, tower)))
 
   def _moving_average(self):
     """Returns the moving average of `_cov`, which a subclass may have set."""
@@ -207,7 +208,7 @@ class FisherFactor(abc.ABC):
     """Makes the ops that compute the kept matrices from the covariance.
 
     Returns:
-      List of ops.
+      List of tensors, the new matrices, read after the update.
     """
 
   @abc.abstractmethod

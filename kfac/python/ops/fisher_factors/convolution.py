@@ -25,6 +25,7 @@ from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import correlations
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import patches as patches_lib
+from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
 
@@ -179,8 +180,8 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
     return [height * width * in_channels + int(self._has_bias), out_channels]
 
   def _compute_new_cov(self, source, tower):
-    grads = tf.convert_to_tensor(self._outputs_grads[source][tower])
-    inputs = tf.convert_to_tensor(self._inputs[tower])
+    grads = precision.as_wide_tensor(self._outputs_grads[source][tower])
+    inputs = precision.as_wide_tensor(self._inputs[tower])
     num_locations = _num_locations(
         inputs, self._filter_shape, self._padding, self._strides,
         self._dilations)
@@ -283,7 +284,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
     return 2 * [size + int(self._has_bias)]
 
   def _compute_new_cov(self, source, tower):
-    inputs = tf.convert_to_tensor(self._inputs[tower])
+    inputs = precision.as_wide_tensor(self._inputs[tower])
     if self._sub_sample_inputs:
       inputs = self._some_examples(inputs)
     tile_width = self._choose_tile_width(inputs)
@@ -377,7 +378,7 @@ class ConvOutputKroneckerFactor(dense.DenseSquareMatrixFactor):
     return 2 * [self._outputs_grads[0][0].shape.as_list()[-1]]
 
   def _compute_new_cov(self, source, tower):
-    grads = tf.convert_to_tensor(self._outputs_grads[source][tower])
+    grads = precision.as_wide_tensor(self._outputs_grads[source][tower])
     return covariance.compute_cov(
         tf.reshape(grads, [-1, self._cov_shape[0]]))
 

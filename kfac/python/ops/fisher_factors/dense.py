@@ -36,7 +36,7 @@ class InverseUpdate:
     self._dampings: dict[Any, tf.Tensor] = {}
     self._choleskys: dict[Any, tf.Tensor] = {}
 
-  def assign(self, variable: tf.Variable, value: hints.TensorLike) -> Any:
+  def assign(self, variable: tf.Variable, value: hints.TensorLike) -> tf.Tensor:
     """Makes the op that keeps a value, provided that there is a covariance.
 
     One session.run may execute the covariance updates, the inverse updates and
@@ -48,10 +48,11 @@ class InverseUpdate:
       value: Tensor.
 
     Returns:
-      Op; it does not change the variable while the covariance is zero.
+      Tensor, the variable after the update, which does not change it while the
+      covariance is zero.
     """
-    return tf.assign(
-        variable, tf.where_v2(self.has_cov, value, variable)).op
+    return tf.convert_to_tensor(tf.assign(
+        variable, tf.where_v2(self.has_cov, value, variable)))
 
   def damping(self, damping_func: hints.Thunk) -> tf.Tensor:
     """Returns the damping as a tensor of the factor's dtype."""
@@ -182,7 +183,8 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     """Makes the ops that compute each kept matrix from the covariance.
 
     Returns:
-      List of ops. They change nothing while the covariance is still zero.
+      List of tensors, the matrices after the update, which changes nothing
+      while the covariance is still zero.
     """
     self.reset_eigendecomp()  # It belongs to the ops of an earlier update.
     return self._keep(InverseUpdate(self))

@@ -32,7 +32,7 @@ class DiagonalFactor(base.FisherFactor):
     """Creates no variables."""
 
   def make_inverse_update_ops(self) -> list:
-    """Returns no ops."""
+    """Returns no tensors."""
     return []
 
   def register_matpower(self, exp: float, damping_func: hints.Damping) -> None:

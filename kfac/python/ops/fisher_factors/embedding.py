@@ -8,6 +8,7 @@ from kfac.python.ops.fisher_factors import base
 from kfac.python.ops.fisher_factors import diagonal
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 
 
 class EmbeddingInputKroneckerFactor(diagonal.DiagonalFactor):
@@ -22,7 +23,7 @@ class EmbeddingInputKroneckerFactor(diagonal.DiagonalFactor):
       input_ids: For each tower the ids, an integer tensor [batch] or
         [batch, ids per example]; or one tensor.
       vocab_size: Number of different ids.
-      dtype: Dtype of the covariance; float32 if None.
+      dtype: Dtype of the covariance; float32 if None or half precision.
       colocate_cov_ops_with_inputs: See FisherFactor.
 
     Raises:
@@ -49,7 +50,7 @@ class EmbeddingInputKroneckerFactor(diagonal.DiagonalFactor):
 
   @property
   def _dtype(self):
-    return self._cov_dtype or tf.float32
+    return precision.wide_dtype(self._cov_dtype or tf.float32)
 
   def _compute_new_cov(self, source, tower):
     ids = tf.convert_to_tensor(self._input_ids[tower])

@@ -10,6 +10,7 @@ from kfac.python.ops.fisher_factors import dense
 from kfac.python.ops.fisher_factors import diagonal
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 
 
 class FullyConnectedKroneckerFactor(dense.DenseSquareMatrixFactor):
@@ -40,7 +41,7 @@ class FullyConnectedKroneckerFactor(dense.DenseSquareMatrixFactor):
     return [size, size]
 
   def _compute_new_cov(self, source, tower):
-    rows = tf.convert_to_tensor(self._tensors[source][tower])
+    rows = precision.as_wide_tensor(self._tensors[source][tower])
     return covariance.compute_cov(
         covariance.first_examples(rows), has_bias=self._has_bias)
 
@@ -81,8 +82,8 @@ class FullyConnectedDiagonalFactor(diagonal.DiagonalFactor):
             self._outputs_grads[0][0].shape.as_list()[1]]
 
   def _compute_new_cov(self, source, tower):
-    inputs = tf.convert_to_tensor(self._inputs[tower])
+    inputs = precision.as_wide_tensor(self._inputs[tower])
     if self._has_bias:
       inputs = covariance.append_homog(inputs)
-    grads = tf.convert_to_tensor(self._outputs_grads[source][tower])
+    grads = precision.as_wide_tensor(self._outputs_grads[source][tower])
     return covariance.compute_cov(tf.square(inputs), tf.square(grads))

@@ -18,6 +18,7 @@ from kfac.python.ops.fisher_factors import dense
 from kfac.python.ops.fisher_factors import diagonal
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 
 
 class _ParameterGradients:
@@ -49,7 +50,7 @@ class _ParameterGradients:
 
   def column(self, source):
     """Returns the gradient of a source as a column [num_params, 1]."""
-    return utils.tensors_to_column(self.sources[source])
+    return utils.tensors_to_column(precision.widen(self.sources[source]))
 
   def mean(self, total):
     """Returns a sum over examples, divided by the batch size."""

@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
 
@@ -35,7 +36,7 @@ class MovingAverage:
             tf.zeros_initializer())
 
   def update(self, new_value: hints.TensorLike, decay: hints.Scalar,
-             weight: hints.Scalar | None = None) -> tf.Operation:
+             weight: hints.Scalar | None = None) -> tf.Tensor:
     """Makes the op that includes a new value in the average.
 
     Args:
@@ -45,18 +46,19 @@ class MovingAverage:
         ZERO_DEBIAS a constant weight has no effect.
 
     Returns:
-      Op.
+      Tensor, the new average, read after the update.
     """
     dtype = self.variable.dtype.base_dtype
-    past = scalars.cast_scalar(decay, dtype)
+    wide = precision.wide_dtype(dtype)  # A user's variable may be narrower.
+    past = scalars.cast_scalar(decay, wide)
+    old = precision.as_wide_tensor(self.variable)
+    new_value = tf.cast(new_value, wide)
     if self._num_updates is None:
       present = (1. - past if weight is None
-                 else scalars.cast_scalar(weight, dtype))
-      return tf.assign(
-          self.variable,
-          past * self.variable + present * tf.cast(new_value, dtype)).op
-    step = tf.assign_add(self._num_updates, tf.ones([], dtype))
+                 else scalars.cast_scalar(weight, wide))
+      return tf.convert_to_tensor(tf.assign(
+          self.variable, tf.cast(past * old + present * new_value, dtype)))
+    step = tf.assign_add(self._num_updates, tf.ones([], wide))
     rate = (1. - past) / (1. - tf.pow(past, step))
-    return tf.assign_add(
-        self.variable,
-        rate * (tf.cast(new_value, dtype) - self.variable)).op
+    return tf.convert_to_tensor(tf.assign_add(
+        self.variable, tf.cast(rate * (new_value - old), dtype)))

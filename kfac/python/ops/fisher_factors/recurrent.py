@@ -20,6 +20,7 @@ from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 
 # What each option keeps: the variables, as pairs of name and rank, and the
 # function that computes them. Option 2's P is named Lmat in old checkpoints.
@@ -97,12 +98,14 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
 
   def make_covariance_update_op(  # noqa: D102
       self, ema_decay: hints.Scalar, ema_weight: hints.Scalar | None = None,
-      data: Sequence[Any] | None = None) -> tf.Operation:
-    op = super().make_covariance_update_op(ema_decay, ema_weight, data)
+      data: Sequence[Any] | None = None) -> tf.Tensor:
+    new_cov = super().make_covariance_update_op(ema_decay, ema_weight, data)
     if self._average_dt1 is None:
-      return op
-    return tf.group(op, self._average_dt1.update(
-        self._statistic_of(data)._new_cov_dt1(), ema_decay, ema_weight))
+      return new_cov
+    update_dt1 = self._average_dt1.update(
+        self._statistic_of(data)._new_cov_dt1(), ema_decay, ema_weight)
+    with tf.control_dependencies([update_dt1]):
+      return tf.identity(new_cov)
 
   def _new_cov_dt1(self):
     """Returns the lag-one covariance of the data of all sources and towers."""
@@ -110,12 +113,12 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
 
   def _compute_new_cov(self, source, tower):
     return covariance.compute_cov(
-        tf.convert_to_tensor(self._tensors[source][tower]),
+        precision.as_wide_tensor(self._tensors[source][tower]),
         has_bias=self._has_bias)
 
   def _compute_new_cov_dt1(self, source, tower):
     """Sum over uses of x_{t+1} x_t^T, over the number of all rows."""
-    rows = tf.convert_to_tensor(self._tensors[source][tower])
+    rows = precision.as_wide_tensor(self._tensors[source][tower])
     if self._has_bias:
       rows = covariance.append_homog(rows)
     num_rows = tf.shape(rows)[0]

@@ -9,6 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
+from kfac.python.ops.utils import precision
 
 
 def covariance_initializer(shape: hints.Shape, dtype: hints.DType,
@@ -70,20 +72,16 @@ def _eye(shape, dtype):
 
 def make_variable(name: str, shape: hints.Shape, dtype: hints.DType,
                   initializer: Callable[..., Any]) -> tf.Variable:
-  """Creates a variable of the curvature estimate, which is not trainable.
-
-  It is a resource variable even if those of the model are not: a resource
-  variable can be assigned inside every kind of control flow.
+  """Creates a variable of the curvature estimate, never of half precision.
 
   Args:
     name: Name below the current variable scope.
     shape: Its shape.
-    dtype: Its dtype.
+    dtype: Its dtype; float16 and bfloat16 mean float32.
     initializer: Function of (shape, dtype, partition_info).
 
   Returns:
     The variable.
   """
-  return tf.get_variable(
-      name, shape=shape, dtype=dtype, initializer=initializer,
-      trainable=False, use_resource=True)
+  return plain_variables.make_variable(
+      name, initializer, shape, precision.wide_dtype(dtype))

@@ -11,6 +11,7 @@ from kfac.python.ops import optimizer
 from kfac.python.ops.kfac_utils import schedules
 from kfac.python.ops.optimizer import arguments
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
 
 __all__ = ["PeriodicInvCovUpdateKfacOpt"]
@@ -164,9 +165,8 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     """Makes the variable that counts runs, unless it exists."""
     if self._num_runs is None:
       with tf.variable_scope(self.get_name()):
-        self._num_runs = tf.get_variable(
-            "num_runs", [], tf.int64, tf.zeros_initializer(), trainable=False,
-            use_resource=True)
+        self._num_runs = plain_variables.make_variable(
+            "num_runs", tf.zeros_initializer(), [], tf.int64)
 
   def _make_updates(self):
     """Makes the op that counts a run and runs the updates that are due.

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.loss_functions import broadcasting
+from kfac.python.ops.utils import precision
 
 
 class Normal:
@@ -82,7 +83,7 @@ class Categorical:
   def sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns classes, int32 [...], given an operation seed."""
     shape = tf.shape(self.logits)
-    rows = tf.reshape(self.logits, [-1, shape[-1]])
+    rows = precision.as_wide_tensor(tf.reshape(self.logits, [-1, shape[-1]]))
     classes = tf.random.categorical(rows, 1, dtype=tf.int32, seed=seed)
     classes = tf.reshape(classes, shape[:-1])
     classes.set_shape(self.logits.shape[:-1])
@@ -124,9 +125,11 @@ class Bernoulli:
 
   def sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns zeros and ones, int32, given an operation seed."""
+    # A uniform bfloat16 is a multiple of 1 / 128.
+    probs = precision.as_wide_tensor(self.probs)
     uniform = tf.random_uniform(
-        tf.shape(self.logits), dtype=self.logits.dtype, seed=seed)
-    return tf.cast(uniform < self.probs, tf.int32)
+        tf.shape(self.logits), dtype=probs.dtype, seed=seed)
+    return tf.cast(uniform < probs, tf.int32)
 
   def mean(self) -> tf.Tensor:
     """Returns p."""

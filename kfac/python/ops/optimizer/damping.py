@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
 
 
@@ -142,13 +143,14 @@ class DampingControl:
       dtype: Dtype of the variables.
     """
     self.rule = rule
-    self.damping = _variable(
+    self.damping = plain_variables.make_variable(
         "damping", scalars.cast_scalar(self.value, dtype))
     self.rho, self._prev_loss, self.predicted_change = (
-        _variable(name, tf.zeros([], dtype))
+        plain_variables.make_variable(name, tf.zeros([], dtype))
         for name in ("rho", "prev_loss", "q_model_change"))
     if rule.immediately:
-      self._num_steps = _variable("num_steps", tf.zeros([], tf.int64))
+      self._num_steps = plain_variables.make_variable(
+          "num_steps", tf.zeros([], tf.int64))
 
   def before_step(self, loss: hints.TensorLike,
                   global_step: hints.Scalar | None) -> list:
@@ -341,8 +343,3 @@ def _times(damping, mult):
     return damping * mult
   damping = tf.convert_to_tensor(damping)
   return damping * scalars.cast_scalar(mult, damping.dtype)
-
-
-def _variable(name, initial_value):
-  return tf.get_variable(name, initializer=initial_value, trainable=False,
-                         use_resource=True)

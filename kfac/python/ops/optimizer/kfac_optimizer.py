@@ -22,6 +22,8 @@ from kfac.python.ops.optimizer import quadratic_model
 from kfac.python.ops.optimizer import steps as steps_lib
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
+from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
 _UNSET: Any = object()
@@ -374,7 +376,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         learning_rate, name="learning_rate")
 
   def _velocity(self, variable):
-    return self._zeros_slot(variable, "velocity", self.get_name())
+    with plain_variables.no_scope_settings():
+      return self._zeros_slot(variable, "velocity", self.get_name())
 
   def _update_velocities(self, vecs_and_vars, decay, vec_coeff=1.0):
     """Updates v <- decay v + vec_coeff vec.
@@ -452,7 +455,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
           "set_damping_adaptation_params must be called before the update ops "
           "are asked for, so that the damping reaches the inverses.")
     registered = self._layers.registered_variables
-    dtype = registered[0].dtype.base_dtype if registered else tf.float32
+    dtype = precision.wide_dtype(
+        registered[0].dtype if registered else tf.float32)
     scope = tf.get_variable_scope()
     with tf.variable_scope(self.get_name()):
       self._damping.adapt(damping_lib.Rule(scope=scope, **rule), dtype)
@@ -463,12 +467,12 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   @property
   def cov_update_thunks(self) -> list:
-    """Functions that make the covariance update op of each factor."""
+    """Functions that make the covariance update of each factor, a tensor."""
     return self._fisher_est.cov_update_thunks
 
   @property
   def cov_update_ops(self) -> list:
-    """The covariance update op of each factor."""
+    """The new covariance of each factor, a tensor that runs its update."""
     return self._fisher_est.cov_update_ops
 
   @property
@@ -505,7 +509,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   @property
   def inv_updates_dict(self) -> dict:
-    """The inverse updates by name (1.4, 1.5); a subclass may assign it."""
+    """The new value of each kept matrix by name (1.4, 1.5); assignable."""
     if "inv_updates_dict" in self._assigned:
       return self._assigned["inv_updates_dict"]
     return self._fisher_est.inv_updates_dict

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
 
@@ -19,10 +20,10 @@ def inner_product(vectors: Sequence[Any], others: Sequence[Any]) -> tf.Tensor:
     others: The same, shaped like them.
 
   Returns:
-    Scalar tensor.
+    Scalar tensor, float32 for half precision.
   """
   return tf.add_n([
-      tf.reduce_sum(tf.convert_to_tensor(a) * tf.convert_to_tensor(b))
+      tf.reduce_sum(precision.as_wide_tensor(a) * precision.as_wide_tensor(b))
       for a, b in zip(vectors, others, strict=True)])
 
 
@@ -67,8 +68,9 @@ def update_velocities(velocities: Sequence[Any], vectors: Sequence[Any],
   results = []
   for velocity, vector in zip(velocities, vectors, strict=True):
     dtype = velocity.dtype.base_dtype
-    new = (scalars.cast_scalar(decay, dtype) * velocity +
-           scalars.cast_scalar(vec_coeff, dtype) * tf.convert_to_tensor(vector))
+    old, vector = (precision.as_wide_tensor(x) for x in (velocity, vector))
+    new = tf.cast(scalars.cast_scalar(decay, old.dtype) * old +
+                  scalars.cast_scalar(vec_coeff, old.dtype) * vector, dtype)
     with tf.control_dependencies([tf.assign(velocity, new)]):
       results.append(tf.identity(new))
   return results

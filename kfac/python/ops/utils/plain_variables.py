@@ -1,0 +1,65 @@
+"""Variables without the settings of the variable scopes that enclose them.
+
+A program may build its optimizer within a scope that is meant for the variables
+of the model. A regularizer, or a getter that casts, would be wrong for others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.utils import hints
+
+
+@contextlib.contextmanager
+def no_scope_settings() -> Iterator[None]:
+  """Context in which variables get no settings from scopes.
+
+  The names, initializers, dtypes and kinds of variables do not change: whoever
+  creates a variable in this context passes the last three explicitly.
+  """
+  scope = tf.get_variable_scope()
+  # It replaces the getter of the scope, and so stops all the other settings. A
+  # new scope would count default names from the start again.
+  getter = scope.custom_getter
+  scope.set_custom_getter(_plain)
+  try:
+    yield
+  finally:
+    scope.set_custom_getter(getter)
+
+
+def _plain(getter, name, **kwargs):
+  kwargs.update(caching_device=None, constraint=None, partitioner=None,
+                regularizer=None)
+  return getter(name, **kwargs)
+
+
+def make_variable(
+    name: str, initializer: tf.Tensor | Callable[..., Any],
+    shape: hints.Shape | None = None,
+    dtype: hints.DType | None = None) -> tf.Variable:
+  """Creates a variable that is not trainable, in the current variable scope.
+
+  It is a resource variable even if those of the model are not: a resource
+  variable can be assigned inside every kind of control flow.
+
+  Args:
+    name: Name below the scope.
+    initializer: Initial value, a tensor; or a function of (shape, dtype,
+      partition_info), which needs the next arguments.
+    shape: Shape, or None for that of the tensor.
+    dtype: Dtype, or None for that of the tensor.
+
+  Returns:
+    The variable.
+  """
+  with no_scope_settings():
+    return tf.get_variable(
+        name, shape=shape, dtype=dtype, initializer=initializer,
+        trainable=False, use_resource=True)
