@@ -1,46 +1,58 @@
-"""Calls whose arguments had another meaning in an older release."""
+"""Calls whose arguments had another meaning in an older release.
+
+An edit is a node and a function of it, which returns what takes its place.
+"""
 
 from __future__ import annotations
 
-import ast
+import libcst as cst
 
+from . import program as programs
 from . import renames
-from . import scopes
-from . import sources
+
+_NONE = cst.SimpleWhitespace("")
 
 
-def callable_name(scope: scopes.Scope, node: ast.Call) -> str | None:
+def callable_name(program: programs.Program, node: cst.Call) -> str | None:
   """Returns the name of a call's callable in the tables.
 
   Args:
-    scope: Scope of the call.
-    node: ast.Call.
+    program: The program.
+    node: Call.
 
   Returns:
     Name with a row in the tables, or None.
   """
-  dotted = scope.resolve(node.func) or ""
+  name = table_name(program.resolve(node.func) or "")
+  if name is None and isinstance(node.func, cst.Attribute):
+    name = node.func.attr.value
+  return name if name is not None and renames.is_known(name) else None
+
+
+def table_name(dotted: str) -> str | None:
+  """Returns the name that a dotted name has in the tables.
+
+  Args:
+    dotted: Canonical dotted name.
+
+  Returns:
+    Name; None if the dotted name is not below kfac.
+  """
   parts = dotted.split(".")
-  if parts[0] == "kfac" and len(parts) > 2:
-    name = f"{parts[-2].removesuffix('_lib')}.{parts[-1]}"
-  elif parts[0] == "kfac" and parts[-1] in ("KfacOptimizer", "LayerCollection"):
-    name = {"KfacOptimizer": "optimizer.",
-            "LayerCollection": "layer_collection."}[parts[-1]] + parts[-1]
-  elif isinstance(node.func, ast.Attribute):
-    name = node.func.attr
-  else:
+  if parts[0] != "kfac":
     return None
-  return name if renames.is_known(name) else None
+  if len(parts) > 2:
+    return f"{parts[-2].removesuffix('_lib')}.{parts[-1]}"
+  return {"KfacOptimizer": "optimizer.KfacOptimizer",
+          "LayerCollection": "layer_collection.LayerCollection"}.get(parts[-1])
 
 
-def positional_edits(source: sources.Source, name: str, node: ast.Call,
-                     release: str) -> tuple:
+def positional_edits(name: str, node: cst.Call, release: str) -> tuple:
   """Passes arguments whose place has changed by name.
 
   Args:
-    source: Source.
     name: From callable_name.
-    node: ast.Call.
+    node: Call.
     release: One of renames.RELEASES.
 
   Returns:
@@ -48,40 +60,45 @@ def positional_edits(source: sources.Source, name: str, node: ast.Call,
     call cannot be edited ("" if it can).
   """
   order, now = renames.order(name, release), renames.order(name)
-  place = _moved(order, now, len(node.args))
-  if order != now and any(isinstance(arg, ast.Starred) for arg in node.args):
+  given = programs.positional(node)
+  place = _moved(order, now, len(given))
+  if order != now and any(arg.star for arg in given):
     return [], "", (f"{_short(name)} has * among its arguments, and their "
                     f"order changed after {release}")
   if place is None:
     return [], "", ""
-  if isinstance(node.args[0], ast.GeneratorExp):
+  if isinstance(given[0].value, cst.GeneratorExp):
     return [], "", f"{_short(name)} has a generator as its argument"
-  if len(node.args) > len(order):
+  if len(given) > len(order):
     return [], "", (f"{_short(name)} takes {len(order)} arguments by place in "
-                    f"{release}, not {len(node.args)}")
-  edits = []
-  for argument, arg in zip(order[place:], node.args[place:], strict=False):
-    start, _ = _with_parentheses(source, node, arg)
-    edits.append((start, start, argument + "="))
-  named = ", ".join(order[place:len(node.args)])
+                    f"{release}, not {len(given)}")
+  edits = [(arg, _namer(argument)) for argument, arg in zip(
+      order[place:], given[place:], strict=False)]
+  named = ", ".join(order[place:len(given)])
   return edits, (f"by name, as their places changed, in {_short(name)}: "
                  f"{named}"), ""
 
 
-def ambiguous(name: str, node: ast.Call) -> str:
+def _namer(argument):
+  return lambda arg: arg.with_changes(
+      keyword=cst.Name(argument),
+      equal=cst.AssignEqual(whitespace_before=_NONE, whitespace_after=_NONE))
+
+
+def ambiguous(name: str, node: cst.Call) -> str:
   """Describes a positional argument that had another name in a release.
 
   Args:
     name: From callable_name.
-    node: ast.Call.
+    node: Call.
 
   Returns:
     String, "" if there is no such argument.
   """
-  now = renames.order(name)
+  now, count = renames.order(name), len(programs.positional(node))
   for release in renames.RELEASES:
     order = renames.order(name, release)
-    place = _moved(order, now, len(node.args))
+    place = _moved(order, now, count)
     if place is not None and place < len(order):
       current = now[place] if place < len(now) else "none"
       return (f"argument {place + 1} of {_short(name)} was {order[place]} in "
@@ -90,47 +107,50 @@ def ambiguous(name: str, node: ast.Call) -> str:
   return ""
 
 
-def default_edits(source: sources.Source, name: str, node: ast.Call,
-                  release: str) -> tuple:
+def default_edits(name: str, node: cst.Call, release: str) -> tuple:
   """Passes arguments whose defaults have changed since a release explicitly.
 
   Args:
-    source: Source.
     name: From callable_name.
-    node: ast.Call.
+    node: Call.
     release: One of renames.RELEASES.
 
   Returns:
     Edits, and a description of them ("" if there are none).
   """
   order = renames.order(name, release)
-  given = set(order[:len(node.args)])
-  given |= {keyword.arg for keyword in node.keywords}
-  spread = None in given or any(
-      isinstance(arg, ast.Starred) for arg in node.args)
+  positional = programs.positional(node)
+  given = set(order[:len(positional)])
+  given |= {arg.keyword.value for arg in node.args if arg.keyword is not None}
+  spread = any(arg.star for arg in node.args)
   # The order (params, batch_size, approx) of register_generic never changed.
   given |= {"approx"} if name == "register_generic" and len(
-      node.args) > 2 else set()
+      positional) > 2 else set()
   edits, texts = [], []
   for argument, value, now in renames.defaults(name, release):
     if argument in given or spread:
       continue
-    edits.append(_append_argument(source, node, argument + "=" + value))
+    edits.append((node, _appender(argument, value)))
     texts.append(
         f"{argument} of {_short(name)} is {value}, as by default in {release}, "
         f"not {now}")
   return edits, "; ".join(texts)
 
 
-def _append_argument(source, node, text):
-  """Returns the edit that adds an argument after the last of a call."""
-  values = node.args + [keyword.value for keyword in node.keywords]
-  if not values:
-    at = source.text.index("(", source.span(node.func)[1]) + 1
-    return at, at, text
-  last = max(values, key=lambda value: source.span(value)[1])
-  _, at = _with_parentheses(source, node, last)
-  return at, at, ", " + text
+def _appender(argument, value):
+  """Returns the function that adds an argument after the last of a call."""
+  def append(call):
+    new = _namer(argument)(cst.Arg(cst.parse_expression(value)))
+    if not call.args:
+      return call.with_changes(args=[new])
+    *first, last = call.args
+    new = new.with_changes(
+        comma=last.comma, whitespace_after_arg=last.whitespace_after_arg)
+    last = last.with_changes(
+        comma=cst.Comma(whitespace_after=cst.SimpleWhitespace(" ")),
+        whitespace_after_arg=_NONE)
+    return call.with_changes(args=[*first, last, new])
+  return append
 
 
 def _moved(order, now, count):
@@ -143,18 +163,3 @@ def _moved(order, now, count):
 
 def _short(name):
   return name.rpartition(".")[2]
-
-
-def _with_parentheses(source, call, arg):
-  """Returns the span of an argument with the parentheses around it."""
-  start, end = source.span(arg)
-  first = source.span(call.func)[1]
-  while True:
-    before = source.text[first:start].rstrip()
-    after = source.text[end:].lstrip()
-    # The call's own parenthesis is the first one after the function.
-    if not before.endswith("(") or before.strip() == "(" or (
-        not after.startswith(")")):
-      return start, end
-    start = first + len(before) - 1
-    end += source.text[end:].index(")") + 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Sequence
 
-from . import sources
+# Lines as Python's parser counts them; str.splitlines splits at more places.
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -52,7 +54,7 @@ class Result:
     if self.data is None:
       return ""
     assert self.old is not None and self.new is not None
-    old, new = ([line.rstrip("\r\n") for line in sources.split_lines(text)]
+    old, new = ([line.rstrip("\r\n") for line in _LINE.findall(text)]
                 for text in (self.old, self.new))
     lines = difflib.unified_diff(old, new, "a/" + self.path, "b/" + self.path,
                                  lineterm="")

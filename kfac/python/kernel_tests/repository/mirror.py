@@ -64,9 +64,8 @@ TESTED_BY = {
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",
     "kfac/python/tools/calls.py": "tools/rewriting_test.py",
     "kfac/python/tools/import_edits.py": "tools/rewriting_test.py",
+    "kfac/python/tools/program.py": "tools/rewriting_test.py",
     "kfac/python/tools/report.py": "tools/rewriting_test.py",
-    "kfac/python/tools/scopes.py": "tools/rewriting_test.py",
-    "kfac/python/tools/sources.py": "tools/rewriting_test.py",
 }
 
 

@@ -128,7 +128,7 @@ class StartTest(absltest.TestCase):
         [sys.executable, *arguments], capture_output=True, text=True,
         env=dict(os.environ, PYTHONPATH=str(path)), timeout=300)
 
-  def testNeedsNothingButPython(self):
+  def testNeedsNothingButLibCST(self):
     folder = architecture.project_root() / "kfac" / "python"
     done = self._run("-c", "import sys\nfrom tools import port\nprint("
                      "{'kfac', 'numpy', 'tensorflow'} & set(sys.modules))",
@@ -136,6 +136,16 @@ class StartTest(absltest.TestCase):
     self.assertEqual(("set()\n", ""), (done.stdout, done.stderr))
     done = self._run("-m", "tools.port", __file__, path=folder)
     self.assertIn("left to you.", done.stdout)
+
+  def testLibCSTIsMissing(self):
+    done = self._run(
+        "-c", "import sys\nsys.modules['libcst'] = None\n"
+        "from tools import port\nport.main(['.'])",
+        path=architecture.project_root() / "kfac" / "python")
+    self.assertEqual(
+        (2, "", 'port needs LibCST: python -m pip install "kfac[port]", or '
+         "python -m pip install libcst\n"),
+        (done.returncode, done.stdout, done.stderr))
 
   def testAsAModuleOfKfac(self):
     done = self._run("-m", "kfac.python.tools.port", "--help",
