@@ -13,6 +13,7 @@ import libcst as cst
 
 from . import calls
 from . import import_edits
+from . import losses
 from . import program as programs
 from . import renames
 from . import report
@@ -150,27 +151,28 @@ class _Porting:
     from_contrib = bool(self._edits)
     uses_kfac = self._uses_kfac()
     for node in self._nodes(cst.Call):
-      name = calls.callable_name(self._program, node)
-      if name is None or not uses_kfac:
+      called = calls.callee(self._program, node)
+      if called is None or not uses_kfac:
         continue
       problem = ""
       if self._release is None and from_contrib:
-        problem = calls.ambiguous(name, node)
+        problem = calls.ambiguous(called, node)
       elif self._release is not None:
-        edits, text, problem = calls.positional_edits(name, node, self._release)
+        edits, text, problem = calls.positional_edits(
+            called, node, self._release)
         if edits:
           self._change(node, edits, text)
-        edits, text = self._default_edits(name, node)
+        edits, text = self._default_edits(called, node)
         if edits:
           self._change(node, edits, text)
       if problem:
         self._leave(node, problem)
 
-  def _default_edits(self, name, node):
-    setter = renames.DEFAULT_SETTERS.get(name)
+  def _default_edits(self, called, node):
+    setter = renames.DEFAULT_SETTERS.get(called.name)
     if setter and setter in self._program.text:
       return [], ""
-    return calls.default_edits(name, node, self._release)
+    return calls.default_edits(called, node, self._release)
 
   def _uses_kfac(self):
     """Whether anything in the file refers to kfac, or may do so."""
@@ -200,6 +202,8 @@ class _Porting:
       if (self._program.resolve(node) == programs.CONTRIB
           and not isinstance(self._program.parent(node), cst.Attribute)):
         self._leave(node, _contrib_itself(node.value))
+    for node, text in losses.notes(self._program):
+      self._leave(node, text)
     self._note_tensorflow_2()
 
   def _note_attribute(self, node, parent):
@@ -218,19 +222,6 @@ class _Porting:
     elif _is_contrib_kfac(node) and dotted != "kfac":
       owner = programs.unparse(node.value.value)
       self._leave(node, f"it is unknown what {owner} is")
-    elif (isinstance(node.value, cst.Attribute) and node.attr.value == "append"
-          and node.value.attr.value == "losses"
-          and programs.unparse(node.value.value) in self._collections()):
-      self._leave(node, f"{text}: losses are registered, by "
-                  "register_loss_function")
-
-  def _collections(self):
-    """Returns the targets to which the file assigns LayerCollections."""
-    return {programs.unparse(target.target)
-            for node in self._nodes(cst.Assign)
-            if isinstance(node.value, cst.Call)
-            and programs.unparse(node.value.func).endswith("LayerCollection")
-            for target in node.targets}
 
   def _note_call(self, node):
     is_getattr = (isinstance(node.func, cst.Name) and len(node.args) > 1

@@ -64,6 +64,7 @@ TESTED_BY = {
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",
     "kfac/python/tools/calls.py": "tools/rewriting_test.py",
     "kfac/python/tools/import_edits.py": "tools/rewriting_test.py",
+    "kfac/python/tools/losses.py": "tools/rewriting_test.py",
     "kfac/python/tools/program.py": "tools/rewriting_test.py",
     "kfac/python/tools/report.py": "tools/rewriting_test.py",
 }

@@ -419,9 +419,105 @@ class CallsTest(_PortTest):
     self._call(text, text, "1.7", [
         "2: FisherEstimator has a generator as its argument"])
 
+  def testConstructorsOfSubclasses(self):
+    for call, skipped in (("super().__init__", ""),
+                          ("super(Mine, self).__init__", ""),
+                          ("KfacOptimizer.__init__", "self, "),
+                          ("kfac.KfacOptimizer.__init__", "self, ")):
+      text = ("from kfac.python.ops.optimizer import KfacOptimizer\n"
+              "class Mine(KfacOptimizer):\n  def __init__(self, a, *, b):\n"
+              f"    {call}({skipped}a, b, c, d, {{}}0.5, n=1{{}})\n")
+      self._call(text.format("", ""), text.format("momentum=", ""), "1.4")
+      text = text.replace("a, b, c, d, {}0.5", "a")
+      self._call(text.format(""), text.format(", momentum=0.0"), "1.5")
+
+  def testConstructorsThatAreInherited(self):
+    text = ("class Plain:\n  def f(self): pass\n"
+            "class A(Plain, kfac.KfacOptimizer):\n  x = 1\nclass B(A):\n"
+            "  def __init__(self, *args):\n    super().__init__(a, b, c, d, {})"
+            "\nA(a, b, c, d, {})\n")
+    self._call(text.format("0.5", "e"),
+               text.format("momentum=0.5", "momentum=e"), "1.4")
+
+  def testConstructorsThatAreNotOurs(self):
+    text = ("class A(kfac.KfacOptimizer):\n  def __init__(self, *args):\n"
+            "    Other.__init__(self, a, b, c, d, 0.5)\n"
+            "class B(A):\n  def __init__(self):\n"
+            "    super().__init__(a, b, c, d, 0.5)\n"
+            "    A.__init__(self, a, b, c, d, 0.5)\n"
+            "class C(Other, kfac.KfacOptimizer):\n  def __init__(self):\n"
+            "    super().__init__(a, b, c, d, 0.5)\n"
+            "class D(D): pass\nB(a, b, c, d, 0.5), D(a, b, c, d, 0.5)\n"
+            "class E:\n  def __init__(self):\n    super().__init__(1)\n")
+    self._call(text, text, "1.4")
+
+  def testConstructorThatPassesArgumentsOn(self):
+    text = ("class A(kfac.KfacOptimizer):\n  def __init__(self, *args):\n"
+            "    super().__init__(*args)\n    super(A, self).__init__(**x)\n"
+            "    kfac.KfacOptimizer.__init__(*args)\n")
+    note = (": KfacOptimizer has * among its arguments, and their order changed"
+            " after 1.4")
+    self._call(text, text, "1.4", ["4" + note, "6" + note])
+
+  def testConstructorOfASubclassWithoutARelease(self):
+    text = ("{}import kfac\nclass A(kfac.KfacOptimizer):\n"
+            "  def __init__(self):\n    super().__init__(a, b, c, d, 0.9)\n")
+    self._assertPorts(
+        text.format("from tensorflow.contrib "), text.format(""),
+        ["4: argument 5 of KfacOptimizer was momentum in TensorFlow 1.4 and is "
+         "var_list now; name it, or pass --release"])
+
   def testMethodsOfOtherObjectsAreKept(self):
     text = "l.register_conv2d(p, s, 'SAME', i, o, 'kron')  # not kfac\n"
     self.assertIsNone(rewriting.port("prog.py", text.encode(), "1.4"))
+
+
+class LossesTest(_PortTest):
+  """Appends to the losses of what may be a LayerCollection."""
+
+  def _notes(self, text):
+    _, left = self._port("import kfac\n" + text)
+    return [note.partition(": ")[2] for note in left]
+
+  @parameterized.parameters(
+      "def f(x):\n  {}\n", "x = make(); {}\n", "x = self.x = y; {}\n",
+      "from helpers import x\n{}\n", "from helpers import *\n{}\n",
+      "x = None\nif y: x = kfac.get_default_layer_collection()\n{}\n",
+      "for x in y: {}\n", "x = y if z else []; {}\n", "x = y[0]; {}\n",
+      "def f(x: Collection): {}\n", "x = None or y.z; {}\n")
+  def testAppendsThatAreReported(self, program):
+    for change in ("append(1)", "extend(y)"):
+      self.assertEqual(
+          [f"x.losses.{change[:6]}: if x is a LayerCollection, register its "
+           "losses by register_loss_function"],
+          self._notes(program.format("x.losses." + change)))
+    self.assertLen(self._notes(program.format("x.losses += y")), 1)
+    self.assertLen(
+        self._notes(program.format("z = x.losses; z.append(1)")), 1)
+
+  def testCollectionsOfTheProgram(self):
+    for text in ("x = kfac.LayerCollection()\nx.losses.append(1)\n",
+                 "self.x = lc.LayerCollection()\nself.x.losses.append(1)\n"):
+      note, = self._notes(text)
+      self.assertTrue(note.endswith(
+          "x.losses.append: losses are registered, by register_loss_function"))
+    for name in ("kfac.LayerCollection", "A"):
+      self.assertLen(self._notes(
+          "class A(kfac.LayerCollection): pass\n"
+          f"class B({name}):\n  def f(self): self.losses.append(1)\n"), 1)
+
+  @parameterized.parameters(
+      "losses = []; losses.append(1)\n", "x = []; x.losses.append(1)\n",
+      "class A:\n  def f(self): self.losses.append(1)\n",
+      "class A: pass\nx = A(); x.losses.append(1)\n",
+      "x = kfac.KfacOptimizer(); x.losses.append(1)\n",
+      "import types\nx = types.SimpleNamespace(); x.losses.append(1)\n",
+      "import helpers\nhelpers.losses.append(1)\n",
+      "x = dict(); x.losses.append(1)\n", "y.losses.pop()\n",
+      "import numpy as np\ndef f(x: np.ndarray): x.losses.append(1)\n",
+      "self.x = {}\nself.x.losses.append(1)\n", "x = y = x; x = 1; x += y\n")
+  def testAppendsToOtherLists(self, text):
+    self.assertEqual([], self._notes(text))
 
 
 class SourcesTest(_PortTest):
