@@ -133,7 +133,10 @@ def table_name(dotted: str) -> str | None:
   if len(parts) > 2:
     return f"{parts[-2].removesuffix('_lib')}.{parts[-1]}"
   return {"KfacOptimizer": "optimizer.KfacOptimizer",
-          "LayerCollection": "layer_collection.LayerCollection"}.get(parts[-1])
+          "LayerCollection": "layer_collection.LayerCollection",
+          "PeriodicInvCovUpdateKfacOpt":
+              "periodic_inv_cov_update_kfac_opt.PeriodicInvCovUpdateKfacOpt",
+          }.get(parts[-1])
 
 
 def positional_edits(called: Callee, node: cst.Call, release: str) -> tuple:

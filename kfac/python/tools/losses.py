@@ -30,7 +30,7 @@ def notes(program: programs.Program) -> list:
   Returns:
     List of (node, text of the note).
   """
-  search = _Search(program)
+  search = Search(program)
   found = []
   for node in program.nodes:
     changed = None
@@ -49,10 +49,10 @@ def notes(program: programs.Program) -> list:
   return found
 
 
-class _Search:
+class Search:
   """What expressions may be."""
 
-  def __init__(self, program):
+  def __init__(self, program: programs.Program) -> None:
     self._program = program
     self._busy: set[cst.CSTNode] = set()
     self._attributes: dict[str, list[cst.CSTNode]] = {}
@@ -62,7 +62,7 @@ class _Search:
         self._attributes.setdefault(programs.unparse(node.target), []).append(
             program.parent(node).value)
 
-  def owners(self, node):
+  def owners(self, node: cst.CSTNode | None) -> list:
     """Returns the x of `x.losses`, if a list may be that of a LayerCollection.
 
     Args:
@@ -80,7 +80,7 @@ class _Search:
               for owner in self.owners(value)][:1]
     return []
 
-  def is_collection(self, node):
+  def is_collection(self, node: cst.CSTNode) -> bool:
     """Whether an expression is surely a LayerCollection."""
     values: list = self._attributes.get(programs.unparse(node), [])
     if isinstance(node, cst.Name):
@@ -92,7 +92,7 @@ class _Search:
         and programs.unparse(value.func).endswith("LayerCollection")
         for value in values)
 
-  def may_be(self, node):
+  def may_be(self, node: cst.CSTNode) -> bool:
     """Whether an expression may be a LayerCollection."""
     if node in self._busy:
       return False
@@ -142,7 +142,7 @@ class _Search:
       return self._class_may_be(owner)
     if item.annotation is None:
       return True
-    dotted = self._program.resolve(item.annotation.annotation)
+    dotted = self._program.resolve(item.annotation.annotation) or ""
     return _is_unknown(dotted) or "LayerCollection" in dotted
 
   def _call_may_be(self, node):
@@ -153,7 +153,7 @@ class _Search:
         return any(map(self._class_may_be, classes))
       if not found and hasattr(builtins, node.func.value):
         return node.func.value in ("getattr", "next")
-    dotted = self._program.resolve(node.func)
+    dotted = self._program.resolve(node.func) or ""
     return _is_unknown(dotted) or (
         "LayerCollection" in dotted or "layer_collection" in
         dotted.rpartition(".")[2])
@@ -168,5 +168,4 @@ class _Search:
 
 
 def _is_unknown(dotted):
-  return dotted is None or dotted.partition(".")[0] not in (
-      _OTHER_PACKAGES | {"kfac"})
+  return dotted.partition(".")[0] not in _OTHER_PACKAGES | {"kfac"}

@@ -60,10 +60,11 @@ class Result:
                                  lineterm="")
     return "".join(line + "\n" for line in lines)
 
-  def lines(self) -> list:
-    """Returns the report, one line for each note."""
+  def lines(self, *kinds: str) -> list:
+    """Returns the report, one line for each note of some kinds, or of all."""
     return [f"{self.path}:{note.line}: {note.kind}: {note.text}"
-            for note in sorted(set(self.notes))]
+            for note in sorted(set(self.notes))
+            if not kinds or note.kind in kinds]
 
 
 def summary(results: Sequence[Result], written: bool) -> str:

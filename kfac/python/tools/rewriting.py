@@ -17,6 +17,13 @@ from . import losses
 from . import program as programs
 from . import renames
 from . import report
+from . import successor
+
+# What a program mentions that updates inverses, or sets their initial value.
+_UPDATES = re.compile(
+    r"cov_update|inv_update|update_thunks|make_ops_and_vars|create_ops_and_vars"
+    r"|make_vars_and_create|PeriodicInvCovUpdate|init_inverses_at_zero"
+    r"|INIT_INVERSES_AT_ZERO|BackgroundInverses|schedules")
 
 
 def port(path: str, data: bytes,
@@ -26,8 +33,8 @@ def port(path: str, data: bytes,
   Args:
     path: Path, for the report.
     data: Bytes of the file.
-    release: Release that the file is written for, one of renames.RELEASES;
-      None if unknown.
+    release: Release that the file is written for, one of renames.RELEASES,
+      or renames.SUCCESSOR; None if unknown.
 
   Returns:
     report.Result, or None if the file does not use kfac.
@@ -53,8 +60,8 @@ def port_text(path: str, text: str,
   Args:
     path: Path, for the report.
     text: The program.
-    release: Release that it is written for, one of renames.RELEASES; None if
-      unknown.
+    release: Release that it is written for, one of renames.RELEASES, or
+      renames.SUCCESSOR; None if unknown.
 
   Returns:
     report.Result without `data`, or None if the program does not use kfac.
@@ -79,7 +86,8 @@ class _Porting:
     """Returns the Result, None if the file does not use kfac."""
     self._port_imports()
     self._port_chains()
-    self._port_calls()
+    if self._is_for_its_release():
+      self._port_calls()
     if not self._edits and not self._uses_kfac():
       return None
     self._note_what_is_left()
@@ -147,6 +155,23 @@ class _Porting:
     name = import_edits.free_name(self._program)
     return name, not self._program.imports_only(self._program.top, name)
 
+  def _is_for_its_release(self):
+    """Whether calls may be ported; notes it if the program is one for 0.2."""
+    if self._release == renames.SUCCESSOR:
+      for node, name, advice in successor.lacking(self._program):
+        self._leave(node, f"kfac has no {name} of 0.2.4: {advice}")
+      return True
+    found = None if self._edits else successor.marker(
+        self._program, strict=self._release is None)
+    if found is None:
+      return True
+    node, name = found
+    releases = ("TensorFlow 1 has" if self._release is None
+                else f"TensorFlow {self._release} has")
+    self._leave(node, f"{name} is of kfac 0.2, and no contrib.kfac of "
+                f"{releases} it: calls are left; pass --release 0.2.4")
+    return False
+
   def _port_calls(self):
     from_contrib = bool(self._edits)
     uses_kfac = self._uses_kfac()
@@ -204,6 +229,7 @@ class _Porting:
         self._leave(node, _contrib_itself(node.value))
     for node, text in losses.notes(self._program):
       self._leave(node, text)
+    self._note_inverses()
     self._note_tensorflow_2()
 
   def _note_attribute(self, node, parent):
@@ -230,6 +256,24 @@ class _Porting:
         self._program.resolve(node.args[0].value) == "tensorflow"):
       self._leave(
           node, f"{programs.unparse(node)} asks for contrib by a string")
+
+  def _note_inverses(self):
+    """Notes that inverses which are never updated started at the identity."""
+    if self._release not in renames.INVERSES_AT_IDENTITY or (
+        _UPDATES.search(self._program.text)):
+      return
+    found = [(node, calls.callee(self._program, node))
+             for node in self._nodes(cst.Call)]
+    optimizers = [node for node, called in found
+                  if called and called.short == "KfacOptimizer"]
+    steps = any(isinstance(node.func, cst.Attribute) and node.func.attr.value
+                in ("minimize", "apply_gradients") for node, _ in found)
+    if optimizers and steps:
+      self._leave(
+          optimizers[0], "covariances and inverses are never updated; inverses "
+          f"started at the identity in {self._release}, and start at zero now: "
+          "call fisher_factors.set_global_constants(init_inverses_at_zero="
+          "False, init_covariances_at_zero=False, zero_debias=False) before")
 
   def _note_tensorflow_2(self):
     """Notes that the program expects TensorFlow 1 of `import tensorflow`."""

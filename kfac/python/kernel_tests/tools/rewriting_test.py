@@ -467,6 +467,25 @@ class CallsTest(_PortTest):
         ["4: argument 5 of KfacOptimizer was momentum in TensorFlow 1.4 and is "
          "var_list now; name it, or pass --release"])
 
+  def testInversesThatAreNeverUpdated(self):
+    text = ("o = kfac.KfacOptimizer(a, b, c, d, momentum=0.)\n"
+            "sess.run(o.minimize(loss{}))\n")
+    for release in ("1.4", "1.5", "1.7", "1.8"):
+      self._call(text.format(""), text.format(""), release, [
+          "2: covariances and inverses are never updated; inverses started at "
+          f"the identity in {release}, and start at zero now: call "
+          "fisher_factors.set_global_constants(init_inverses_at_zero=False, "
+          "init_covariances_at_zero=False, zero_debias=False) before"])
+    for release in ("1.9", "1.10"):
+      self._call(text.format(""), text.format(""), release)
+    for more in ("), o.cov_update_op, (1", "), o.inv_updates_dict, (1",
+                 "), o.make_vars_and_create_op_thunks(", "), "
+                 "kfac.fisher_factors.set_global_constants("
+                 "init_inverses_at_zero=False"):
+      self._call(text.format(more), text.format(more), "1.8")
+    text = text.replace("minimize", "compute_gradients").format("")
+    self._call(text, text, "1.8")
+
   def testMethodsOfOtherObjectsAreKept(self):
     text = "l.register_conv2d(p, s, 'SAME', i, o, 'kron')  # not kfac\n"
     self.assertIsNone(rewriting.port("prog.py", text.encode(), "1.4"))
