@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
              "nothing would change and nothing is left, 1 if a file would "
              "change, 2 if something is left or the command line is wrong.")
   parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER",
-                      help="in folders, all *.py that are not hidden")
+                      help="in folders, all *.py and *.ipynb that are not "
+                      "hidden")
   parser.add_argument("--write", action="store_true",
                       help="change the files; by default only show the diff")
   parser.add_argument("--diff-only", action="store_true",
@@ -111,13 +112,15 @@ def port_paths(paths: Sequence[str], release: str | None = None,
     List of report.Result of the files that use kfac.
   """
   # It needs LibCST, which is not a dependency of kfac; main reports that.
+  from . import notebooks
   from . import rewriting
 
   results = []
   for path in find_files(paths):
     try:
       with open(path, "rb") as file:
-        result = rewriting.port(path, file.read(), release)
+        porter = notebooks if path.endswith(".ipynb") else rewriting
+        result = porter.port(path, file.read(), release)
       if result is not None and result.data is not None and write:
         with open(path, "wb") as file:
           file.write(result.data)
@@ -133,7 +136,7 @@ def port_paths(paths: Sequence[str], release: str | None = None,
 
 
 def find_files(paths: Sequence[str]) -> list:
-  """Lists the given files, and the *.py files in the given folders.
+  """Lists the given files, and *.py and *.ipynb files in the given folders.
 
   It skips hidden files and folders below these, and links to folders.
 
@@ -149,8 +152,9 @@ def find_files(paths: Sequence[str]) -> list:
       found.append(path)
     for folder, folders, files in os.walk(path):
       folders[:] = sorted(name for name in folders if not name.startswith("."))
-      found += [os.path.join(folder, name) for name in sorted(files)
-                if name.endswith(".py") and not name.startswith(".")]
+      found += [
+          os.path.join(folder, name) for name in sorted(files)
+          if name.endswith((".py", ".ipynb")) and not name.startswith(".")]
   return list(dict.fromkeys(found))
 
 

@@ -19,11 +19,19 @@ class Note:
     line: Line of the file as it was, from 1.
     kind: "changed" or "left".
     text: The change; or the problem, with its reason.
+    cell: Number of the cell of a notebook in which `line` is, from 1; 0 if the
+      file is none.
   """
 
   line: int
   kind: str
   text: str
+  cell: int = 0
+
+  @property
+  def place(self) -> str:
+    """The line, in a notebook after the cell."""
+    return f"cell {self.cell}:{self.line}" if self.cell else str(self.line)
 
 
 @dataclasses.dataclass
@@ -62,9 +70,9 @@ class Result:
 
   def lines(self, *kinds: str) -> list:
     """Returns the report, one line for each note of some kinds, or of all."""
-    return [f"{self.path}:{note.line}: {note.kind}: {note.text}"
-            for note in sorted(set(self.notes))
-            if not kinds or note.kind in kinds]
+    notes = sorted(set(self.notes), key=lambda note: (note.cell, note))
+    return [f"{self.path}:{note.place}: {note.kind}: {note.text}"
+            for note in notes if not kinds or note.kind in kinds]
 
 
 def summary(results: Sequence[Result], written: bool) -> str:
