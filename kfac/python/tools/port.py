@@ -12,7 +12,7 @@ report), 2 if the command line is wrong. With --diff-only: 0 if nothing would
 change and nothing is left, 1 if a file would change, 2 if something is left or
 the command line is wrong.
 
-It needs LibCST: python -m pip install "kfac[port]". In a clone it runs without
+It needs LibCST, which the extra `port` installs. In a clone it runs without
 TensorFlow, and without the time of its import:
 
     PYTHONPATH=kfac/python python -m tools.port ...
@@ -30,8 +30,7 @@ from . import renames
 from . import report
 from . import shadowing
 
-_MISSING = ('port needs LibCST: python -m pip install "kfac[port]", or '
-            "python -m pip install libcst\n")
+_MISSING = "port needs LibCST: python -m pip install libcst\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

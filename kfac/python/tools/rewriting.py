@@ -67,9 +67,13 @@ def port_text(path: str, text: str,
     report.Result without `data`, or None if the program does not use kfac.
 
   Raises:
-    ProgramError: If the text is not a program in Python 3.
+    ProgramError: If the text is not a program in Python 3, or too deep.
   """
-  return _Porting(path, programs.Program(text), release).result()
+  try:
+    return _Porting(path, programs.Program(text), release).result()
+  except RecursionError:
+    raise programs.ProgramError(
+        1, "its expressions are nested too deeply") from None
 
 
 class _Porting:

@@ -168,8 +168,7 @@ class StartTest(absltest.TestCase):
         "from tools import port\nport.main(['.'])",
         path=architecture.project_root() / "kfac" / "python")
     self.assertEqual(
-        (2, "", 'port needs LibCST: python -m pip install "kfac[port]", or '
-         "python -m pip install libcst\n"),
+        (2, "", "port needs LibCST: python -m pip install libcst\n"),
         (done.returncode, done.stdout, done.stderr))
 
   def testAsAModuleOfKfac(self):

@@ -594,6 +594,13 @@ class SourcesTest(_PortTest):
       note, = result.left
       self.assertStartsWith(note.text, message)
 
+  def testDeepExpressionsAreNotChanged(self):
+    text = _TF + "x = tf.contrib.kfac" + 2000 * " + 1" + "\n"
+    result = rewriting.port("prog.py", text.encode())
+    self.assertIsNone(result.data)
+    note, = result.left
+    self.assertEqual("its expressions are nested too deeply", note.text)
+
   def testResultIsChecked(self):
     with mock.patch.object(rewriting, "_transformed", return_value="("):
       result = rewriting.port("prog.py", b"import tensorflow.contrib.kfac as k")
