@@ -48,6 +48,10 @@ setuptools.setup(
     packages=setuptools.find_packages(
         include=["kfac", "kfac.*"],
         exclude=["kfac.python.kernel_tests", "kfac.python.kernel_tests.*"]),
+    # An editable install is then an entry of sys.path. A program in the folder
+    # that holds a clone named kfac would not reach a finder of imports, since
+    # that folder passes for a namespace package.
+    package_dir={"": "."},
     package_data={"kfac": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=["absl-py", "numpy"],

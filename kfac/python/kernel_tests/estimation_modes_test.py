@@ -37,7 +37,7 @@ class _Net:
   on `right` and all on `trunk`.
   """
 
-  def __init__(self, copies=1, targets=True):
+  def __init__(self, copies=1, targets=True, wrong=None):
     rng = np.random.RandomState(1)
     self.x = np.tile(rng.randn(4, 3), [copies, 1])
     self.trunk, self.left, self.right = [
@@ -48,6 +48,8 @@ class _Net:
     size = len(self.x)
     self.targets = (rng.randint(4, size=size), rng.randn(size, 2),
                     rng.randint(2, size=(size, 2)).astype(np.float64))
+    if wrong is not None:
+      self.targets = (wrong(self.targets[0]), *self.targets[1:])
     self._build(self.targets if targets else (None, None, None))
 
   def _build(self, targets):
@@ -247,6 +249,28 @@ class ModesTest(tf.test.TestCase):
           "CategoricalLogitsNegativeLogProbLoss, got None"):
         est.make_vars_and_create_op_thunks()
       self.assertFalse(est.made_vars())
+
+  def testTargetsThatDoNotFitRaiseInEmpiricalModeOnly(self):
+    for mode in estimation_modes.MODES:
+      for wrong in (lambda labels: np.eye(4)[labels],
+                    lambda labels: labels.astype(np.float32)):
+        with self.subTest(mode=mode), tf.Graph().as_default(), \
+            self.session() as sess:
+          with self.assertLogs("absl", "WARNING") as logs:
+            net = _Net(wrong=wrong)
+          self.assertLen(logs.output, 1)
+          est = estimator.FisherEstimator(
+              net.variables, 0., 0.1, net.layers, estimation_mode=mode)
+          if mode == "empirical":
+            with self.assertRaisesRegex(
+                (ValueError, TypeError),
+                "^targets must (have shape|be integers)"):
+              est.make_vars_and_create_op_thunks()
+            self.assertFalse(est.made_vars())
+          else:
+            update = est.cov_update_op
+            sess.run(tf.global_variables_initializer())
+            sess.run(update)
 
   def testExactNeedsAStaticSize(self):
     with tf.Graph().as_default():

@@ -400,6 +400,7 @@ class FisherEstimator:
       ValueError: If the variables are not exactly the registered ones.
     """
     vecs_and_vars = list(vecs_and_vars)
+    self.build()
     vecs = {variable: vec for vec, variable in vecs_and_vars}
     registered = set(self._layers.registered_variables)
     if set(vecs) != registered or len(vecs) != len(vecs_and_vars):

@@ -23,7 +23,8 @@ Thunks = Sequence[hints.Thunk]
 class FactorUpdates:
   """Creates the variables and the update ops of all factors, each once.
 
-  The first access builds; every access returns the same ops.
+  The first access builds, outside of control flow and of control dependencies;
+  every access returns the same ops.
   """
 
   def __init__(
@@ -107,11 +108,12 @@ class FactorUpdates:
     Returns:
       Lists of covariance and of inverse update thunks.
     """
-    if self._thunks is None:
-      thunks = self._make_thunks(scope=scope)
-      # A placement strategy of a subclass may return thunks of its own.
-      self._thunks = thunks
-    return self.make_variables()
+    with tf.init_scope():
+      if self._thunks is None:
+        thunks = self._make_thunks(scope=scope)
+        # A placement strategy of a subclass may return thunks of its own.
+        self._thunks = thunks
+      return self.make_variables()
 
   def make_variables(self) -> tuple[list, list]:
     """Does what `build` does, after `adopt`."""
@@ -168,8 +170,9 @@ class FactorUpdates:
   def _made(self, name, thunks):
     """Returns the ops of thunks, and their group `name`, made once."""
     if name not in self._ops:
-      ops = [thunk() for thunk in thunks]
-      self._ops[name] = ops, tf.group(*ops, name=name)
+      with tf.init_scope():
+        ops = [thunk() for thunk in thunks]
+        self._ops[name] = ops, tf.group(*ops, name=name)
     return self._ops[name]
 
   def make_cov_update_op(

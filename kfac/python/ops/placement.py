@@ -44,14 +44,13 @@ class RoundRobinPlacementMixin:
 
   def make_vars_and_create_op_thunks(
       self, scope: str | None = None) -> tuple[list, list]:
-    """Creates all variables and returns thunks of the update ops.
+    """See FisherEstimator.make_vars_and_create_op_thunks.
 
     Args:
-      scope: Variable scope; the estimator's name if None.
+      scope: As there.
 
     Returns:
-      List of functions that make the covariance update op of each factor, and
-      of functions that make its inverse update op.
+      As there.
     """
     self._updates.adopt(*self.create_ops_and_vars_thunks(scope=scope))
     return self._updates.make_variables()

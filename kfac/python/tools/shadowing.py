@@ -1,4 +1,8 @@
-"""Modules and folders named kfac beside a program, which hide the package."""
+"""Modules and folders named kfac beside a program, which hide the package.
+
+A folder without `__init__.py` hides nothing: Python prefers a package that it
+finds later.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +19,15 @@ def message(folder: str) -> str | None:
   Returns:
     One line; None if nothing hides the package.
   """
-  path = os.path.join(folder, "kfac.py")
-  if os.path.isfile(path):
-    return (f"{path} is beside the program and hides the package kfac: rename "
-            "it")
-  path = os.path.join(folder, "kfac")
-  if not os.path.isdir(path) or os.path.isdir(
-      os.path.join(path, "python", "ops")):
-    return None  # There is none, or it is the package.
-  if os.path.isfile(os.path.join(path, "__init__.py")):
-    return (f"{path} is beside the program and hides the package kfac: rename "
-            "it")
-  return (f"{path} is beside the program and hides the package kfac if that is "
-          "installed in editable mode: rename it")
+  package = os.path.join(folder, "kfac")
+  if os.path.isdir(os.path.join(package, "python", "ops")):
+    package = ""  # It is the package itself.
+  for path, file in ((os.path.join(folder, "kfac.py"),) * 2,
+                     (package, os.path.join(package, "__init__.py"))):
+    if path and os.path.isfile(file):
+      return (f"{path} is beside the program and hides the package kfac: "
+              "rename it")
+  return None
 
 
 def program_folder(path: str) -> str:

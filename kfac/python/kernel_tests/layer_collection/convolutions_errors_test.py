@@ -121,7 +121,7 @@ class ConvolutionErrorsTest(errors.ErrorsCase):
           padding="SAME")
       cases = [
           (dict(pointwise_params=(pointwise, errors.variable("b3", [3]))),
-           r"bias must have shape \[4\], got \[3\]"),
+           r"bias must have 4 elements, got shape \(3,\)"),
           (dict(pointwise_outputs=tf.ones([2, 5, 5, 5])),
            r"outputs must have shape \[\?, \?, \?, 4\], got \[2, 5, 5, 5\]"),
           (dict(pointwise_outputs=[tf.ones([2, 5, 5, 4])]),

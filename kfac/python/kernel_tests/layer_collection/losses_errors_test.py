@@ -36,21 +36,33 @@ class LossErrorsTest(errors.ErrorsCase):
         with self.assertRejected(
             layers, TypeError, "must be floating point, got int32"):
           register(tf.ones([4, 3], tf.int32))
-        with self.assertRejected(
-            layers, ValueError, r"targets must have shape \(4.*\), got"):
-          register(logits, targets=tf.ones([5, 3]))
-        with self.assertRejected(layers, TypeError, "targets must be"):
-          register(logits, targets=np.full([4, 3], "a"))
       with self.assertRejected(
           layers, ValueError, "var must be positive, got -1"):
         layers.register_normal_predictive_distribution(logits, var=-1.)
+
+  def testTargetsThatDoNotFitAreRefusedOnlyWhenUsed(self):
+    for name in ("categorical", "normal", "multi_bernoulli"):
+      texts = np.full([4] if name == "categorical" else [4, 3], "a")
+      for targets, error in ((np.ones([5, 3]), ValueError),
+                             (texts, TypeError)):
+        with self.subTest(name), tf.Graph().as_default():
+          layers = lc.LayerCollection()
+          register = getattr(layers, f"register_{name}_predictive_distribution")
+          with self.assertLogs("absl", "WARNING") as logs:
+            register(tf.ones([4, 3]), targets=targets)
+          self.assertLen(logs.output, 1)
+          layers.total_sampled_loss()
+          layers.eval_losses_on_samples()
+          for use in (layers.total_loss, layers.eval_losses):
+            with self.assertRaisesRegex(error, "^targets must "):
+              use()
 
   def testUnknownLoss(self):
     with tf.Graph().as_default():
       logits = tf.ones([4, 3])
       foreign = lf.CategoricalLogitsNegativeLogProbLoss(logits)
     with tf.Graph().as_default():
-      layers = lc.LayerCollection()
+      layers = lc.LayerCollection(graph=tf.get_default_graph())
       logits = tf.ones([4, 3])
       for bad in ("cross_entropy", logits, None):
         with self.assertRejected(

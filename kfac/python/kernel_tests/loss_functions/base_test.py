@@ -161,6 +161,42 @@ class AllLossesTest(tf.test.TestCase):
         with self.assertRaisesRegex(ValueError, message):
           loss.evaluate()
 
+  def testTargetsThatDoNotFitAreRefusedOnlyWhenUsed(self):
+    one_hot = np.eye(4)[[0, 1, 2]]
+    module = loss_functions
+    normal, normal_variance, categorical, onehot, bernoulli = self._makers()
+    for make, targets, error, message in (
+        (normal, np.zeros(3), ValueError, r"shape \(3, 4\), got \(3,\)\.$"),
+        (normal_variance, np.zeros([5, 4]), ValueError, r"shape \(3, 4\)"),
+        (categorical, one_hot.astype(np.int32), ValueError,
+         r"shape \(3,\), got \(3, 4\) \(one-hot rows are for the class"),
+        (categorical, one_hot, ValueError, r"shape \(3,\), got \(3, 4\)"),
+        (categorical, np.zeros(3), TypeError, "be integers, got float64"),
+        (onehot, [0, 1, 2], ValueError, r"shape \(3, 4\), got \(3,\)\.$"),
+        (bernoulli, np.zeros([3, 1, 4]), ValueError, "shape"),
+        (bernoulli, np.full([3, 4], "a"), TypeError, "be numbers, got string"),
+        (categorical, [[0], [1, 2]], TypeError, "be a tensor, got list"),
+        (normal, object(), TypeError, "be a tensor, got object"),
+    ):
+      with self.subTest(message), tf.Graph().as_default():
+        a = tf.zeros([3, 4])
+        with self.assertLogs("absl", "WARNING") as logs:
+          loss = make(a, targets=targets, seed=1)
+        self.assertLen(logs.output, 1)
+        self.assertRegex(logs.output[0], "targets must .*only if.*empirical")
+        # What does not use the targets works.
+        fisher, grad = oracles.run(
+            loss.multiply_fisher(loss.params),
+            tf.gradients(loss.evaluate_on_sample(), a)[0])
+        self.assertAllEqual([3, 4], tf.nest.flatten(fisher)[0].shape)
+        self.assertAllEqual([3, 4], grad.shape)
+        for _ in range(2):
+          with self.assertRaisesRegex(error, "^targets must .*" + message):
+            loss.evaluate()
+    with tf.Graph().as_default(), self.assertNoLogs("absl", "WARNING"):
+      module.CategoricalLogitsNegativeLogProbLoss(
+          tf.zeros([3, 4]), [0, 1, 2]).evaluate()
+
   def testTargetsAreConstants(self):
     with tf.Graph().as_default():
       x = tf.ones([3, 4])

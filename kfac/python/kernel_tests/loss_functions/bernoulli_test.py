@@ -52,7 +52,7 @@ class MultiBernoulliNegativeLogProbLossTest(tf.test.TestCase):
     with tf.Graph().as_default():
       with self.assertRaisesRegex(
           ValueError, r"^targets must have shape \(5, 10\), got \(5,\)"):
-        make(tf.ones([5, 10]), np.zeros(5, np.int32))
+        make(tf.ones([5, 10]), np.zeros(5, np.int32)).evaluate()
       with self.assertRaisesRegex(TypeError, "^logits must be floating.*int64"):
         make(tf.ones([5, 10], tf.int64))
       with self.assertRaisesRegex(ValueError, "^logits must have rank 2"):

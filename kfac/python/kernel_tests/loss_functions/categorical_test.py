@@ -108,13 +108,13 @@ class CategoricalLogitsNegativeLogProbLossTest(tf.test.TestCase):
         make(tf.ones([5]))
       with self.assertRaisesRegex(
           ValueError, r"^targets must have shape \(5,\), got \(6,\)"):
-        make(a, np.zeros(6, np.int32))
+        make(a, np.zeros(6, np.int32)).evaluate()
       with self.assertRaisesRegex(
           ValueError, r"^targets must have .*got \(5, 10\) .*OnehotCatego"):
-        make(a, np.zeros((5, 10), np.int32))
+        make(a, np.zeros((5, 10), np.int32)).evaluate()
       with self.assertRaisesRegex(
           TypeError, "^targets must be integers, got float32"):
-        make(a, tf.zeros([5]))
+        make(a, tf.zeros([5])).evaluate()
       loss = make(a)
       factor = loss.multiply_fisher_factor_replicated_one_hot
       for index in ((10,), (-1,)):
@@ -141,12 +141,26 @@ class CategoricalLogitsNegativeLogProbLossTest(tf.test.TestCase):
       with self.assertRaisesRegex(
           TypeError, "^logits must be float32 as before, got float64"):
         register(tf.ones([5, 10], tf.float64))
-      with self.assertRaisesRegex(
-          ValueError, "^targets must be given for all minibatches or none"):
-        register(tf.ones([2, 10]), [1, 2])
-      with self.assertRaisesRegex(ValueError, r"^targets .*\(2,\), got \(3,\)"):
-        register(tf.ones([2, 10]), [1, 2, 3])
       self.assertEqual(loss.num_registered_minibatches, 1)
+
+  def testTargetsOfAdditionalMinibatchesAreRefusedOnlyWhenUsed(self):
+    for first, second, message in (
+        (None, [1, 2], "be given for all minibatches or none"),
+        ([0, 1, 2], None, "be given for all minibatches or none"),
+        ([0, 1, 2], [1, 2, 3], r"have shape \(2,\), got \(3,\)"),
+        ([0, 1, 2], [[0] * 10, [1] * 10], r"have shape \(2,\), got \(2, 10\)"),
+        ([0, 1], [1, 2], r"have shape \(3,\), got \(2,\)"),
+        ([0, 1], [1, 2, 3], r"have shape \(3,\), got \(2,\)")):
+      with self.subTest(message), tf.Graph().as_default():
+        a, b = tf.ones([3, 10]), tf.ones([2, 10])
+        with self.assertLogs("absl", "WARNING") as logs:
+          loss = loss_functions.CategoricalLogitsNegativeLogProbLoss(a, first)
+          loss.register_additional_minibatch(b, second)
+        self.assertLen(logs.output, 1)
+        self.assertEqual([5, 10], loss.params.shape.as_list())
+        oracles.run(loss.evaluate_on_sample(1))
+        with self.assertRaisesRegex(ValueError, "^targets must " + message):
+          loss.evaluate()
 
 
 class OnehotCategoricalLogitsNegativeLogProbLossTest(tf.test.TestCase):
@@ -169,7 +183,7 @@ class OnehotCategoricalLogitsNegativeLogProbLossTest(tf.test.TestCase):
       with self.assertRaisesRegex(
           ValueError, r"^targets must have shape \(5, 10\), got \(5,\)"):
         loss_functions.OnehotCategoricalLogitsNegativeLogProbLoss(
-            tf.ones([5, 10]), np.zeros(5, np.int32))
+            tf.ones([5, 10]), np.zeros(5, np.int32)).evaluate()
 
 
 if __name__ == "__main__":

@@ -84,17 +84,16 @@ class NormalMeanNegativeLogProbLossTest(tf.test.TestCase):
         with self.assertRaisesRegex(
             ValueError, f"^var must be positive, got {np.min(var)}"):
           make(m, var)
-      for var, size in (([1., 2., 3.], 3), (np.ones((5, 3, 2)), 5),
-                        (tf.ones([3]), 3)):
+      for var in ([1., 2., 3.], tf.ones([3])):
         with self.assertRaisesRegex(
-            ValueError, r"^var must broadcast to the mean's shape \(3, 2\), "
-            rf"got \({size}"):
+            ValueError, r"^var must broadcast with the mean's shape \(3, 2\), "
+            r"got \(3"):
           make(m, var)
       with self.assertRaisesRegex(
           ValueError, r"^targets must have shape \(3, 2\), got \(3,\)"):
-        make(m, targets=np.zeros(3))
+        make(m, targets=np.zeros(3)).evaluate()
       with self.assertRaisesRegex(TypeError, "^targets must be numbers.*str"):
-        make(m, targets=np.array([["a", "b"]] * 3))
+        make(m, targets=np.array([["a", "b"]] * 3)).evaluate()
 
 
 class NormalMeanVarianceNegativeLogProbLossTest(tf.test.TestCase):
@@ -147,11 +146,13 @@ class NormalMeanVarianceNegativeLogProbLossTest(tf.test.TestCase):
           AssertionError, r"^mean must have rank 2, got shape \(3,\)"):
         make(tf.ones([3]), m)
       with self.assertRaisesRegex(
-          AssertionError, r"^variance must have rank 2, got shape \(3, 2, 1\)"):
+          AssertionError,
+          r"^variance must have rank 2 or less, got shape \(3, 2, 1\)"):
         make(m, tf.ones([3, 2, 1]))
       with self.assertRaisesRegex(
-          ValueError, r"^variance must have the mean's shape \(3, 2\), got .1"):
-        make(m, tf.ones([1, 2]))
+          ValueError,
+          r"^variance must broadcast with the mean's shape \(3, 2\), got .2"):
+        make(m, tf.ones([2, 2]))
       with self.assertRaisesRegex(
           TypeError, "^variance must have the mean's dtype float32, .*float64"):
         make(m, tf.ones([3, 2], tf.float64))
@@ -162,7 +163,7 @@ class NormalMeanVarianceNegativeLogProbLossTest(tf.test.TestCase):
           ValueError, "^variance must be positive, got -1"):
         make(m, -np.ones([3, 2], np.float32))
       with self.assertRaisesRegex(ValueError, r"^targets must.*got \(2, 3\)"):
-        make(m, m, tf.ones([2, 3]))
+        make(m, m, tf.ones([2, 3])).evaluate()
       for index in ((4,), (-1,)):
         with self.assertRaisesRegex(
             ValueError, r"^index must lie within \[4\], got "):

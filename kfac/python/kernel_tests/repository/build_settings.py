@@ -61,6 +61,7 @@ PAGES = "kfac.python.kernel_tests.repository.pages"
 # Files that import modules of kfac by their names.
 IMPORT_BY_NAME = (
     "kfac/python/kernel_tests/repository/architecture_test.py",
+    "kfac/python/kernel_tests/repository/docs_site_test.py",
     "kfac/python/kernel_tests/repository/hints_test.py",
     "kfac/python/kernel_tests/repository/member_reads_test.py",
 )

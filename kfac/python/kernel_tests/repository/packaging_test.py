@@ -142,6 +142,31 @@ class BuiltTest(tf.test.TestCase):
     self.assertEqual(str(self._installed / "kfac" / "__init__.py"),
                      done.stdout.strip())
 
+  def testEditableInstallIsImportedBesideTheClone(self):
+    # A folder `kfac` without __init__.py beside the program is a namespace
+    # package. An installed package hides it only by an entry of sys.path.
+    clone = self._folder / "projects" / "kfac"
+    shutil.copytree(self._folder / "tree", clone)
+    site = self._folder / "site"
+    site.mkdir()
+    subprocess.run(
+        [sys.executable, "-c", _BUILD.format("editable"), str(site)],
+        cwd=clone, check=True, capture_output=True, timeout=300)
+    wheel, = site.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    program = clone.parent / "train.py"
+    program.write_text(
+        f"import site\nsite.addsitedir({str(site)!r})\n"
+        "import kfac\nprint(kfac.__file__, kfac.LayerCollection.__name__)\n",
+        encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items()
+                   if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "train.py"], cwd=clone.parent, capture_output=True,
+        text=True, env=environment, timeout=300)
+    self.assertEqual(f"{clone / 'kfac' / '__init__.py'} LayerCollection",
+                     done.stdout.strip(), done.stderr)
+
   def testSourceDistributionBuildsAndIsTyped(self):
     self.assertContainsSubset(
         self._modules | {"kfac/py.typed", "setup.py", "pyproject.toml",

@@ -1,6 +1,7 @@
 """The paths of g3doc/architecture.md are the functions that are called."""
 
 import contextlib
+import functools
 import re
 import sys
 
@@ -36,13 +37,14 @@ def paths(text):
 @contextlib.contextmanager
 def record():
   """Yields a list of (file, line) of the functions that are called."""
-  root = str(architecture.project_root() / _OPS) + "/"
   calls = []
 
   def profile(frame, event, _):
     code = frame.f_code
-    if event == "call" and code.co_filename.startswith(root):
-      calls.append((code.co_filename[len(root):], code.co_firstlineno))
+    # Bazel runs links to the files.
+    path = code.co_filename.rpartition("/" + _OPS)[2]
+    if event == "call" and path != code.co_filename:
+      calls.append((path, code.co_firstlineno))
 
   sys.setprofile(profile)
   try:
@@ -51,12 +53,12 @@ def record():
     sys.setprofile(None)
 
 
+@functools.cache
 def lines_of(entry):
   """Returns the file and the first line, with decorators, of an entry."""
   path, _, name = entry.partition(":")
-  module = architecture.read_modules(architecture.project_root())[
-      (_OPS + path)[:-len(".py")].replace("/", ".")]
-  node = module.tree
+  root = architecture.project_root()
+  node = architecture.Module(root, root / _OPS / path).tree
   for part in name.split("."):
     node = next(child for child in node.body
                 if getattr(child, "name", None) == part)

@@ -8,36 +8,37 @@ from kfac.python.ops import utils
 
 class SequenceDictTest(tf.test.TestCase):
 
-  def testReadsOneKeyOrListOfKeys(self):
-    dct = utils.SequenceDict([("a", 1), ("b", 2), (("a", "b"), 3)])
+  def testReadsOneKeyOrSequenceOfKeys(self):
+    dct = utils.SequenceDict([("a", 1), ("b", 2)])
     self.assertEqual(1, dct["a"])
     self.assertEqual([2, 1, 2], dct[["b", "a", "b"]])
+    self.assertEqual([2, 1, 2], dct["b", "a", "b"])
+    self.assertEqual([2, [1, 2]], dct[["b", ("a", "b")]])
     self.assertEqual([], dct[[]])
+    self.assertEqual([], dct[()])
     with self.assertRaises(KeyError):
       dct["c"]
-    with self.assertRaises(KeyError):
-      dct[["a", "c"]]
+    for keys in (["a", "c"], ("a", "c")):
+      with self.assertRaises(KeyError):
+        dct[keys]
 
-  def testTupleIsOneKey(self):
-    dct = utils.SequenceDict()
-    dct["weights", "bias"] = 3
-    self.assertEqual(3, dct["weights", "bias"])
-    self.assertEqual([3], dct[[("weights", "bias")]])
-    with self.assertRaises(KeyError):
-      dct["weights"]
-
-  def testWritesOneKeyOrListOfKeys(self):
+  def testWritesOneKeyOrSequenceOfKeys(self):
     dct = utils.SequenceDict({"a": 1})
     dct["b"] = [5, 6]
     dct[["c", "a"]] = (value for value in (7, 8))
     self.assertEqual([("a", 8), ("b", [5, 6]), ("c", 7)], list(dct.items()))
+    dct["a", "b"] = [1, 2]
+    dct[("d", ["e", "f"])] = [3, (4, 5)]
+    self.assertEqual(
+        [("a", 1), ("b", 2), ("c", 7), ("d", 3), ("e", 4), ("f", 5)],
+        list(dct.items()))
 
   def testWritesNothingUnlessThereIsOneValueForEachKey(self):
     dct = utils.SequenceDict()
     with self.assertRaisesRegex(
         ValueError, "^val_or_vals must have one value for each of 2 keys, "
         r"got 3\.$"):
-      dct[["a", "b"]] = [1, 2, 3]
+      dct["a", "b"] = [1, 2, 3]
     self.assertEqual([], list(dct.items()))
 
   def testDoesNotChangeItsSource(self):

@@ -31,6 +31,27 @@ class FisherBlock(abc.ABC):
     """
     self._layer_collection = layer_collection
 
+  # Names of the attributes that all towers of a layer share.
+  _settings: Sequence[str] = ()
+
+  @property
+  def num_graph_uses(self) -> float:
+    """The number of uses of the parameters in the graph; inf if unknown."""
+    return float("inf")
+
+  def check_same_settings(self, other: FisherBlock) -> None:
+    """Raises ValueError if a block of the same type has other settings.
+
+    Args:
+      other: FisherBlock, made for another tower of the same layer.
+    """
+    for name in self._settings:
+      mine, others = getattr(self, name), getattr(other, name)
+      if mine != others:
+        raise ValueError(
+            "params must be reused with the settings of the registered layer, "
+            f"got another {name.strip('_')}, {others!r} instead of {mine!r}.")
+
   @property
   def _num_replications(self):
     """The number of times that the parameters are applied per example.

@@ -80,6 +80,8 @@ def _num_locations(inputs, outputs, strides):
 class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
   """F is the mean over examples of the squared gradient per example."""
 
+  _settings = ("_strides", "_padding", "_dilations")
+
   def __init__(self, layer_collection: Any, params: hints.Vector,
                strides: Sequence[int], padding: str,
                data_format: str | None = None,
@@ -131,6 +133,8 @@ class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
 
 class _ConvKroneckerFB(kronecker.KroneckerProductFB):
   """F = c (A kron G), A and G over examples, locations and uses."""
+
+  _settings = ("_strides", "_padding", "_dilation_rate")
 
   def _set_convolution(self, params, padding, strides, dilation_rate,
                        data_format, extract_patches_fn):

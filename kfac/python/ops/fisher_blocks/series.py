@@ -28,6 +28,8 @@ class SeriesFBApproximation(enum.IntEnum):
 class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
   """F^-1 of a series of T uses; other powers have no closed form."""
 
+  _settings = ("_option",)
+
   def __init__(self, layer_collection: Any, has_bias: bool = False,
                num_uses: int | None = None,
                option: int = SeriesFBApproximation.option2,

@@ -59,6 +59,12 @@ class InputOutputMultiTower:
   def _num_towers(self):
     return len(self._inputs)
 
+  @property
+  def num_graph_uses(self) -> float:
+    """The number of uses of the parameters in the graph."""
+    return sum(len(tower) if isinstance(tower, (list, tuple)) else 1
+               for tower in self._inputs)
+
   def tensors_to_compute_grads(self) -> Any:
     """Returns the outputs, a list over towers."""
     return self._outputs

@@ -55,10 +55,29 @@ class FisherFactor(abc.ABC):
     self._cov: Any = None
     self._average: moving_average.MovingAverage | None = None
 
+  _scope_suffix = ""
+
   @property
   def name(self) -> str:
     """The variable scope of the factor, relative to that of the estimator."""
-    return self._var_scope
+    return self._var_scope + self._scope_suffix
+
+  def make_name_unique(self, names: set[str]) -> None:
+    """Appends a number to the name if another factor has it.
+
+    Args:
+      names: The names of other factors, to which the name is added.
+    """
+    number = 0
+    while self.name in names:
+      number += 1
+      self._scope_suffix = f"_{number}"
+    names.add(self.name)
+
+  @property
+  def kept_variables(self) -> list:
+    """List of the variables of kept matrices."""
+    return []
 
   @property
   @abc.abstractmethod
@@ -110,7 +129,7 @@ class FisherFactor(abc.ABC):
       raise ValueError(
           "instantiate_cov_variables must be called once, factor "
           f"{self.name!r} has its variables.")
-    with tf.variable_scope(self._var_scope):
+    with tf.variable_scope(self.name):
       self._cov = variables.make_variable(
           "cov", self._cov_shape, self._dtype, self._cov_initializer)
       self._average = moving_average.MovingAverage(self._cov, "cov")
@@ -146,7 +165,7 @@ class FisherFactor(abc.ABC):
   def _moving_average(self):
     """Returns the moving average of `_cov`, which a subclass may have set."""
     if self._average is None or self._average.variable is not self._cov:
-      with tf.variable_scope(self._var_scope):
+      with tf.variable_scope(self.name):
         self._average = moving_average.MovingAverage(self._cov, "cov")
     return self._average
 

@@ -157,6 +157,12 @@ class DenseSquareMatrixFactor(base.FisherFactor):
                                 damping_func: hints.Damping) -> None:
     self._register("cholesky_inverse", damping_func)
 
+  @property
+  def kept_variables(self) -> list:
+    """List of the variables of kept matrices."""
+    return [variable for kept in self._kept.values()
+            for variable in kept.values()]
+
   def _make_kept(self, quantity, key):
     """Creates the variable of a kept matrix, in the factor's scope."""
     name = QUANTITIES[quantity].name.format(
@@ -167,7 +173,7 @@ class DenseSquareMatrixFactor(base.FisherFactor):
 
   def instantiate_inv_variables(self) -> None:
     """Creates a variable for each matrix that was registered."""
-    with tf.variable_scope(self._var_scope):
+    with tf.variable_scope(self.name):
       for quantity, key in self._registered:
         if key not in self._kept[quantity]:
           self._kept[quantity][key] = self._make_kept(quantity, key)

@@ -88,7 +88,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
   def instantiate_cov_variables(self) -> None:  # noqa: D102
     super().instantiate_cov_variables()
     if self._has_cov_dt1:
-      with tf.variable_scope(self._var_scope):
+      with tf.variable_scope(self.name):
         self._cov_dt1 = variables.make_variable(
             "cov_dt1", self._cov_shape, self._dtype,
             tf.zeros_initializer())
@@ -152,7 +152,7 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
   def instantiate_inv_variables(self) -> None:  # noqa: D102
     super().instantiate_inv_variables()
     size = self._cov_shape[0]
-    with tf.variable_scope(self._var_scope):
+    with tf.variable_scope(self.name):
       for option, damping_id in self._options:
         suffix = "_damp" + naming.list_to_string(damping_id)
         self._quants[option, damping_id] = [
@@ -160,6 +160,12 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
                 name + suffix, rank * [size], self._dtype,
                 tf.zeros_initializer())
             for name, rank in _OPTIONS[option][0]]
+
+  @property
+  def kept_variables(self) -> list:
+    """List of the variables of kept matrices and quantities."""
+    return super().kept_variables + [
+        variable for quants in self._quants.values() for variable in quants]
 
   def _keep(self, update):
     ops = super()._keep(update)

@@ -138,6 +138,10 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     train_ops[:] = others + [train_op]  # without the op inside the branch
     return train_op
 
+  def _make_update_ops(self):
+    """Creates the variables; the train op contains the updates."""
+    self._fisher_est.build()
+
   def kfac_update_ops(self) -> tf.Operation:
     """Makes the op that counts a run and runs the updates that are due.
 

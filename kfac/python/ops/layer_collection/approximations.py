@@ -70,3 +70,32 @@ def check_approximation(kind: str, approx: str) -> None:
     raise ValueError(
         f"approx of {kind} must be one of {sorted(APPROXIMATIONS[kind])}, got "
         f"{approx!r}.")
+
+
+def check_any_kind(approx: str | None) -> None:
+  """Raises ValueError unless an approximation of some kind of layer is named.
+
+  Args:
+    approx: Name of an approximation, or None for the default.
+  """
+  names = {name for table in APPROXIMATIONS.values() for name in table}
+  if approx is not None and approx not in names:
+    raise ValueError(
+        f"approximation must be one of {sorted(names)}, got {approx!r}.")
+
+
+def default_property(kind: str) -> Any:
+  """Returns the property of LayerCollection with the default of a kind."""
+  def get(self) -> str:
+    return self._defaults[kind]
+  get.__doc__ = f"Name of the default approximation of {kind}."
+  return property(get)
+
+
+def default_setter(kind: str) -> Any:
+  """Returns the method of LayerCollection that sets the default of a kind."""
+  def set_default(self, value: str) -> None:
+    check_approximation(kind, value)
+    self._defaults[kind] = value
+  set_default.__doc__ = f"Sets the default approximation of {kind}."
+  return set_default

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
-from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,21 +29,6 @@ from kfac.python.ops.layer_collection import validation as check
 from kfac.python.ops.utils import hints
 
 VARIABLE_SCOPE = registration.VARIABLE_SCOPE
-
-def _default_of(kind: str) -> Any:
-  def get(self) -> str:
-    return self._defaults[kind]
-  get.__doc__ = f"Name of the default approximation of {kind}."
-  return property(get)
-
-
-def _set_default_of(kind) -> Any:
-  def set_default(self, value: str) -> None:
-    approximations.check_approximation(kind, value)
-    self._defaults[kind] = value
-  set_default.__doc__ = (
-      f"Sets the default approximation of {kind}.")
-  return set_default
 
 
 class LayerCollection:
@@ -71,7 +55,8 @@ class LayerCollection:
     """Makes an empty collection.
 
     Args:
-      graph: The graph of the model; the default graph if None.
+      graph: The graph of the model. If None, the collection adopts the graph of
+        the first registration.
       name: Name, made unique in the graph.
       colocate_cov_ops_with_inputs: An argument of TensorFlow 1.5, without
         effect; see the constant of fisher_factors of this name.
@@ -79,34 +64,65 @@ class LayerCollection:
     del colocate_cov_ops_with_inputs
     self.fisher_blocks = parameters.LayerParametersDict()
     self.fisher_factors: dict[tuple[type, Any], Any] = collections.OrderedDict()
-    self._graph = graph or tf.get_default_graph()
-    self._losses = losses.Losses(self._graph)
+    self._factor_names: set[str] = set()
+    self._losses = losses.Losses()
     self.loss_colocation_ops = self._losses.colocation_ops
     self._linked_parameters: dict[frozenset, str | None] = {}
     self._vars_to_uses: dict[Any, float] = collections.OrderedDict()
     self._subgraph: utils.SubGraph | None = None
     self._defaults = dict(approximations.DEFAULTS)
-    with self._graph.as_default(), tf.variable_scope(None, name) as scope:
-      self._var_scope = scope.name
+    self._name = name
+    self._adopts_graph = graph is None
+    self._use_graph(graph or tf.get_default_graph())
 
   # The name in TensorFlow 1.4.
   reset_internals = __init__
 
-  default_embedding_approximation = _default_of("embedding")
-  set_default_embedding_approximation = _set_default_of("embedding")
-  default_generic_approximation = _default_of("generic")
-  set_default_generic_approximation = _set_default_of("generic")
-  default_fully_connected_approximation = _default_of("fully_connected")
-  set_default_fully_connected_approximation = _set_default_of(
+  default_embedding_approximation = approximations.default_property("embedding")
+  set_default_embedding_approximation = approximations.default_setter(
+      "embedding")
+  default_generic_approximation = approximations.default_property("generic")
+  set_default_generic_approximation = approximations.default_setter("generic")
+  default_fully_connected_approximation = approximations.default_property(
       "fully_connected")
-  default_conv2d_approximation = _default_of("conv2d")
-  set_default_conv2d_approximation = _set_default_of("conv2d")
-  default_fully_connected_multi_approximation = _default_of(
-      "fully_connected_multi")
-  set_default_fully_connected_multi_approximation = _set_default_of(
-      "fully_connected_multi")
-  default_conv2d_multi_approximation = _default_of("conv2d_multi")
-  default_embedding_multi_approximation = _default_of("embedding_multi")
+  set_default_fully_connected_approximation = approximations.default_setter(
+      "fully_connected")
+  default_conv2d_approximation = approximations.default_property("conv2d")
+  set_default_conv2d_approximation = approximations.default_setter("conv2d")
+  default_fully_connected_multi_approximation = (
+      approximations.default_property("fully_connected_multi"))
+  set_default_fully_connected_multi_approximation = (
+      approximations.default_setter("fully_connected_multi"))
+  default_conv2d_multi_approximation = approximations.default_property(
+      "conv2d_multi")
+  default_embedding_multi_approximation = approximations.default_property(
+      "embedding_multi")
+
+  def _use_graph(self, graph: tf.Graph) -> None:
+    """Makes a graph that of the collection."""
+    self._graph = graph
+    with graph.as_default(), tf.variable_scope(None, self._name) as scope:
+      self._var_scope = scope.name
+
+  def _adopt_graph_of(self, value: Any) -> tf.Graph:
+    """Returns the graph; the first registration may determine it.
+
+    Args:
+      value: Tensor or variable, or a (nested) list of them.
+
+    Returns:
+      The graph of the collection.
+
+    Raises:
+      ValueError: If the graph is the body of a branch, loop or function.
+    """
+    found = check.graph_of(value)
+    if found is not None and self._adopts_graph:
+      check.check_not_in_control_flow(found)
+      if found is not self._graph:
+        self._use_graph(found)
+      self._adopts_graph = False
+    return self._graph
 
   @property
   def graph(self) -> tf.Graph:
@@ -127,7 +143,7 @@ class LayerCollection:
   @property
   def generic_registrations(self) -> set:
     """Variables that may be used any number of times (1.4)."""
-    return {variable for variable, uses in self._vars_to_uses.items()
+    return {variable for variable, uses in self.get_use_count_map().items()
             if math.isinf(uses)}
 
   @property
@@ -154,12 +170,7 @@ class LayerCollection:
       raise ValueError(
           "params must not be linked or registered already, got "
           f"{variable.name}.")
-    names = {name for table in approximations.APPROXIMATIONS.values()
-             for name in table}
-    if approximation is not None and approximation not in names:
-      raise ValueError(
-          f"approximation must be one of {sorted(names)}, got "
-          f"{approximation!r}.")
+    approximations.check_any_kind(approximation)
     self._linked_parameters[group] = approximation
 
   def _get_linked_approx(self, params):
@@ -172,13 +183,19 @@ class LayerCollection:
           self._vars_to_uses.get(variable, 0) + uses)
 
   def get_use_count_map(self) -> dict:
-    """Returns a dict from variables to the number of registered uses."""
-    return dict(self._vars_to_uses)
+    """Returns a dict from variables to the number of registered uses.
 
-  @property
-  def _context(self) -> registration.Context:
+    Blocks count the uses, unless a subclass calls `_add_uses`.
+    """
+    uses = {variable: block.num_graph_uses
+            for params, block in self.fisher_blocks.items()
+            for variable in utils.ensure_sequence(params)}
+    return {**uses, **self._vars_to_uses}
+
+  def _context(self, params: Any) -> registration.Context:
     return registration.Context(
-        self, self._graph, self._get_block_type, self._default_approximation)
+        self, self._adopt_graph_of(params), self._get_block_type,
+        self._default_approximation)
 
   def _default_approximation(self, kind: str) -> str:
     """Returns the default of a kind; its property may be overridden."""
@@ -214,7 +231,6 @@ class LayerCollection:
     kept = self.register_block(layer.params, layer.block, reuse=reuse)
     if kept is not layer.block:
       kept.register_additional_tower(*layer.tower)
-    self._add_uses(layer.params, layer.num_uses)
 
   def register_block(self, layer_key: Any, fisher_block: Any,
                      reuse: hints.Reuse = VARIABLE_SCOPE) -> Any:
@@ -255,7 +271,8 @@ class LayerCollection:
       reuse: See the class.
     """
     self._register(
-        generic.generic(self._context, params, batch_size, approx), reuse)
+        generic.generic(self._context(params), params, batch_size, approx),
+        reuse)
 
   def register_fully_connected(self, params: hints.Vector,
                                inputs: hints.TensorLike,
@@ -272,7 +289,7 @@ class LayerCollection:
       reuse: See the class.
     """
     self._register(dense.fully_connected(
-        self._context, params, inputs, outputs, approx), reuse)
+        self._context(params), params, inputs, outputs, approx), reuse)
 
   def register_fully_connected_multi(
       self, params: hints.Vector, inputs: hints.OneOrMore,
@@ -290,7 +307,8 @@ class LayerCollection:
       reuse: See the class.
     """
     self._register(dense.fully_connected_multi(
-        self._context, params, inputs, outputs, num_uses, approx), reuse)
+        self._context(params), params, inputs, outputs, num_uses, approx),
+        reuse)
 
   def register_conv2d(self, params: hints.Vector, strides: Sequence[int],
                       padding: str, inputs: hints.TensorLike,
@@ -312,7 +330,8 @@ class LayerCollection:
       reuse: See the class.
     """
     self._register(convolutions.conv2d(
-        self._context, params, strides, padding, inputs, outputs, data_format,
+        self._context(params), params, strides, padding, inputs, outputs,
+        data_format,
         dilations, approx), reuse)
 
   def register_convolution(self, params: hints.Vector, inputs: hints.TensorLike,
@@ -338,7 +357,8 @@ class LayerCollection:
       reuse: See the class.
     """
     self._register(convolutions.convolution(
-        self._context, params, inputs, outputs, padding, strides, dilation_rate,
+        self._context(params), params, inputs, outputs, padding, strides,
+        dilation_rate,
         data_format, approx), reuse)
 
   def register_depthwise_conv2d(
@@ -360,7 +380,7 @@ class LayerCollection:
       reuse: See the class.
     """
     self._register(convolutions.depthwise_conv2d(
-        self._context, params, inputs, outputs, strides, padding, rate,
+        self._context(params), params, inputs, outputs, strides, padding, rate,
         data_format, approx), reuse)
 
   def register_separable_conv2d(
@@ -387,7 +407,8 @@ class LayerCollection:
       reuse: See the class.
     """
     pointwise = convolutions.pointwise_of_separable_conv2d(
-        self._context, pointwise_params, depthwise_outputs, pointwise_outputs,
+        self._context(pointwise_params), pointwise_params, depthwise_outputs,
+        pointwise_outputs,
         data_format, approx)
     # Both parts are checked before the first is kept.
     self._reused_block(pointwise.params, pointwise.block, reuse)
@@ -420,7 +441,8 @@ class LayerCollection:
       reuse: See the class.
     """
     self._register(convolutions.conv2d_multi(
-        self._context, params, strides, padding, inputs, outputs, num_uses,
+        self._context(params), params, strides, padding, inputs, outputs,
+        num_uses,
         data_format, dilations, approx), reuse)
 
   def register_embedding(self, params: hints.Vector, inputs: hints.TensorLike,
@@ -440,7 +462,8 @@ class LayerCollection:
         "div". It has no effect unless there are several parts.
     """
     self._register(embeddings.embedding(
-        self._context, params, inputs, outputs, approx, partition_strategy),
+        self._context(params), params, inputs, outputs, approx,
+        partition_strategy),
                    reuse)
 
   def register_embedding_multi(self, params: hints.Vector,
@@ -464,7 +487,7 @@ class LayerCollection:
       partition_strategy: As in register_embedding.
     """
     self._register(embeddings.embedding_multi(
-        self._context, params, inputs, outputs, num_uses, approx,
+        self._context(params), params, inputs, outputs, num_uses, approx,
         partition_strategy), reuse)
 
   @property
@@ -493,7 +516,9 @@ class LayerCollection:
       KeyError: If the name is known and not reused, or reused and unknown.
       ValueError: If `loss` is not a LossFunction, or of another graph.
     """
-    self._losses.add(loss, colocation_op, base_name, name, reuse)
+    self._adopt_graph_of(getattr(loss, "inputs", None))
+    self._losses.add(
+        self._graph, loss, colocation_op, base_name, name, reuse)
 
   def register_categorical_predictive_distribution(
       self, logits: hints.TensorLike, seed: int | None = None,
@@ -510,7 +535,8 @@ class LayerCollection:
       reuse: Whether this is another tower of a registered loss.
     """
     self.register_loss_function(
-        *losses.categorical(self._graph, logits, seed, targets), name, reuse)
+        *losses.categorical(
+            self._adopt_graph_of(logits), logits, seed, targets), name, reuse)
 
   def register_normal_predictive_distribution(
       self, mean: hints.TensorLike, var: hints.Scalar = 0.5,
@@ -529,7 +555,8 @@ class LayerCollection:
       reuse: Whether this is another tower of a registered loss.
     """
     self.register_loss_function(
-        *losses.normal(self._graph, mean, var, seed, targets), name, reuse)
+        *losses.normal(self._adopt_graph_of(mean), mean, var, seed, targets),
+        name, reuse)
 
   def register_multi_bernoulli_predictive_distribution(
       self, logits: hints.TensorLike, seed: int | None = None,
@@ -546,8 +573,8 @@ class LayerCollection:
       reuse: Whether this is another tower of a registered loss.
     """
     self.register_loss_function(
-        *losses.multi_bernoulli(self._graph, logits, seed, targets), name,
-        reuse)
+        *losses.multi_bernoulli(
+            self._adopt_graph_of(logits), logits, seed, targets), name, reuse)
 
   def eval_losses(self) -> list:
     """Returns the list of the losses on their targets, scalar tensors."""
@@ -618,18 +645,12 @@ class LayerCollection:
       raise TypeError(f"args must be hashable, got {args!r}.") from error
     if key not in self.fisher_factors:
       with tf.variable_scope(self._var_scope):
-        self.fisher_factors[key] = cls(*args)
+        factor = cls(*args)
+      # Two tables may have the same ids.
+      factor.make_name_unique(self._factor_names)
+      self.fisher_factors[key] = factor
     return self.fisher_factors[key]
 
-  @contextlib.contextmanager
-  def as_default(self) -> Iterator[LayerCollection]:
-    """Context in which this is the default LayerCollection.
-
-    Yields:
-      This collection.
-    """
-    default_collection.set_default_layer_collection(self)
-    try:
-      yield self
-    finally:
-      default_collection.set_default_layer_collection(None)
+  def as_default(self) -> contextlib.AbstractContextManager[LayerCollection]:
+    """Returns a context in which this is the default LayerCollection."""
+    return default_collection.as_default(self)

@@ -24,7 +24,7 @@ def conv2d(context: registration.Context, params: Any, strides: Sequence[int],
   block = block_type(
       context.layer_collection, params, strides=strides, padding=padding,
       data_format=data_format, **{rates: dilations})
-  return registration.Registration(params, block, 1, (inputs, outputs))
+  return registration.Registration(params, block, (inputs, outputs))
 
 
 def convolution(context: registration.Context, params: Any, inputs: Any,
@@ -38,7 +38,7 @@ def convolution(context: registration.Context, params: Any, inputs: Any,
   block = block_type(
       context.layer_collection, params, padding=padding, strides=strides,
       dilation_rate=dilation_rate, data_format=data_format)
-  return registration.Registration(params, block, 1, (inputs, outputs))
+  return registration.Registration(params, block, (inputs, outputs))
 
 
 def depthwise_conv2d(context: registration.Context, params: Any, inputs: Any,
@@ -54,7 +54,7 @@ def depthwise_conv2d(context: registration.Context, params: Any, inputs: Any,
   block_type, _ = context.block_type("depthwise_conv2d", params, approx)
   block = block_type(context.layer_collection, params, strides, padding,
                      rate=rate, data_format=data_format)
-  return registration.Registration(params, block, 1, (inputs, outputs))
+  return registration.Registration(params, block, (inputs, outputs))
 
 
 def pointwise_of_separable_conv2d(
@@ -71,7 +71,7 @@ def pointwise_of_separable_conv2d(
   block = block_type(
       context.layer_collection, params, strides=ones, padding="VALID",
       data_format=data_format, **kwargs)
-  return registration.Registration(params, block, 1, (inputs, outputs))
+  return registration.Registration(params, block, (inputs, outputs))
 
 
 def conv2d_multi(context: registration.Context, params: Any,
@@ -86,8 +86,7 @@ def conv2d_multi(context: registration.Context, params: Any,
   block = block_type(
       context.layer_collection, params, padding=padding, strides=strides,
       dilation_rate=dilations, data_format=data_format, num_uses=num_uses)
-  return registration.Registration(
-      params, block, registration.graph_uses(inputs), (inputs, outputs))
+  return registration.Registration(params, block, (inputs, outputs))
 
 
 def _check(context, params, inputs, outputs, padding, strides, rates,

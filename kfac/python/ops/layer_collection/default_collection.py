@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 _default_layer_collection: Any = None
@@ -35,3 +37,20 @@ def set_default_layer_collection(layer_collection: Any) -> None:
         f"{layer_collection!r}."
         )
   _default_layer_collection = layer_collection
+
+
+@contextlib.contextmanager
+def as_default(layer_collection: Any) -> Iterator[Any]:
+  """Context in which a LayerCollection is the default.
+
+  Args:
+    layer_collection: LayerCollection.
+
+  Yields:
+    The LayerCollection.
+  """
+  set_default_layer_collection(layer_collection)
+  try:
+    yield layer_collection
+  finally:
+    set_default_layer_collection(None)

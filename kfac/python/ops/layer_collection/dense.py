@@ -17,7 +17,7 @@ def fully_connected(context: registration.Context, params: Any, inputs: Any,
   block_type, _ = context.block_type("fully_connected", params, approx)
   block = block_type(context.layer_collection,
                      has_bias=registration.has_bias(params))
-  return registration.Registration(params, block, 1, (inputs, outputs))
+  return registration.Registration(params, block, (inputs, outputs))
 
 
 def fully_connected_multi(context: registration.Context, params: Any,
@@ -28,8 +28,7 @@ def fully_connected_multi(context: registration.Context, params: Any,
   block_type, _ = context.block_type("fully_connected_multi", params, approx)
   block = block_type(context.layer_collection,
                      has_bias=registration.has_bias(params), num_uses=num_uses)
-  return registration.Registration(
-      params, block, registration.graph_uses(inputs), (inputs, outputs))
+  return registration.Registration(params, block, (inputs, outputs))
 
 
 def _check(context, params, inputs, outputs):

@@ -19,7 +19,7 @@ def embedding(context: registration.Context, params: Any, inputs: Any,
   block_type, _ = context.block_type("embedding", params, approx)
   check.check_one_use(inputs, outputs)
   return registration.Registration(
-      params, block_type(context.layer_collection, vocab_size), 1,
+      params, block_type(context.layer_collection, vocab_size),
       (inputs, outputs))
 
 
@@ -31,8 +31,7 @@ def embedding_multi(context: registration.Context, params: Any, inputs: Any,
       context, params, inputs, outputs, partition_strategy)
   block_type, _ = context.block_type("embedding_multi", params, approx)
   block = block_type(context.layer_collection, vocab_size, num_uses=num_uses)
-  return registration.Registration(
-      params, block, registration.graph_uses(inputs), (inputs, outputs))
+  return registration.Registration(params, block, (inputs, outputs))
 
 
 def _check(context, params, inputs, outputs, partition_strategy):

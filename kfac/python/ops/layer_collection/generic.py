@@ -23,5 +23,4 @@ def generic(context: registration.Context, params: Any,
   check.check_batch_size(batch_size)
   block_type, _ = context.block_type("generic", params, approx)
   return registration.Registration(
-      params, block_type(context.layer_collection, params),
-      registration.ANY_NUMBER_OF_USES, (batch_size,))
+      params, block_type(context.layer_collection, params), (batch_size,))

@@ -64,22 +64,17 @@ class Losses:
     colocation_ops: Dict from a loss to the op it is colocated with.
   """
 
-  def __init__(self, graph: tf.Graph) -> None:
-    """Starts without losses.
-
-    Args:
-      graph: The graph of the model.
-    """
-    self._graph = graph
+  def __init__(self) -> None:
+    """Starts without losses."""
     self._by_name: dict[str, list] = collections.OrderedDict()
     self.colocation_ops: dict[Any, Any] = {}
 
-  def add(self, loss: Any, colocation_op: Any, base_name: str,
+  def add(self, graph: tf.Graph, loss: Any, colocation_op: Any, base_name: str,
           name: str | None, reuse: hints.Reuse) -> None:
     """See LayerCollection.register_loss_function."""
     if not isinstance(loss, lf.LossFunction):
       raise ValueError(f"loss must be a LossFunction, got {loss!r}.")
-    check.check_graph(self._graph, "loss inputs", tf.nest.flatten(loss.inputs))
+    check.check_graph(graph, "loss inputs", tf.nest.flatten(loss.inputs))
     reuse = registration.resolve_reuse(reuse)
     known = name in self._by_name
     if reuse is True and not known:
@@ -88,7 +83,7 @@ class Losses:
     if reuse is False and known:
       raise KeyError(
           f"name must be new unless the loss is reused, got {name!r}.")
-    name = name or self._graph.unique_name(base_name)
+    name = name or graph.unique_name(base_name)
     self._by_name.setdefault(name, []).append(loss)
     self.colocation_ops[loss] = colocation_op
 

@@ -23,9 +23,6 @@ from kfac.python.ops.utils import hints
 # The value of `reuse` that stands for that of the current variable scope.
 VARIABLE_SCOPE = "VARIABLE_SCOPE"
 
-# The number of uses of parameters that may be used any number of times.
-ANY_NUMBER_OF_USES = float("inf")
-
 
 class Registration(NamedTuple):
   """A tower of a layer.
@@ -33,13 +30,11 @@ class Registration(NamedTuple):
   Attributes:
     params: Variable, or tuple of variables: the key of the layer.
     block: A new FisherBlock, without towers.
-    num_uses: The number of uses of the parameters in the graph of the tower.
     tower: Arguments of the block's `register_additional_tower`.
   """
 
   params: Any
   block: Any
-  num_uses: float
   tower: tuple
 
 
@@ -142,6 +137,7 @@ def reused_block(fisher_blocks: parameters.LayerParametersDict, layer_key: Any,
       raise ValueError(
           "approx of a reused layer must give the block registered first, "
           f"{type(known).__name__}, got {type(fisher_block).__name__}.")
+    known.check_same_settings(fisher_block)
     return known
   if reuse is True:
     raise KeyError(
@@ -187,7 +183,7 @@ def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
   check.check_dtype("outputs", outputs, dtype)
   check.check_same_examples(inputs, outputs)
   if bias:
-    check.check_shape("bias", bias, [weights.shape.as_list()[-1]])
+    check.check_num_elements("bias", bias[0], weights.shape.as_list()[-1])
   return weights.shape.as_list()
 
 
@@ -195,7 +191,3 @@ def has_bias(params: Any) -> bool:
   """Returns whether parameters are a pair of weights and bias."""
   return isinstance(params, (list, tuple))
 
-
-def graph_uses(inputs: Any) -> int:
-  """Returns the number of uses in the graph of a tower; a tensor is one use."""
-  return len(inputs) if isinstance(inputs, (list, tuple)) else 1

@@ -33,10 +33,35 @@ def check_graph(graph: tf.Graph, name: str, tensor: Any) -> None:
         f"{name} must be a graph tensor, got the eager "
         f"{type(tensor).__name__!r}.")
   if tensor.graph is not graph:
+    check_not_in_control_flow(tensor.graph)
     raise ValueError(
         f"{name} must belong to the graph of the layer collection, got "
         f"{tensor.name} of "
         "another graph.")
+
+
+def graph_of(value: Any) -> tf.Graph | None:
+  """Returns the graph of the first tensor or variable in nested lists.
+
+  Args:
+    value: Tensor or variable, or a (nested) list of them.
+
+  Returns:
+    The graph; None if there is none, as for eager tensors.
+  """
+  if isinstance(value, (list, tuple)):
+    graphs = (graph_of(item) for item in value)
+    return next((graph for graph in graphs if graph is not None), None)
+  graph = getattr(value, "graph", None)
+  return graph if isinstance(graph, tf.Graph) else None
+
+
+def check_not_in_control_flow(graph: tf.Graph) -> None:
+  """Raises ValueError if a graph is the body of a branch, loop or function."""
+  if getattr(graph, "outer_graph", None) is not None:
+    raise ValueError(
+        "layers and losses must be registered outside of the branches and "
+        f"bodies of control flow, got {getattr(graph, 'name', graph)!r}.")
 
 
 def check_shape(name: str, tensor: Any, shape: hints.Shape) -> None:
@@ -52,6 +77,19 @@ def check_shape(name: str, tensor: Any, shape: hints.Shape) -> None:
       raise ValueError("{} must have shape {}, got {}.".format(
           name, _text(shape), _text(item.shape.as_list())
           if item.shape.rank is not None else "an unknown one"))
+
+
+def check_num_elements(name: str, tensor: Any, count: int) -> None:
+  """Raises ValueError if a tensor cannot have a number of elements.
+
+  Args:
+    name: Name of the argument.
+    tensor: Tensor or variable.
+    count: The number of elements.
+  """
+  if tensor.shape.num_elements() not in (None, count):
+    raise ValueError(
+        f"{name} must have {count} elements, got shape {tensor.shape}.")
 
 
 def check_rank(name: str, tensor: Any, ranks: Sequence[int]) -> None:

@@ -31,11 +31,11 @@ class MultiBernoulliNegativeLogProbLoss(
 
     Raises:
       TypeError: If the logits are not floating point, or a tensor is eager.
-      ValueError: If a shape does not fit.
+      ValueError: If the rank of the logits is too small.
     """
     logits = checks.float_tensor("logits", logits, min_rank=2)
-    super().__init__(
-        seed=seed, targets=checks.targets(targets, logits.shape))
+    super().__init__(seed=seed)
+    self._set_targets(*checks.targets(targets, logits.shape))
     self._logits = logits
     self._dist = distributions.Bernoulli(logits)
     self._fisher = self._dist.variance()

@@ -38,11 +38,12 @@ class CategoricalLogitsNegativeLogProbLoss(
       seed: Int, the operation seed of samples, or None.
 
     Raises:
-      TypeError: If a dtype does not fit, or a tensor is eager.
-      ValueError: If a shape does not fit.
+      TypeError: If the logits are not floating point, or a tensor is eager.
+      ValueError: If the rank of the logits is too small.
     """
     logits = checks.float_tensor("logits", logits, min_rank=2)
-    super().__init__(seed=seed, targets=self._checked_targets(targets, logits))
+    super().__init__(seed=seed)
+    self._set_targets(*self._checked_targets(targets, logits))
     self._logits_minibatches = [logits]
     self._set_logits(logits)
 
@@ -55,13 +56,10 @@ class CategoricalLogitsNegativeLogProbLoss(
     self._set_inner_shape(tf.shape(logits), logits.shape)
 
   def _checked_targets(self, targets, logits):
-    """Returns the targets as a tensor that fits the logits, or None."""
-    targets = checks.targets(
-        targets, logits.shape[:-1], hint=" (one-hot rows are for the class "
-        "OnehotCategoricalLogitsNegativeLogProbLoss)")
-    if targets is not None and not targets.dtype.is_integer:
-      raise TypeError(f"targets must be integers, got {targets.dtype.name}.")
-    return targets
+    """Returns the pair of `checks.targets`."""
+    return checks.targets(
+        targets, logits.shape[:-1], integer=True, hint=" (one-hot rows are for "
+        "the class OnehotCategoricalLogitsNegativeLogProbLoss)")
 
   def register_additional_minibatch(
       self, logits: hints.TensorLike,
@@ -75,9 +73,8 @@ class CategoricalLogitsNegativeLogProbLoss(
       targets: Like the constructor's, given if those were.
 
     Raises:
-      TypeError: If a dtype does not fit, or a tensor is eager.
-      ValueError: If a shape does not fit, or only some minibatches have
-        targets.
+      TypeError: If the dtype of the logits does not fit, or a tensor is eager.
+      ValueError: If the shape of the logits does not fit.
     """
     logits = checks.float_tensor("logits", logits, min_rank=2)
     first = self._logits_minibatches[0]
@@ -89,15 +86,21 @@ class CategoricalLogitsNegativeLogProbLoss(
       raise ValueError(
           f"logits must have shape {first.shape[1:]} behind the batch, got "
           f"{logits.shape[1:]}.")
-    more_targets = self._checked_targets(targets, logits)
-    if (more_targets is None) != (self._targets is None):
-      raise ValueError("targets must be given for all minibatches or none, "
-                       f"got {more_targets} after {self._targets}.")
-    if self._targets is not None:
-      more_targets = tf.cast(more_targets, self._targets.dtype)
-      self._targets = tf.concat([self._targets, more_targets], axis=0)
+    self._append_targets(*self._checked_targets(targets, logits))
     self._logits_minibatches.append(logits)
     self._set_logits(tf.concat([self._logits, logits], axis=0))
+
+  def _append_targets(self, targets, error):
+    """Appends the targets of a minibatch, or keeps the error."""
+    if (targets is None) != (self._targets is None):
+      error = ValueError("targets must be given for all minibatches or none, "
+                         f"got {targets} after {self._targets}.")
+    first = self._targets
+    if first is None or error is not None or self._targets_error is not None:
+      self._set_targets(first, error)
+    else:
+      more = tf.cast(targets, first.dtype)
+      self._targets = tf.concat([first, more], axis=0)
 
   @property
   def input_minibatches(self) -> list:

@@ -11,6 +11,21 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops.utils import hints
 
 
+def check_graph_mode(name: str, value: Any) -> None:
+  """Raises TypeError if a value is eager, or no graph is being built.
+
+  Args:
+    name: Name of the argument, for the message.
+    value: Tensor, variable, array or number.
+  """
+  # Only eager tensors have a method `numpy`.
+  is_eager = isinstance(value, tf.Tensor) and hasattr(value, "numpy")
+  if is_eager or tf.executing_eagerly():
+    raise TypeError(
+        f"{name} must be used while a tf.Graph is built, got "
+        f"{type(value).__name__} in eager mode.")
+
+
 def graph_tensor(name: str, value: Any,
                  dtype: hints.DType | None = None) -> tf.Tensor:
   """Returns a tensor, variable or array as a tensor of the current graph.
@@ -26,12 +41,7 @@ def graph_tensor(name: str, value: Any,
   Raises:
     TypeError: If the value is an eager tensor, or no graph is being built.
   """
-  # Only eager tensors have a method `numpy`.
-  is_eager = isinstance(value, tf.Tensor) and hasattr(value, "numpy")
-  if is_eager or tf.executing_eagerly():
-    raise TypeError(
-        f"{name} must be used while a tf.Graph is built, got "
-        f"{type(value).__name__} in eager mode.")
+  check_graph_mode(name, value)
   if dtype is None:
     return tf.convert_to_tensor(value)
   if tf.is_tensor(value):
@@ -64,32 +74,41 @@ def float_tensor(name: str, value: Any, min_rank: int) -> tf.Tensor:
   return tensor
 
 
-def targets(value: Any, shape: tf.TensorShape,
-            hint: str = "") -> tf.Tensor | None:
-  """Returns targets as a tensor of the current graph, or None.
+def targets(value: Any, shape: tf.TensorShape, integer: bool = False,
+            hint: str = "") -> tuple[Any, Exception | None]:
+  """Checks targets; the caller raises the error where they are used.
 
   Args:
-    value: Tensor or array of any numeric type, or None for no targets.
-    shape: TensorShape that the targets must be compatible with.
+    value: The targets, or None.
+    shape: TensorShape that they must be compatible with.
+    integer: Whether they must be integers; otherwise any numbers or bools.
     hint: Text at the end of the message about the shape.
 
   Returns:
-    The tensor in its own dtype, or None.
+    A pair: the targets as a tensor of the current graph in its own dtype, or
+    unchanged if they are None or no tensor can be made of them; and None, or
+    the TypeError or ValueError that tells why they do not fit.
 
   Raises:
-    TypeError: If the value is eager or not numeric.
-    ValueError: If the shape is not compatible.
+    TypeError: If the targets are eager.
   """
   if value is None:
-    return None
-  tensor = graph_tensor("targets", value)
-  if not (tensor.dtype.is_floating or tensor.dtype.is_integer or
-          tensor.dtype.is_bool):
-    raise TypeError(f"targets must be numbers, got {tensor.dtype.name}.")
+    return None, None
+  check_graph_mode("targets", value)
+  try:
+    tensor = tf.convert_to_tensor(value)
+  except (TypeError, ValueError):
+    return value, TypeError(
+        f"targets must be a tensor, got {type(value).__name__}.")
+  dtype = tensor.dtype
   if not tensor.shape.is_compatible_with(shape):
-    raise ValueError(
+    return tensor, ValueError(
         f"targets must have shape {shape}, got {tensor.shape}{hint}.")
-  return tensor
+  if integer and not dtype.is_integer:
+    return tensor, TypeError(f"targets must be integers, got {dtype.name}.")
+  if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+    return tensor, TypeError(f"targets must be numbers, got {dtype.name}.")
+  return tensor, None
 
 
 def positive(name: str, value: Any) -> None:

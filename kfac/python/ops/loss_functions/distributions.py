@@ -12,6 +12,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.loss_functions import broadcasting
+
 
 class Normal:
   """Independent normals, log p(x) = -(x - m)^2 / (2 v) - log(2 pi v) / 2."""
@@ -21,22 +23,22 @@ class Normal:
 
     Args:
       mean: Float tensor.
-      var: Tensor > 0 of the same dtype that broadcasts to the mean's shape.
+      var: Tensor > 0 of the same dtype that broadcasts with the mean.
     """
     self.loc = mean
     self.scale = tf.sqrt(var)
     self._var = var
 
   def log_prob(self, value: Any) -> tf.Tensor:
-    """Returns the log-density of each entry, shaped like the mean."""
+    """Returns the log-density of each entry after broadcasting."""
     residual = tf.cast(value, self.loc.dtype) - self.loc
     return -0.5 * (tf.square(residual) / self._var +
                    tf.log(2. * math.pi * self._var))
 
   def sample(self, seed: int | None = None) -> tf.Tensor:
-    """Returns a sample shaped like the mean, given an operation seed."""
-    noise = tf.random_normal(
-        tf.shape(self.loc), dtype=self.loc.dtype, seed=seed)
+    """Returns a sample of every entry, given an operation seed."""
+    shape = broadcasting.Broadcast(self.loc, self._var).shape
+    noise = tf.random_normal(shape, dtype=self.loc.dtype, seed=seed)
     return self.loc + self.scale * noise
 
   def mean(self) -> tf.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
+from absl import logging
 
 from kfac.python.ops.loss_functions import base
 from kfac.python.ops.loss_functions import checks
@@ -79,9 +80,38 @@ def replicated_one_hot(index: Sequence[int], shape: tf.Tensor,
 class InnerSpaceLoss(base.DistributionNegativeLogProbLoss):
   """A loss that keeps its distribution and the shape of its inner space.
 
-  A subclass calls `_set_inner_shape`. It need not define the columns of B: they
-  are B applied to unit vectors.
+  A subclass calls `_set_targets` and `_set_inner_shape`. It need not define the
+  columns of B: they are B applied to unit vectors.
   """
+
+  _targets_error: Exception | None = None
+
+  def _set_targets(self, targets, error):
+    """Sets the targets, and the error to raise if they are used, or None.
+
+    Only estimation mode "empirical" and the value of the loss use targets, so
+    that a model with others may train.
+    """
+    self._targets = targets
+    if error is not None and self._targets_error is None:
+      self._targets_error = error
+      logging.warning(
+          "%s This is an error only if the targets are used, by "
+          "estimation_mode 'empirical', total_loss or eval_losses.", error)
+
+  def evaluate(self) -> tf.Tensor:
+    """Returns the loss on the targets, which count as constants.
+
+    Returns:
+      Scalar tensor, summed over the batch.
+
+    Raises:
+      TypeError: If the dtype of the targets does not fit.
+      ValueError: If there are no targets, or their shape does not fit.
+    """
+    if self._targets_error is not None:
+      raise self._targets_error.with_traceback(None)
+    return super().evaluate()
 
   def _set_inner_shape(self, shape, static_shape):
     """Sets the shape of the inner space, batch first."""

@@ -118,6 +118,11 @@ class DampingControl:
     self._precon_damping_mult = precon_damping_mult
 
   @property
+  def value(self) -> Any:
+    """The damping as a scalar: a function is called."""
+    return self.damping() if callable(self.damping) else self.damping
+
+  @property
   def of_inverses(self) -> Any:
     """The damping of the inverses."""
     return _times(self.damping, self._precon_damping_mult)
@@ -138,7 +143,7 @@ class DampingControl:
     """
     self.rule = rule
     self.damping = _variable(
-        "damping", scalars.cast_scalar(self.damping, dtype))
+        "damping", scalars.cast_scalar(self.value, dtype))
     self.rho, self._prev_loss, self.predicted_change = (
         _variable(name, tf.zeros([], dtype))
         for name in ("rho", "prev_loss", "q_model_change"))
@@ -210,13 +215,15 @@ class DampingControl:
       return [(tf.identity(step), variable) for step, variable in steps]
 
   def after_step(self, step: tf.Operation, state: _State,
-                 velocity_of: Callable[[Any], Any]) -> tf.Operation:
+                 velocity_of: Callable[[Any], Any],
+                 name: str | None = None) -> tf.Operation:
     """Makes the op that judges a step right after it, if the rule does so.
 
     Args:
       step: The op of the step.
       state: What `state_before_step` returned.
       velocity_of: Function from a variable to the variable of its velocity.
+      name: Name of the op, if the rule judges the step.
 
     Returns:
       Op that includes the step.
@@ -224,7 +231,7 @@ class DampingControl:
     if self.rule is None or not self.rule.immediately:
       return step
     with tf.control_dependencies([step]):
-      return self._make_judge_op(self.rule, state, velocity_of)
+      return self._make_judge_op(self.rule, state, velocity_of, name)
 
   def _loss(self, rule):
     """Returns the loss on the batch of the rule, scalar tensor."""
@@ -244,13 +251,13 @@ class DampingControl:
     return tf.cond(
         due, lambda: self._adapt(rule, self._ratio(self._loss(rule))), tf.no_op)
 
-  def _make_judge_op(self, rule, state, velocity_of):
+  def _make_judge_op(self, rule, state, velocity_of, name):
     """Makes the op that judges the step just made, if an adaptation is due."""
     due = tf.equal(tf.assign_add(self._num_steps, 1) % rule.interval, 0)
     if rule.max_loss_increase is None:
       return tf.group(tf.cond(
           due, lambda: self._adapt(rule, self._ratio(self._loss(rule))),
-          tf.no_op))
+          tf.no_op), name=name)
     loss = self._loss(rule)
     limit = self._prev_loss + scalars.cast_scalar(
         rule.max_loss_increase, loss.dtype)
@@ -260,7 +267,7 @@ class DampingControl:
     return tf.group(
         tf.cond(tf.logical_or(due, rejected), lambda: self._adapt(rule, rho),
                 tf.no_op),
-        *_restore(rejected, state, velocity_of))
+        *_restore(rejected, state, velocity_of), name=name)
 
   def _ratio(self, loss):
     """Returns rho of the step after which the loss is `loss`."""

@@ -17,6 +17,7 @@ from kfac.python.ops import estimator
 from kfac.python.ops.layer_collection import collection
 from kfac.python.ops.optimizer import arguments
 from kfac.python.ops.optimizer import damping as damping_lib
+from kfac.python.ops.optimizer import missing_inverses
 from kfac.python.ops.optimizer import quadratic_model
 from kfac.python.ops.optimizer import steps as steps_lib
 from kfac.python.ops.utils import constants
@@ -121,6 +122,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     self._qmodel_losses = getattr(qmodel_losses, "losses", qmodel_losses)
     self._qmodel_example_weights = qmodel_example_weights
     self._asked_for_thunks = False
+    self._assigned: dict[str, Any] = {}  # Update ops that a subclass assigns.
     self._damping = damping_lib.DampingControl(damping, precon_damping_mult)
     self._fisher_est = estimator.make_fisher_estimator(
         placement_strategy=placement_strategy,
@@ -177,7 +179,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       KeyError: If `global_step` is missing.
     """
     var_list = self._check_var_list(var_list)
-    self._fisher_est.build()
+    self._make_update_ops()
     with tf.variable_scope(self.get_name()):
       with tf.control_dependencies(
           self._damping.before_step(loss, global_step)):
@@ -238,13 +240,30 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     loss = getattr(grads_and_vars, "loss", None)
     grads_and_vars = list(grads_and_vars)
     arguments.check_gradients(grads_and_vars)
-    self._fisher_est.build()
+    self._make_update_ops()
     state = self._damping.state_before_step(
         loss, [variable for _, variable in grads_and_vars])
-    with tf.control_dependencies(state.ops):
+    missing = missing_inverses.make_warning_op(self._fisher_est.factors)
+    global_step, name = _global_step_and_name(*args, **kwargs)
+    train_ops = tf.get_collection_ref(tf.GraphKeys.TRAIN_OP)
+    others = list(train_ops)
+    with tf.control_dependencies([*state.ops, missing]):
       step = super().apply_gradients(
-          self._compute_update_steps(grads_and_vars), *args, **kwargs)
-    return self._damping.after_step(step, state, self._velocity)
+          self._compute_update_steps(grads_and_vars), global_step,
+          None if state.ops else name)
+    step = self._damping.after_step(step, state, self._velocity, name)
+    train_ops[:] = [*others, step]  # What judges a step is part of it.
+    return step
+
+  def _make_update_ops(self):
+    """Creates the update ops, unless thunks are to make them.
+
+    A session that starts after minimize may finalize the graph.
+    """
+    self._fisher_est.build()
+    if not self._asked_for_thunks:
+      self._fisher_est.cov_update_op  # noqa: B018
+      self._fisher_est.inv_update_op  # noqa: B018
 
   def _compute_update_steps(self, grads_and_vars):
     """Returns pairs of a variable's change over -learning_rate, and it."""
@@ -311,7 +330,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
                       prev_updates_and_vars))
     M = quadratic_model.curvature(
         self._qmodel_losses or self._layers.losses, variables, directions,
-        self.damping, self._batch_size, self._qmodel_example_weights)
+        self._damping.value, self._batch_size, self._qmodel_example_weights)
     c = tf.stack([steps_lib.inner_product(grads, d) for d in directions])
     coefficients, change = quadratic_model.minimum(M, c)
     return coefficients[0], coefficients[1], change
@@ -454,8 +473,14 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   @property
   def cov_update_op(self) -> tf.Operation:
-    """One op that updates all covariances."""
+    """One op that updates all covariances; a subclass may assign it."""
+    if "cov_update_op" in self._assigned:
+      return self._assigned["cov_update_op"]
     return self._fisher_est.cov_update_op
+
+  @cov_update_op.setter
+  def cov_update_op(self, value: Any) -> None:
+    self._assigned["cov_update_op"] = value
 
   @property
   def inv_update_thunks(self) -> list:
@@ -469,13 +494,25 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   @property
   def inv_update_op(self) -> tf.Operation:
-    """One op that updates all inverses."""
+    """One op that updates all inverses; a subclass may assign it."""
+    if "inv_update_op" in self._assigned:
+      return self._assigned["inv_update_op"]
     return self._fisher_est.inv_update_op
+
+  @inv_update_op.setter
+  def inv_update_op(self, value: Any) -> None:
+    self._assigned["inv_update_op"] = value
 
   @property
   def inv_updates_dict(self) -> dict:
-    """The inverse update ops by name (1.4, 1.5)."""
+    """The inverse updates by name (1.4, 1.5); a subclass may assign it."""
+    if "inv_updates_dict" in self._assigned:
+      return self._assigned["inv_updates_dict"]
     return self._fisher_est.inv_updates_dict
+
+  @inv_updates_dict.setter
+  def inv_updates_dict(self, value: dict) -> None:
+    self._assigned["inv_updates_dict"] = value
 
   def _ask_for_thunks(self):
     if self._asked_for_thunks:
@@ -547,6 +584,11 @@ class _CallableList(list):
   def __call__(self):
     """Returns the result of the function."""
     return self._function()
+
+
+def _global_step_and_name(global_step=None, name=None):
+  """Returns the arguments of apply_gradients, however they were passed."""
+  return global_step, name
 
 
 def _variables(graph, var_list):

@@ -1,4 +1,4 @@
-"""A dictionary indexed by lists of keys, and a tensor kept in parts."""
+"""A dictionary indexed by several keys, and a tensor kept in parts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,28 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops.utils import hints
 
 
-class SequenceDict:
-  """A dictionary that is read and written by one key or by a list of keys.
+def _pairs(key_or_keys, val_or_vals):
+  """Returns the list of (key, value) that a write to SequenceDict consists of.
 
-  Only a list stands for several keys. A tuple, such as the parameters of a
-  layer with a bias, is one key.
+  Raises:
+    ValueError: If a sequence of keys has another number of values.
+  """
+  if not isinstance(key_or_keys, (list, tuple)):
+    return [(key_or_keys, val_or_vals)]
+  values = list(val_or_vals)
+  if len(values) != len(key_or_keys):
+    raise ValueError(
+        f"val_or_vals must have one value for each of {len(key_or_keys)} "
+        f"keys, got {len(values)}.")
+  return [pair for key, value in zip(key_or_keys, values, strict=True)
+          for pair in _pairs(key, value)]
+
+
+class SequenceDict:
+  """A dictionary that is read and written by one key or by several keys.
+
+  A list or tuple stands for several keys, each of which may be a list or tuple
+  again.
   """
 
   def __init__(self, iterable: Any = None) -> None:
@@ -26,22 +43,14 @@ class SequenceDict:
     self._dict = dict(iterable or {})
 
   def __getitem__(self, key_or_keys):
-    """Returns the value of a key, or the list of values of a list of keys."""
-    if isinstance(key_or_keys, list):
-      return [self._dict[key] for key in key_or_keys]
+    """Returns the value of a key, or the list of values of several keys."""
+    if isinstance(key_or_keys, (list, tuple)):
+      return [self[key] for key in key_or_keys]
     return self._dict[key_or_keys]
 
   def __setitem__(self, key_or_keys, val_or_vals):
-    """Sets the value of a key, or one value for each of a list of keys."""
-    if not isinstance(key_or_keys, list):
-      self._dict[key_or_keys] = val_or_vals
-      return
-    values = list(val_or_vals)
-    if len(values) != len(key_or_keys):
-      raise ValueError(
-          f"val_or_vals must have one value for each of {len(key_or_keys)} "
-          f"keys, got {len(values)}.")
-    self._dict.update(zip(key_or_keys, values, strict=True))
+    """Sets the value of a key, or one value for each of several keys."""
+    self._dict.update(_pairs(key_or_keys, val_or_vals))
 
   def items(self) -> list:
     """Returns the list of (key, value) pairs, in the order of insertion."""
