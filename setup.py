@@ -7,6 +7,7 @@ import setuptools
 
 # The tests build the site of g3doc/, so they need what it needs.
 _DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"]
+_PORT = ["libcst>=1.1"]
 _ROOT = pathlib.Path(__file__).resolve().parent
 
 
@@ -59,9 +60,10 @@ setuptools.setup(
         "tensorflow-cpu": ["tensorflow-cpu>=2.15"],
         "examples": ["matplotlib", "tqdm"],
         "docs": _DOCS,
+        "port": _PORT,
         # setuptools builds the package, mypy reads its hints: both are tested.
         "tests": ["codespell>=2.3", "mypy>=1.8", "pytest>=7", "pytest-xdist",
-                  "ruff>=0.14", "setuptools>=70.1", *_DOCS],
+                  "ruff>=0.14", "setuptools>=70.1", *_DOCS, *_PORT],
     },
     # Not "build": where names ignore example, the file BUILD has that name.
     options={"build": {"build_base": "dist/build"}},

@@ -8,11 +8,13 @@ these then yields the modules of kfac, the same objects:
     tf.contrib.kfac.optimizer.KfacOptimizer
 
 It adds modules to `sys.modules` and the attribute `contrib` to TensorFlow's
-modules, and changes nothing else.
+modules, and changes nothing else. It warns if a `kfac.py` or a folder `kfac` is
+beside the main program, where it can hide this package.
 """
 
 import sys
 import types
+import warnings
 from typing import Any
 
 import kfac
@@ -27,6 +29,7 @@ from kfac.python.ops import op_queue_lib  # noqa: F401
 from kfac.python.ops import optimizer_lib  # noqa: F401
 from kfac.python.ops import placement  # noqa: F401
 from kfac.python.ops import utils_lib  # noqa: F401
+from kfac.python.tools import shadowing
 
 _NAME = "tensorflow.contrib"
 
@@ -69,4 +72,12 @@ def _install():
       module.contrib = contrib
 
 
+def _warn():
+  """Warns about what hides this package from the main program."""
+  message = shadowing.message_about_main()
+  if message is not None:
+    warnings.warn(message, stacklevel=3)
+
+
 _install()
+_warn()

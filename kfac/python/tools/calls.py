@@ -1,136 +1,249 @@
-"""Calls whose arguments had another meaning in an older release."""
+"""Calls whose arguments had another meaning in an older release.
+
+An edit is a node and a function of it, which returns what takes its place.
+"""
 
 from __future__ import annotations
 
-import ast
+import dataclasses
+from collections.abc import Sequence
 
+import libcst as cst
+
+from . import program as programs
 from . import renames
-from . import scopes
-from . import sources
+
+_NONE = cst.SimpleWhitespace("")
 
 
-def callable_name(scope: scopes.Scope, node: ast.Call) -> str | None:
-  """Returns the name of a call's callable in the tables.
+@dataclasses.dataclass(frozen=True)
+class Callee:
+  """What a call calls.
+
+  Attributes:
+    name: Name with a row in the tables.
+    skip: Number of the call's first arguments that are none of the row: 1 for
+      `self` in `KfacOptimizer.__init__(self, ...)`.
+  """
+
+  name: str
+  skip: int = 0
+
+  @property
+  def short(self) -> str:
+    """The name without its module."""
+    return self.name.rpartition(".")[2]
+
+  def positional(self, call: cst.Call) -> Sequence[cst.Arg]:
+    """Returns the arguments of a call without a name."""
+    return programs.positional(call)[self.skip:]
+
+
+def callee(program: programs.Program, node: cst.Call) -> Callee | None:
+  """Returns what a call calls, if the tables have a row for it.
 
   Args:
-    scope: Scope of the call.
-    node: ast.Call.
+    program: The program.
+    node: Call.
 
   Returns:
-    Name with a row in the tables, or None.
+    Callee, or None.
   """
-  dotted = scope.resolve(node.func) or ""
-  parts = dotted.split(".")
-  if parts[0] == "kfac" and len(parts) > 2:
-    name = f"{parts[-2].removesuffix('_lib')}.{parts[-1]}"
-  elif parts[0] == "kfac" and parts[-1] in ("KfacOptimizer", "LayerCollection"):
-    name = {"KfacOptimizer": "optimizer.",
-            "LayerCollection": "layer_collection."}[parts[-1]] + parts[-1]
-  elif isinstance(node.func, ast.Attribute):
-    name = node.func.attr
+  func, skip = node.func, 0
+  method = func.attr.value if isinstance(func, cst.Attribute) else None
+  if isinstance(func, cst.Attribute) and method == "__init__":
+    owner = _owner_of_super(program, func.value)
+    skip = 0 if owner else 1
+    name = _inherited(program, owner, ()) if owner else (
+        _constructor(program, func.value, ()))
   else:
+    name = _constructor(program, func, ()) or method
+  return Callee(name, skip) if name and renames.is_known(name) else None
+
+
+def _constructor(program, node, busy):
+  """Returns the name in the tables of what constructs a class, or None.
+
+  Args:
+    program: The program.
+    node: Expression that names the class.
+    busy: Classes of the program that are being followed.
+
+  Returns:
+    Name or None.
+  """
+  owner = _class(program, node)
+  if owner is None:
+    return table_name(program.resolve(node) or "")
+  if owner in busy or _has_constructor(owner):
     return None
-  return name if renames.is_known(name) else None
+  return _inherited(program, owner, (*busy, owner))
 
 
-def positional_edits(source: sources.Source, name: str, node: ast.Call,
-                     release: str) -> tuple:
+def _inherited(program, owner, busy):
+  """Returns the same for the constructor that a class inherits."""
+  bases = [base.value for base in owner.bases if not base.star]
+  # A base without constructor and bases of its own leads on to the next one.
+  while len(bases) > 1 and _is_plain(_class(program, bases[0])):
+    bases = bases[1:]
+  return _constructor(program, bases[0], busy) if bases else None
+
+
+def _has_constructor(owner):
+  return any(isinstance(part, cst.FunctionDef) and part.name.value == "__init__"
+             for part in owner.body.body)
+
+
+def _is_plain(owner):
+  return owner is not None and not owner.bases and not _has_constructor(owner)
+
+
+def _class(program, node):
+  """Returns the class of the program that an expression names, or None."""
+  if not isinstance(node, cst.Name):
+    return None
+  found = program.bindings(program.scope(node), node.value)
+  return found[0] if len(found) == 1 and isinstance(
+      found[0], cst.ClassDef) else None
+
+
+def _owner_of_super(program, node):
+  """Returns the class to which a call of `super` belongs, or None."""
+  if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Name) or (
+      node.func.value != "super"):
+    return None
+  if node.args:
+    return _class(program, node.args[0].value)
+  return next((parent for parent in program.ancestors(node)
+               if isinstance(parent, cst.ClassDef)), None)
+
+
+def table_name(dotted: str) -> str | None:
+  """Returns the name that a dotted name has in the tables.
+
+  Args:
+    dotted: Canonical dotted name.
+
+  Returns:
+    Name; None if the dotted name is not below kfac.
+  """
+  parts = dotted.split(".")
+  if parts[0] != "kfac":
+    return None
+  if len(parts) > 2:
+    return f"{parts[-2].removesuffix('_lib')}.{parts[-1]}"
+  return {"KfacOptimizer": "optimizer.KfacOptimizer",
+          "LayerCollection": "layer_collection.LayerCollection",
+          "PeriodicInvCovUpdateKfacOpt":
+              "periodic_inv_cov_update_kfac_opt.PeriodicInvCovUpdateKfacOpt",
+          }.get(parts[-1])
+
+
+def positional_edits(called: Callee, node: cst.Call, release: str) -> tuple:
   """Passes arguments whose place has changed by name.
 
   Args:
-    source: Source.
-    name: From callable_name.
-    node: ast.Call.
+    called: From callee.
+    node: Call.
     release: One of renames.RELEASES.
 
   Returns:
     Edits, a description of them ("" if there are none), and the reason why the
     call cannot be edited ("" if it can).
   """
-  order, now = renames.order(name, release), renames.order(name)
-  place = _moved(order, now, len(node.args))
-  if order != now and any(isinstance(arg, ast.Starred) for arg in node.args):
-    return [], "", (f"{_short(name)} has * among its arguments, and their "
+  order, now = renames.order(called.name, release), renames.order(called.name)
+  given = called.positional(node)
+  place = _moved(order, now, len(given))
+  if order != now and any(
+      arg.star for arg in programs.positional(node)):
+    return [], "", (f"{called.short} has * among its arguments, and their "
                     f"order changed after {release}")
   if place is None:
     return [], "", ""
-  if isinstance(node.args[0], ast.GeneratorExp):
-    return [], "", f"{_short(name)} has a generator as its argument"
-  if len(node.args) > len(order):
-    return [], "", (f"{_short(name)} takes {len(order)} arguments by place in "
-                    f"{release}, not {len(node.args)}")
-  edits = []
-  for argument, arg in zip(order[place:], node.args[place:], strict=False):
-    start, _ = _with_parentheses(source, node, arg)
-    edits.append((start, start, argument + "="))
-  named = ", ".join(order[place:len(node.args)])
-  return edits, (f"by name, as their places changed, in {_short(name)}: "
+  if isinstance(given[0].value, cst.GeneratorExp):
+    return [], "", f"{called.short} has a generator as its argument"
+  if len(given) > len(order):
+    return [], "", (f"{called.short} takes {len(order)} arguments by place in "
+                    f"{release}, not {len(given)}")
+  edits = [(arg, _namer(argument)) for argument, arg in zip(
+      order[place:], given[place:], strict=False)]
+  named = ", ".join(order[place:len(given)])
+  return edits, (f"by name, as their places changed, in {called.short}: "
                  f"{named}"), ""
 
 
-def ambiguous(name: str, node: ast.Call) -> str:
+def _namer(argument):
+  return lambda arg: arg.with_changes(
+      keyword=cst.Name(argument),
+      equal=cst.AssignEqual(whitespace_before=_NONE, whitespace_after=_NONE))
+
+
+def ambiguous(called: Callee, node: cst.Call) -> str:
   """Describes a positional argument that had another name in a release.
 
   Args:
-    name: From callable_name.
-    node: ast.Call.
+    called: From callee.
+    node: Call.
 
   Returns:
     String, "" if there is no such argument.
   """
-  now = renames.order(name)
+  now, count = renames.order(called.name), len(called.positional(node))
   for release in renames.RELEASES:
-    order = renames.order(name, release)
-    place = _moved(order, now, len(node.args))
+    order = renames.order(called.name, release)
+    place = _moved(order, now, count)
     if place is not None and place < len(order):
       current = now[place] if place < len(now) else "none"
-      return (f"argument {place + 1} of {_short(name)} was {order[place]} in "
+      return (f"argument {place + 1} of {called.short} was {order[place]} in "
               f"TensorFlow {release} and is {current} now; name it, or pass "
               "--release")
   return ""
 
 
-def default_edits(source: sources.Source, name: str, node: ast.Call,
-                  release: str) -> tuple:
+def default_edits(called: Callee, node: cst.Call, release: str) -> tuple:
   """Passes arguments whose defaults have changed since a release explicitly.
 
   Args:
-    source: Source.
-    name: From callable_name.
-    node: ast.Call.
+    called: From callee.
+    node: Call.
     release: One of renames.RELEASES.
 
   Returns:
     Edits, and a description of them ("" if there are none).
   """
-  order = renames.order(name, release)
-  given = set(order[:len(node.args)])
-  given |= {keyword.arg for keyword in node.keywords}
-  spread = None in given or any(
-      isinstance(arg, ast.Starred) for arg in node.args)
+  order = renames.order(called.name, release)
+  positional = called.positional(node)
+  given = set(order[:len(positional)])
+  given |= {arg.keyword.value for arg in node.args if arg.keyword is not None}
+  spread = any(arg.star for arg in node.args)
   # The order (params, batch_size, approx) of register_generic never changed.
-  given |= {"approx"} if name == "register_generic" and len(
-      node.args) > 2 else set()
+  given |= {"approx"} if called.name == "register_generic" and len(
+      positional) > 2 else set()
   edits, texts = [], []
-  for argument, value, now in renames.defaults(name, release):
+  for argument, value, now in renames.defaults(called.name, release):
     if argument in given or spread:
       continue
-    edits.append(_append_argument(source, node, argument + "=" + value))
+    edits.append((node, _appender(argument, value)))
     texts.append(
-        f"{argument} of {_short(name)} is {value}, as by default in {release}, "
+        f"{argument} of {called.short} is {value}, as by default in {release}, "
         f"not {now}")
   return edits, "; ".join(texts)
 
 
-def _append_argument(source, node, text):
-  """Returns the edit that adds an argument after the last of a call."""
-  values = node.args + [keyword.value for keyword in node.keywords]
-  if not values:
-    at = source.text.index("(", source.span(node.func)[1]) + 1
-    return at, at, text
-  last = max(values, key=lambda value: source.span(value)[1])
-  _, at = _with_parentheses(source, node, last)
-  return at, at, ", " + text
+def _appender(argument, value):
+  """Returns the function that adds an argument after the last of a call."""
+  def append(call):
+    new = _namer(argument)(cst.Arg(cst.parse_expression(value)))
+    if not call.args:
+      return call.with_changes(args=[new])
+    *first, last = call.args
+    new = new.with_changes(
+        comma=last.comma, whitespace_after_arg=last.whitespace_after_arg)
+    last = last.with_changes(
+        comma=cst.Comma(whitespace_after=cst.SimpleWhitespace(" ")),
+        whitespace_after_arg=_NONE)
+    return call.with_changes(args=[*first, last, new])
+  return append
 
 
 def _moved(order, now, count):
@@ -139,22 +252,3 @@ def _moved(order, now, count):
     return None
   return next((place for place in range(min(count, max(len(order), len(now))))
                if order[place:place + 1] != now[place:place + 1]), None)
-
-
-def _short(name):
-  return name.rpartition(".")[2]
-
-
-def _with_parentheses(source, call, arg):
-  """Returns the span of an argument with the parentheses around it."""
-  start, end = source.span(arg)
-  first = source.span(call.func)[1]
-  while True:
-    before = source.text[first:start].rstrip()
-    after = source.text[end:].lstrip()
-    # The call's own parenthesis is the first one after the function.
-    if not before.endswith("(") or before.strip() == "(" or (
-        not after.startswith(")")):
-      return start, end
-    start = first + len(before) - 1
-    end += source.text[end:].index(")") + 1

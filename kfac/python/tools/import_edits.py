@@ -1,18 +1,18 @@
-"""Edits of import statements."""
+"""Edits of import statements.
+
+An edit is a node and a function of it, which returns what takes its place.
+"""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import re
 
+import libcst as cst
+
+from . import program as programs
 from . import renames
-from . import scopes
-from . import sources
 
-# A dotted name; blanks within it may include a backslash at the end of a line.
-_DOTTED = re.compile(r"\w+(?:[\s\\]*\.[\s\\]*\w+)*")
-_FROM = re.compile(r"from[\s\\]+(" + _DOTTED.pattern + ")")
+_BLANK = cst.SimpleWhitespace(" ")
 
 
 @dataclasses.dataclass
@@ -30,33 +30,32 @@ def not_ours(name: str) -> str:
           "contrib.kfac only")
 
 
-def port_import(source: sources.Source, scope: scopes.Scope,
-                node: ast.Import | ast.ImportFrom,
-                program: scopes.Program) -> Ported:
+def port_import(program: programs.Program,
+                node: cst.Import | cst.ImportFrom) -> Ported:
   """Ports an import statement.
 
   Args:
-    source: Source.
-    scope: Its scope.
-    node: ast.Import or ast.ImportFrom.
-    program: scopes.Program of the file.
+    program: The program.
+    node: Import statement.
 
   Returns:
     Ported.
   """
-  if isinstance(node, ast.Import):
-    return _port_plain(source, scope, node, program)
-  name = node.module or ""  # None in `from . import`
-  if node.level or not name.startswith("tensorflow"):
+  if isinstance(node, cst.Import):
+    return _port_plain(program, node)
+  name = programs.dotted_name(node.module)
+  if node.relative or not name.startswith("tensorflow"):
     return Ported()
-  module = scopes.canonical(name)
+  module = programs.canonical(name)
   if module.split(".")[0] == "kfac":
-    return _port_module(source, node, module)
-  if module.startswith(scopes.CONTRIB + "."):
+    return _port_module(node, name, module)
+  if module.startswith(programs.CONTRIB + "."):
     return Ported(left=[not_ours(name)])
   if module in renames.GONE:
     return Ported(left=[f"{name} {renames.GONE[module]}"])
-  return _port_names(source, scope, node, module, program)
+  if isinstance(node.names, cst.ImportStar):
+    return Ported()
+  return _port_names(program, node, name, module)
 
 
 def unknown_module(dotted: str) -> str:
@@ -80,120 +79,165 @@ def unknown_module(dotted: str) -> str:
   return "" if module is None or module in known else dotted
 
 
-def _port_module(source, node, module):
+def _port_module(node, name, module):
   """Ports the module of `from tensorflow.contrib.kfac... import ...`."""
-  names = [alias.name for alias in node.names if alias.name != "*"]
-  unknown = [name for name in [unknown_module(module)] + (
-      [unknown_module(f"{module}.{name}") for name in names]
-      if module in ("kfac", "kfac.python", "kfac.python.ops") else []) if name]
+  names = [] if isinstance(node.names, cst.ImportStar) else [
+      programs.dotted_name(alias.name) for alias in node.names]
+  unknown = [found for found in [unknown_module(module)] + (
+      [unknown_module(f"{module}.{imported}") for imported in names]
+      if module in ("kfac", "kfac.python", "kfac.python.ops") else []) if found]
   if unknown:
-    return Ported(left=[f"kfac has no {name}" for name in unknown])
-  start, end = source.span(node)
-  found = _FROM.match(source.text, start, end)
-  assert found is not None
+    return Ported(left=[f"kfac has no {found}" for found in unknown])
   return Ported(
-      [(found.start(1), found.end(1), module)],
-      f"from {node.module} -> from {module}")
+      [(node, lambda new: new.with_changes(
+          module=programs.expression(module)))],
+      f"from {name} -> from {module}")
 
 
-def _port_plain(source, scope, node, program):
+def _port_plain(program, node):
   """Ports the names of `import tensorflow.contrib.kfac...`."""
-  ported, texts = Ported(), []
+  ported, texts, made = Ported(), [], {}
+  scope = program.scope(node)
   for alias in node.names:
-    dotted = scopes.canonical(alias.name)
-    if dotted.split(".")[0] == "kfac" and alias.name != dotted:
+    name = programs.dotted_name(alias.name)
+    dotted = programs.canonical(name)
+    if dotted.split(".")[0] == "kfac" and name != dotted:
       unknown = unknown_module(dotted)
       if unknown:
         ported.left.append(f"kfac has no {unknown}")
         continue
-      new = dotted
+      new = [dotted]
       if not alias.asname:
         if free_name(program) != "kfac":
-          new = _import_of(program, scope)
+          new = [_import_of(program, scope)]
         program.bind_import(scope, free_name(program), "kfac")
         if _uses(program, "tensorflow"):
-          new += ", tensorflow"
-      found = _DOTTED.match(source.text, source.span(alias)[0])
-      assert found is not None
-      ported.edits.append((*found.span(), new))
-      texts.append(f"import {alias.name} -> import {new}")
-    elif dotted == scopes.CONTRIB and alias.asname and _only_kfac(
-        program, alias.asname):
-      ported.edits.append((*source.span(alias), _import_of(program, scope)))
-      texts.append(f"import {ast.unparse(alias)} -> import kfac")
-    elif dotted.startswith(scopes.CONTRIB):
-      ported.left.append(not_ours(alias.name))
+          new.append("tensorflow")
+      made[alias] = [_alias(text) for text in new]
+      if alias.asname:
+        made[alias] = [alias.with_changes(name=programs.expression(dotted))]
+      texts.append(f"import {name} -> import {', '.join(new)}")
+    elif dotted == programs.CONTRIB and alias.asname and _only_kfac(
+        program, alias.evaluated_alias):
+      made[alias] = [_alias(_import_of(program, scope))]
+      texts.append(f"import {programs.unparse(alias)} -> import kfac")
+    elif dotted.startswith(programs.CONTRIB):
+      ported.left.append(not_ours(name))
     elif dotted in renames.GONE:
-      ported.left.append(f"{alias.name} {renames.GONE[dotted]}")
+      ported.left.append(f"{name} {renames.GONE[dotted]}")
+  if made:
+    ported.edits = [(node, lambda new: _replace_aliases(node, new, made))]
   ported.text = "; ".join(texts)
   return ported
 
 
-def _port_names(source, scope, node, module, program):
+def _replace_aliases(old, new, made):
+  """Returns an import with some of its names replaced by others.
+
+  Args:
+    old: The cst.Import as it was.
+    new: The same import, its parts replaced.
+    made: {name of `old`: list of what takes its place}.
+
+  Returns:
+    cst.Import.
+  """
+  names = []
+  for before, after in zip(old.names, new.names, strict=True):
+    *first, last = made.get(before, [after])
+    names += [alias.with_changes(comma=cst.Comma(whitespace_after=_BLANK))
+              for alias in first] + [last.with_changes(comma=after.comma)]
+  return new.with_changes(names=names)
+
+
+def _alias(text):
+  """Returns a name of an import, such as "kfac as k"."""
+  name, _, asname = text.partition(" as ")
+  return cst.ImportAlias(
+      programs.expression(name),
+      asname=cst.AsName(cst.Name(asname)) if asname else None)
+
+
+def _port_names(program, node, name, module):
   """Ports `from tensorflow[.contrib] import kfac or contrib, others`."""
   ported, ours = Ported(), []
+  scope = program.scope(node)
   for alias in node.names:
-    dotted = scopes.canonical(f"{module}.{alias.name}")
-    if dotted == "kfac" or (dotted == scopes.CONTRIB and _only_kfac(
-        program, alias.asname or alias.name)):
+    imported = programs.dotted_name(alias.name)
+    dotted = programs.canonical(f"{module}.{imported}")
+    if dotted == "kfac" or (dotted == programs.CONTRIB and _only_kfac(
+        program, alias.evaluated_alias or imported)):
       ours.append(alias)
-    elif dotted.startswith(scopes.CONTRIB):
-      ported.left.append(not_ours(f"{node.module}.{alias.name}"))
+    elif dotted.startswith(programs.CONTRIB):
+      ported.left.append(not_ours(f"{name}.{imported}"))
     elif dotted in renames.GONE:
-      ported.left.append(f"{node.module}.{alias.name} {renames.GONE[dotted]}")
+      ported.left.append(f"{name}.{imported} {renames.GONE[dotted]}")
   if not ours:
     return ported
-  if "#" in source.segment(node):
+  if "#" in program.source(node):
     ported.left.append("there is a comment inside of the import")
     return ported
   statements = []
   for alias in ours:
-    if alias.name == "contrib":
-      statements.append("import " + _import_of(program, scope))
-    elif alias.asname and alias.asname != "kfac":
-      statements.append(f"import kfac as {alias.asname}")
+    asname = alias.evaluated_alias
+    if programs.dotted_name(alias.name) == "contrib":
+      statements.append(_import_of(program, scope))
+    elif asname and asname != "kfac":
+      statements.append(f"kfac as {asname}")
     else:
-      statements.append("import kfac")
-  ported.edits = _replace_names(source, node, ours, statements)
-  names = ", ".join(ast.unparse(alias) for alias in ours)
-  ported.text = f"from {node.module} import {names} -> {'; '.join(statements)}"
+      statements.append("kfac")
+  ported.edits = _replace_names(program, node, ours, statements)
+  names = ", ".join(programs.unparse(alias) for alias in ours)
+  new = "; ".join("import " + text for text in statements)
+  ported.text = f"from {name} import {names} -> {new}"
   return ported
 
 
-def _replace_names(source, node, ours, statements):
-  """Returns the edits that replace some of the imported names by statements."""
-  start, end = source.span(node)
+def _replace_names(program, node, ours, statements):
+  """Returns the edits that replace some of the imported names by statements.
+
+  They are on lines of their own if the import starts its line.
+  """
+  before = [cst.Import([_alias(text)]) for text in statements]
   others = [alias for alias in node.names if alias not in ours]
-  if not others:
-    return [(start, end, _join(source, node, statements))]
-  edits = [(start, start, _join(source, node, statements + [""]))]
-  for index, alias in enumerate(node.names):
-    if alias not in ours:
-      continue
-    if any(other in others for other in node.names[index + 1:]):
-      edits.append((source.span(alias)[0],
-                    source.span(node.names[index + 1])[0], ""))
-    else:
-      edits.append((source.span(node.names[index - 1])[1],
-                    source.span(alias)[1], ""))
-  return edits
+  if others:
+    if others[-1] is not node.names[-1]:
+      others[-1] = others[-1].with_changes(comma=node.names[-1].comma)
+    before.append(node.with_changes(names=others))
+  *first, last = before
+  line = program.parent(node)
+  if not first or not isinstance(line, cst.SimpleStatementLine) or (
+      line.body[0] is not node):
+    return [(node, lambda new: _in_place_of(new, before))]
+  return [(node, lambda new: _in_place_of(new, [last])),
+          (line, lambda new: _with_lines_before(new, first))]
 
 
-def _join(source, node, statements):
-  """Joins statements: on separate lines if the import starts its line."""
-  indentation = source.indentation(node)
-  if indentation is None:
-    return "; ".join(statements)
-  return (source.newline + indentation).join(statements)
+def _in_place_of(old, statements):
+  """Returns statements that follow each other on the line of another one."""
+  *first, last = statements
+  semicolon = cst.Semicolon(whitespace_after=_BLANK)
+  return cst.FlattenSentinel(
+      [statement.with_changes(semicolon=semicolon) for statement in first]
+      + [last.with_changes(semicolon=old.semicolon)])
+
+
+def _with_lines_before(line, statements):
+  """Returns lines of one statement each, and then a statement.
+
+  The comments above `line` are above the first of them.
+  """
+  lines = [cst.SimpleStatementLine([statement]) for statement in statements]
+  lines[0] = lines[0].with_changes(leading_lines=line.leading_lines)
+  return cst.FlattenSentinel([*lines, line.with_changes(leading_lines=[])])
 
 
 def _only_kfac(program, name):
   """Whether a name of contrib is used for kfac only."""
-  uses = [parent for scope, node, parent in program.nodes
-          if isinstance(node, ast.Name) and node.id == name
-          and scope.resolve(node) == scopes.CONTRIB]
+  uses = [program.parent(node) for node in program.names()
+          if node.value == name and program.resolve(node) == programs.CONTRIB]
   return bool(uses) and all(
-      isinstance(parent, ast.Attribute) and parent.attr == "kfac"
+      isinstance(parent, cst.Attribute) and parent.attr.value == "kfac"
       for parent in uses)
 
 
@@ -204,76 +248,84 @@ def _import_of(program, scope):
   return "kfac" if name == "kfac" else f"kfac as {name}"
 
 
-def free_name(program: scopes.Program) -> str:
+def free_name(program: programs.Program) -> str:
   """Returns a name that refers, or can refer, to kfac in all of a file."""
   taken = {name for scope in program.scopes
-           for name in [*scope.imports, *scope.values]
-           if not scope.imports_only(name)}
+           for name in program.bound_names(scope)
+           if not program.imports_only(scope, name)}
   return next(name for name in ("kfac", "contrib_kfac", "contrib_kfac_")
               if name not in taken)
 
 
 def _uses(program, name):
   """Whether a module is used beyond contrib.kfac without its own import."""
-  if any(dotted == name for scope in program.scopes
-         for dotted in scope.imports.get(name, ())
-         ) and _imported_alone(program, name):
+  if any(programs.dotted_name(alias.name) == name and not alias.asname
+         for node in program.nodes if isinstance(node, cst.Import)
+         for alias in node.names):
     return False
-  parents = {id(node): parent for _, node, parent in program.nodes}
-  for _, node, parent in program.nodes:
-    if isinstance(node, ast.Name) and node.id == name:
-      above = parents.get(id(parent))
-      chain = (isinstance(parent, ast.Attribute) and parent.attr == "contrib"
-               and isinstance(above, ast.Attribute) and above.attr == "kfac")
+  for node in program.names():
+    if node.value == name:
+      parent = program.parent(node)
+      above = program.parent(parent)
+      chain = (isinstance(parent, cst.Attribute)
+               and parent.attr.value == "contrib"
+               and isinstance(above, cst.Attribute)
+               and above.attr.value == "kfac")
       if not chain:
         return True
   return False
 
 
-def _imported_alone(program, name):
-  return any(alias.name == name and not alias.asname
-             for _, node, _ in program.nodes if isinstance(node, ast.Import)
-             for alias in node.names)
-
-
-def place_of_import(source: sources.Source) -> tuple:
-  """Finds a place for a new import.
+def added_import(program: programs.Program, text: str) -> tuple:
+  """Adds an import to the module: after that of TensorFlow, if there is one.
 
   Args:
-    source: Source.
+    program: The program.
+    text: What is imported: "kfac", or "kfac as ...".
 
   Returns:
-    Offset, and the text to write before and after the import.
+    An edit.
   """
-  body = source.tree.body
+  body = program.module.body
+  line = cst.SimpleStatementLine([cst.Import([_alias(text)])])
   anchor = next((node for node in body if _imports_tensorflow(node)), None)
   if anchor is None:
     leading = [node for index, node in enumerate(body)
                if _is_future(node) or (index == 0 and _is_docstring(node))]
     anchor = leading[-1] if leading else None
   if anchor is None:
-    first = body[0]
-    lines = [first.lineno] + [
-        node.lineno for node in getattr(first, "decorator_list", ())]
-    return source.line_start(min(lines)), "", source.newline
-  end = anchor.end_lineno
-  for node in body:
-    if node.lineno == end:
-      end = node.end_lineno
-  return source.line_end(end), source.newline, ""
+    return body[0], lambda new: cst.FlattenSentinel(
+        [line.with_changes(leading_lines=new.leading_lines),
+         new.with_changes(leading_lines=[])])
+  return anchor, lambda new: cst.FlattenSentinel(
+      [*(new if isinstance(new, cst.FlattenSentinel) else [new]), line])
+
+
+def _statements(node):
+  """Returns the statements of a line; none for one with a block."""
+  return node.body if isinstance(node, cst.SimpleStatementLine) else ()
 
 
 def _imports_tensorflow(node):
-  if isinstance(node, ast.Import):
-    return any(alias.name.split(".")[0] == "tensorflow" for alias in node.names)
-  return (isinstance(node, ast.ImportFrom) and not node.level
-          and (node.module or "").split(".")[0] == "tensorflow")
+  for statement in _statements(node):
+    if isinstance(statement, cst.Import):
+      names = [programs.dotted_name(alias.name) for alias in statement.names]
+    elif isinstance(statement, cst.ImportFrom) and not statement.relative:
+      names = [programs.dotted_name(statement.module)]
+    else:
+      continue
+    if any(name.split(".")[0] == "tensorflow" for name in names):
+      return True
+  return False
 
 
 def _is_future(node):
-  return isinstance(node, ast.ImportFrom) and node.module == "__future__"
+  return any(isinstance(statement, cst.ImportFrom)
+             and programs.dotted_name(statement.module) == "__future__"
+             for statement in _statements(node))
 
 
 def _is_docstring(node):
-  return (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-          and isinstance(node.value.value, str))
+  return any(isinstance(statement, cst.Expr) and isinstance(
+      statement.value, (cst.SimpleString, cst.ConcatenatedString))
+             for statement in _statements(node)[:1])

@@ -1,4 +1,4 @@
-"""Changes between the releases of tf.contrib.kfac, as tables.
+"""Changes between the releases of tf.contrib.kfac and kfac 0.2.4, as tables.
 
 kfac still accepts every name of an argument. The meaning of positions and of
 omitted arguments differs in some releases.
@@ -6,7 +6,10 @@ omitted arguments differs in some releases.
 
 from __future__ import annotations
 
+# Releases of TensorFlow.
 RELEASES = ("1.4", "1.5", "1.7", "1.8", "1.9", "1.10")
+# The package kfac that followed tf.contrib.kfac.
+SUCCESSOR = "0.2.4"
 
 # The names in tensorflow.contrib.kfac.
 ROOT_NAMES = frozenset([
@@ -26,6 +29,9 @@ GONE = {
         "register_fully_connected_multi",
 }
 
+# Releases in which kept inverses start at the identity, not at zero.
+INVERSES_AT_IDENTITY = ("1.4", "1.5", "1.7", "1.8")
+
 # Names of `tensorflow` in TensorFlow 1 that TensorFlow 2 lacks.
 GRAPH_NAMES = frozenset([
     "Session", "InteractiveSession", "placeholder", "get_variable",
@@ -38,6 +44,11 @@ _LAYER, _FACTOR, _BLOCK = "layer_collection.", "fisher_factors.", (
     "fisher_blocks.")
 _OPTIMIZER = "learning_rate cov_ema_decay damping layer_collection "
 _COLOCATE = " colocate_cov_ops_with_inputs"
+_CONV = (
+    "params strides padding inputs outputs data_format dilations approx reuse")
+_CONSTANTS = ("init_covariances_at_zero zero_debias init_inverses_at_zero "
+              "eigenvalue_decomposition_threshold "
+              "eigenvalue_clipping_threshold")
 _OLD_CONV = "params strides padding inputs outputs approx"
 
 # {callable: (order in this package, {releases: order in them})}. Only releases
@@ -50,11 +61,25 @@ _ORDERS = {
         {"1.4": _OPTIMIZER + "momentum momentum_type norm_constraint name",
          "1.5 1.7": _OPTIMIZER + "var_list momentum momentum_type "
          "norm_constraint name estimation_mode colocate_gradients_with_ops "
-         "cov_devices inv_devices"}),
+         "cov_devices inv_devices",
+         SUCCESSOR: "learning_rate damping layer_collection cov_ema_decay "
+         "var_list momentum momentum_type use_weight_decay weight_decay_coeff "
+         "qmodel_update_rescale norm_constraint name estimation_mode "
+         "colocate_gradients_with_ops batch_size placement_strategy "
+         "compute_params_stats adapt_damping update_damping_immediately "
+         "is_chief prev_train_batch loss loss_fn min_damping l2_reg "
+         "damping_adaptation_decay damping_adaptation_interval "
+         "damping_decrease_rho_threshold damping_increase_rho_threshold "
+         "precon_damping_mult use_passed_loss train_batch print_logs "
+         "tf_replicator dtype"}),
     "estimator.FisherEstimator": (
         "variables cov_ema_decay damping layer_collection exps "
-        "estimation_mode colocate_gradients_with_ops name",
-        {"1.4": "variables cov_ema_decay damping layer_collection "
+        "estimation_mode colocate_gradients_with_ops name compute_cholesky "
+        "compute_cholesky_inverse",
+        {SUCCESSOR: "variables cov_ema_decay damping layer_collection exps "
+         "estimation_mode colocate_gradients_with_ops name compute_cholesky "
+         "compute_cholesky_inverse compute_params_stats batch_size",
+         "1.4": "variables cov_ema_decay damping layer_collection "
          "estimation_mode",
          "1.5": "variables cov_ema_decay damping layer_collection "
          "estimation_mode colocate_gradients_with_ops cov_devices inv_devices",
@@ -64,11 +89,25 @@ _ORDERS = {
     "layer_collection.LayerCollection": (
         "graph name", {"1.5": "graph colocate_cov_ops_with_inputs name"}),
     "register_conv2d": (
-        "params strides padding inputs outputs data_format dilations approx "
-        "reuse", {"1.4": _OLD_CONV, "1.5 1.7": _OLD_CONV + " reuse"}),
+        _CONV,
+        {SUCCESSOR: _CONV + " sub_sample_inputs sub_sample_patches patch_mask",
+         "1.4": _OLD_CONV, "1.5 1.7": _OLD_CONV + " reuse"}),
+    "register_fully_connected": (
+        "params inputs outputs approx reuse",
+        {SUCCESSOR: "params inputs outputs approx dense_inputs reuse"}),
+    "register_categorical_predictive_distribution": (
+        "logits seed targets name reuse",
+        {SUCCESSOR: "logits seed targets name coeff reuse"}),
+    "register_multi_bernoulli_predictive_distribution": (
+        "logits seed targets name reuse",
+        {SUCCESSOR: "logits seed targets name coeff reuse"}),
+    "register_normal_predictive_distribution": (
+        "mean var seed targets name reuse",
+        {SUCCESSOR: "mean var seed targets name coeff reuse"}),
     "register_fully_connected_multi": (
         "params inputs outputs num_uses approx reuse",
-        {"1.5 1.7": "params inputs outputs approx"}),
+        {SUCCESSOR: "params inputs outputs num_uses approx dense_inputs reuse",
+         "1.5 1.7": "params inputs outputs approx"}),
     _FACTOR + "ConvDiagonalFactor": (
         "inputs outputs_grads filter_shape strides padding data_format "
         "dilations has_bias",
@@ -88,8 +127,13 @@ _ORDERS = {
         "tensors num_uses has_bias",
         {"1.5": "tensors has_bias" + _COLOCATE, "1.7": "tensors has_bias"}),
     _FACTOR + "set_global_constants": (
-        "init_covariances_at_zero zero_debias init_inverses_at_zero",
-        {"1.5": "init_covariances_at_zero zero_debias "
+        _CONSTANTS,
+        {SUCCESSOR: _CONSTANTS + " assume_zero_mean_activations "
+         "subtract_mean_contrib_from_cov sub_sample_inputs "
+         "inputs_to_extract_patches_factor sub_sample_patches max_num_patches "
+         "max_num_patches_per_dimension tower_strategy get_sanitized_name_fn "
+         "use_patches_second_moment_op",
+         "1.5": "init_covariances_at_zero zero_debias "
          "eigenvalue_decomposition_threshold eigenvalue_clipping_threshold",
          "1.7": "init_covariances_at_zero zero_debias "
          "eigenvalue_decomposition_threshold eigenvalue_clipping_threshold "
@@ -121,9 +165,14 @@ _ORDERS = {
         {"1.5 1.7": "layer_collection inputs outputs has_bias option"}),
 }
 
+_PERIODIC = "periodic_inv_cov_update_kfac_opt.PeriodicInvCovUpdateKfacOpt"
+
 # (callable, releases, argument, its default there, what it is now).
 _DEFAULTS = (
     ("optimizer.KfacOptimizer", "1.4 1.5", "momentum", "0.0", "0.9"),
+    ("optimizer.KfacOptimizer", SUCCESSOR, "momentum_type", '"adam"',
+     '"regular"'),
+    (_PERIODIC, SUCCESSOR, "momentum_type", '"adam"', '"regular"'),
     ("register_generic", "1.5 1.7 1.8", "approx", '"full"', '"diagonal"'),
     ("register_fully_connected_multi", "1.5 1.7", "approx",
      '"kron_series_2"', '"kron_indep"'),
@@ -147,7 +196,7 @@ def order(name: str, release: str | None = None) -> list:
 
   Args:
     name: Callable, such as "optimizer.KfacOptimizer" or "register_conv2d".
-    release: One of RELEASES; None for this package.
+    release: One of RELEASES, or SUCCESSOR; None for this package.
 
   Returns:
     List of names; empty if there is no row for it.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Sequence
 
-from . import sources
+# Lines as Python's parser counts them; str.splitlines splits at more places.
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -17,11 +19,19 @@ class Note:
     line: Line of the file as it was, from 1.
     kind: "changed" or "left".
     text: The change; or the problem, with its reason.
+    cell: Number of the cell of a notebook in which `line` is, from 1; 0 if the
+      file is none.
   """
 
   line: int
   kind: str
   text: str
+  cell: int = 0
+
+  @property
+  def place(self) -> str:
+    """The line, in a notebook after the cell."""
+    return f"cell {self.cell}:{self.line}" if self.cell else str(self.line)
 
 
 @dataclasses.dataclass
@@ -52,16 +62,17 @@ class Result:
     if self.data is None:
       return ""
     assert self.old is not None and self.new is not None
-    old, new = ([line.rstrip("\r\n") for line in sources.split_lines(text)]
+    old, new = ([line.rstrip("\r\n") for line in _LINE.findall(text)]
                 for text in (self.old, self.new))
     lines = difflib.unified_diff(old, new, "a/" + self.path, "b/" + self.path,
                                  lineterm="")
     return "".join(line + "\n" for line in lines)
 
-  def lines(self) -> list:
-    """Returns the report, one line for each note."""
-    return [f"{self.path}:{note.line}: {note.kind}: {note.text}"
-            for note in sorted(set(self.notes))]
+  def lines(self, *kinds: str) -> list:
+    """Returns the report, one line for each note of some kinds, or of all."""
+    notes = sorted(set(self.notes), key=lambda note: (note.cell, note))
+    return [f"{self.path}:{note.place}: {note.kind}: {note.text}"
+            for note in notes if not kinds or note.kind in kinds]
 
 
 def summary(results: Sequence[Result], written: bool) -> str:

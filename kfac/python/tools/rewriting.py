@@ -6,15 +6,24 @@ becomes a note.
 
 from __future__ import annotations
 
-import ast
 import re
+from typing import Any
+
+import libcst as cst
 
 from . import calls
 from . import import_edits
+from . import losses
+from . import program as programs
 from . import renames
 from . import report
-from . import scopes
-from . import sources
+from . import successor
+
+# What a program mentions that updates inverses, or sets their initial value.
+_UPDATES = re.compile(
+    r"cov_update|inv_update|update_thunks|make_ops_and_vars|create_ops_and_vars"
+    r"|make_vars_and_create|PeriodicInvCovUpdate|init_inverses_at_zero"
+    r"|INIT_INVERSES_AT_ZERO|BackgroundInverses|schedules")
 
 
 def port(path: str, data: bytes,
@@ -24,8 +33,8 @@ def port(path: str, data: bytes,
   Args:
     path: Path, for the report.
     data: Bytes of the file.
-    release: Release that the file is written for, one of renames.RELEASES;
-      None if unknown.
+    release: Release that the file is written for, one of renames.RELEASES,
+      or renames.SUCCESSOR; None if unknown.
 
   Returns:
     report.Result, or None if the file does not use kfac.
@@ -33,154 +42,207 @@ def port(path: str, data: bytes,
   if b"kfac" not in data:
     return None
   try:
-    source = sources.Source(data)
-  except sources.SourceError as error:
+    text, encoding = programs.decode(data)
+    result = port_text(path, text, release)
+  except programs.ProgramError as error:
     note = report.Note(error.line, "left", error.message)
     return report.Result(path, None, None, [note])
-  return _Porting(path, source, release).result()
+  if result is not None and result.new != text:
+    assert result.new is not None
+    result.data = result.new.encode(encoding)
+  return result
+
+
+def port_text(path: str, text: str,
+              release: str | None = None) -> report.Result | None:
+  """Ports a program.
+
+  Args:
+    path: Path, for the report.
+    text: The program.
+    release: Release that it is written for, one of renames.RELEASES, or
+      renames.SUCCESSOR; None if unknown.
+
+  Returns:
+    report.Result without `data`, or None if the program does not use kfac.
+
+  Raises:
+    ProgramError: If the text is not a program in Python 3, or too deep.
+  """
+  try:
+    return _Porting(path, programs.Program(text), release).result()
+  except RecursionError:
+    raise programs.ProgramError(
+        1, "its expressions are nested too deeply") from None
 
 
 class _Porting:
   """The edits and notes of one file."""
 
-  def __init__(self, path, source, release):
+  def __init__(self, path, program, release):
     self._path = path
-    self._source = source
+    self._program = program
     self._release = release
-    self._program = scopes.Program(source.tree)
-    self._edits = []
-    self._notes = []
+    self._edits: dict[cst.CSTNode, list] = {}
+    self._notes: list[report.Note] = []
 
   def result(self):
     """Returns the Result, None if the file does not use kfac."""
     self._port_imports()
     self._port_chains()
-    self._port_calls()
+    if self._is_for_its_release():
+      self._port_calls()
     if not self._edits and not self._uses_kfac():
       return None
     self._note_what_is_left()
     return self._finish()
 
+  def _add(self, edits):
+    for node, function in edits:
+      self._edits.setdefault(node, []).append(function)
+
   def _change(self, node, edits, text):
-    self._edits += edits
-    self._notes.append(report.Note(node.lineno, "changed", text))
+    self._add(edits)
+    self._notes.append(
+        report.Note(self._program.line(node), "changed", text))
 
   def _leave(self, node, text):
-    self._notes.append(report.Note(node.lineno, "left", text))
+    self._notes.append(report.Note(self._program.line(node), "left", text))
 
-  def _nodes(self, *types):
-    return [item for item in self._program.nodes if isinstance(item[1], types)]
+  def _nodes(self, *types) -> Any:
+    return [node for node in self._program.nodes if isinstance(node, types)]
 
   def _port_imports(self):
-    for scope, node, _ in self._nodes(ast.Import, ast.ImportFrom):
-      found = import_edits.port_import(self._source, scope, node, self._program)
+    for node in self._nodes(cst.Import, cst.ImportFrom):
+      found = import_edits.port_import(self._program, node)
       if found.edits:
         self._change(node, found.edits, found.text)
       for text in found.left:
         self._leave(node, text)
 
   def _port_chains(self):
-    chains = [
-        (scope, node) for scope, node, _ in self._nodes(ast.Attribute)
-        if node.attr == "kfac"
-        and scope.resolve(node.value) == scopes.CONTRIB]
     kept = []
-    for scope, node in chains:
-      if not self._source.is_at_its_span(node):
-        self._leave(node, _no_place(node))
-      elif "#" in self._source.segment(node):
-        self._leave(node, f"there is a comment inside of {ast.unparse(node)}")
+    for node in self._nodes(cst.Attribute):
+      if node.attr.value != "kfac" or (
+          self._program.resolve(node.value) != programs.CONTRIB):
+        continue
+      if not self._program.is_read(node):
+        self._leave(node, f"{programs.unparse(node)} cannot be edited, as it "
+                    "is assigned to")
+      elif "#" in self._program.source(node):
+        self._leave(node,
+                    f"there is a comment inside of {programs.unparse(node)}")
       else:
-        kept.append((scope, node))
+        kept.append(node)
     if not kept:
       return
-    name, needs_import = self._name_of_kfac([scope for scope, _ in kept])
+    name, needs_import = self._name_of_kfac(kept)
     if needs_import:
-      at, before, after = import_edits.place_of_import(self._source)
-      statement = "import kfac" + (
-          "" if name == "kfac" else f" as {name}")
-      self._edits.append((at, at, before + statement + after))
-    for _, node in kept:
-      self._change(node, [(*self._source.span(node), name)],
-                   f"{ast.unparse(node)} -> {name}")
+      self._add([import_edits.added_import(
+          self._program, "kfac" if name == "kfac" else f"kfac as {name}")])
+    for node in kept:
+      edit = (node, lambda new: cst.Name(name, lpar=new.lpar, rpar=new.rpar))
+      self._change(node, [edit], f"{programs.unparse(node)} -> {name}")
 
   def _name_of_kfac(self, where):
     """Chooses the name of kfac in the rewritten chains.
 
     Args:
-      where: Scopes of the chains.
+      where: The chains.
 
     Returns:
       Name, and whether an import of it has to be added.
     """
-    if all(scope.imports_only("kfac") for scope in where):
+    if all(self._program.imports_only(self._program.scope(node), "kfac")
+           for node in where):
       return "kfac", False
     name = import_edits.free_name(self._program)
-    return name, not self._program.scopes[0].imports_only(name)
+    return name, not self._program.imports_only(self._program.top, name)
+
+  def _is_for_its_release(self):
+    """Whether calls may be ported; notes it if the program is one for 0.2."""
+    if self._release == renames.SUCCESSOR:
+      for node, name, advice in successor.lacking(self._program):
+        self._leave(node, f"kfac has no {name} of 0.2.4: {advice}")
+      return True
+    found = None if self._edits else successor.marker(
+        self._program, strict=self._release is None)
+    if found is None:
+      return True
+    node, name = found
+    releases = ("TensorFlow 1 has" if self._release is None
+                else f"TensorFlow {self._release} has")
+    self._leave(node, f"{name} is of kfac 0.2, and no contrib.kfac of "
+                f"{releases} it: calls are left; pass --release 0.2.4")
+    return False
 
   def _port_calls(self):
     from_contrib = bool(self._edits)
-    for scope, node, _ in self._nodes(ast.Call):
-      name = calls.callable_name(scope, node)
-      if name is None or not self._uses_kfac():
+    uses_kfac = self._uses_kfac()
+    for node in self._nodes(cst.Call):
+      called = calls.callee(self._program, node)
+      if called is None or not uses_kfac:
         continue
       problem = ""
       if self._release is None and from_contrib:
-        problem = calls.ambiguous(name, node)
-      elif self._release is not None and not self._source.is_at_its_span(node):
-        problem = _no_place(node.func)
+        problem = calls.ambiguous(called, node)
       elif self._release is not None:
         edits, text, problem = calls.positional_edits(
-            self._source, name, node, self._release)
+            called, node, self._release)
         if edits:
           self._change(node, edits, text)
-        edits, text = self._default_edits(name, node)
+        edits, text = self._default_edits(called, node)
         if edits:
           self._change(node, edits, text)
       if problem:
         self._leave(node, problem)
 
-  def _default_edits(self, name, node):
-    setter = renames.DEFAULT_SETTERS.get(name)
-    if setter and setter in self._source.text:
+  def _default_edits(self, called, node):
+    setter = renames.DEFAULT_SETTERS.get(called.name)
+    if setter and setter in self._program.text:
       return [], ""
-    return calls.default_edits(self._source, name, node, self._release)
+    return calls.default_edits(called, node, self._release)
 
   def _uses_kfac(self):
     """Whether anything in the file refers to kfac, or may do so."""
-    return any(
-        _refers_to_kfac(scope, node) for scope, node, _ in self._program.nodes
-    ) or any(
-        scopes.canonical(name).split(".")[0] == "kfac"
-        for scope in self._program.scopes
-        for names in scope.imports.values() for name in names)
+    return any(name.split(".")[0] == "kfac"
+               for name in self._program.imported()) or any(
+                   self._refers_to_kfac(node) for node in self._program.nodes)
+
+  def _refers_to_kfac(self, node):
+    if isinstance(node, cst.Attribute):
+      return _is_contrib_kfac(node) or (
+          self._program.resolve(node) or "").split(".")[0] == "kfac"
+    return _names_contrib_kfac(_string(node))
 
   def _note_what_is_left(self):
-    for scope, node, parent in self._program.nodes:
-      if isinstance(node, ast.Attribute):
-        self._note_attribute(scope, node, parent)
-      elif isinstance(node, ast.Name):
-        if (scope.resolve(node) == scopes.CONTRIB
-            and isinstance(node.ctx, ast.Load)
-            and not isinstance(parent, ast.Attribute)):
-          self._leave(node, _contrib_itself(node.id))
-      elif isinstance(node, ast.Constant):
-        docstring = isinstance(parent, ast.Expr)
-        if _names_contrib_kfac(node) and not docstring:
-          text = str(node.value)
+    for node in self._program.nodes:
+      parent = self._program.parent(node)
+      if isinstance(node, cst.Attribute):
+        self._note_attribute(node, parent)
+      elif isinstance(node, cst.Call):
+        self._note_call(node)
+      elif not isinstance(parent, (cst.Expr, cst.ConcatenatedString)):
+        text = _string(node)
+        if _names_contrib_kfac(text):
           text = text if len(text) < 60 else text[:57] + "..."
           self._leave(node, f"a string names contrib.kfac: {text!r}")
-      elif isinstance(node, ast.Call):
-        self._note_call(scope, node)
+    for node in self._program.names():
+      if (self._program.resolve(node) == programs.CONTRIB
+          and not isinstance(self._program.parent(node), cst.Attribute)):
+        self._leave(node, _contrib_itself(node.value))
+    for node, text in losses.notes(self._program):
+      self._leave(node, text)
+    self._note_inverses()
     self._note_tensorflow_2()
 
-  def _note_attribute(self, scope, node, parent):
-    dotted = scope.resolve(node)
-    base = scope.resolve(node.value)
-    text = ast.unparse(node)
-    if base == scopes.CONTRIB and node.attr != "kfac":
+  def _note_attribute(self, node, parent):
+    dotted = self._program.resolve(node)
+    base = self._program.resolve(node.value)
+    text = programs.unparse(node)
+    if base == programs.CONTRIB and node.attr.value != "kfac":
       self._leave(node, import_edits.not_ours(text))
-    elif dotted == scopes.CONTRIB and not isinstance(parent, ast.Attribute):
+    elif dotted == programs.CONTRIB and not isinstance(parent, cst.Attribute):
       self._leave(node, _contrib_itself(text))
     elif base == "kfac" and _is_contrib_kfac(node.value) and (
         import_edits.unknown_module(dotted)):
@@ -188,80 +250,88 @@ class _Porting:
     elif dotted in renames.GONE:
       self._leave(node, f"{text} {renames.GONE[dotted]}")
     elif _is_contrib_kfac(node) and dotted != "kfac":
+      owner = programs.unparse(node.value.value)
+      self._leave(node, f"it is unknown what {owner} is")
+
+  def _note_call(self, node):
+    is_getattr = (isinstance(node.func, cst.Name) and len(node.args) > 1
+                  and node.func.value in ("getattr", "hasattr"))
+    if is_getattr and _string(node.args[1].value) == "contrib" and (
+        self._program.resolve(node.args[0].value) == "tensorflow"):
       self._leave(
-          node, f"it is unknown what {ast.unparse(node.value.value)} is")
-    elif (isinstance(node.value, ast.Attribute) and node.attr == "append"
-          and node.value.attr == "losses"
-          and ast.unparse(node.value.value) in self._collections()):
-      self._leave(node, f"{text}: losses are registered, by "
-                  "register_loss_function")
+          node, f"{programs.unparse(node)} asks for contrib by a string")
 
-  def _collections(self):
-    """Returns the targets to which the file assigns LayerCollections."""
-    return {ast.unparse(target) for node in ast.walk(self._source.tree)
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-            and ast.unparse(node.value.func).endswith("LayerCollection")
-            for target in node.targets}
-
-  def _note_call(self, scope, node):
-    is_getattr = (isinstance(node.func, ast.Name) and len(node.args) > 1
-                  and node.func.id in ("getattr", "hasattr")
-                  and isinstance(node.args[1], ast.Constant))
-    if is_getattr and node.args[1].value == "contrib" and (
-        scope.resolve(node.args[0]) == "tensorflow"):
-      self._leave(node, f"{ast.unparse(node)} asks for contrib by a string")
+  def _note_inverses(self):
+    """Notes that inverses which are never updated started at the identity."""
+    if self._release not in renames.INVERSES_AT_IDENTITY or (
+        _UPDATES.search(self._program.text)):
+      return
+    found = [(node, calls.callee(self._program, node))
+             for node in self._nodes(cst.Call)]
+    optimizers = [node for node, called in found
+                  if called and called.short == "KfacOptimizer"]
+    steps = any(isinstance(node.func, cst.Attribute) and node.func.attr.value
+                in ("minimize", "apply_gradients") for node, _ in found)
+    if optimizers and steps:
+      self._leave(
+          optimizers[0], "covariances and inverses are never updated; inverses "
+          f"started at the identity in {self._release}, and start at zero now: "
+          "call fisher_factors.set_global_constants(init_inverses_at_zero="
+          "False, init_covariances_at_zero=False, zero_debias=False) before")
 
   def _note_tensorflow_2(self):
     """Notes that the program expects TensorFlow 1 of `import tensorflow`."""
-    for scope, node, _ in self._nodes(ast.Attribute):
-      if (isinstance(node.value, ast.Name) and node.attr in renames.GRAPH_NAMES
-          and scope.resolve(node.value) == "tensorflow"):
-        name = node.value.id
-        owner = scope.owner(name)
-        if owner.imports.get(name) == ["tensorflow"]:
-          self._leave(node, f"{ast.unparse(node)} is TensorFlow 1: `import "
-                      f"tensorflow.compat.v1 as {name}` and "
+    for node in self._nodes(cst.Attribute):
+      if (isinstance(node.value, cst.Name)
+          and node.attr.value in renames.GRAPH_NAMES
+          and self._program.resolve(node.value) == "tensorflow"):
+        name = node.value.value
+        found = self._program.bindings(self._program.scope(node), name)
+        if found == ["tensorflow"]:
+          self._leave(node, f"{programs.unparse(node)} is TensorFlow 1: "
+                      f"`import tensorflow.compat.v1 as {name}` and "
                       f"{name}.disable_v2_behavior(), or tf_upgrade_v2")
           return
 
   def _finish(self):
-    source, edits = self._source, list(dict.fromkeys(self._edits))
-    if not edits:
-      return report.Result(self._path, source.text, source.text, self._notes)
-    new = sources.apply_edits(source.text, edits)
-    data = source.encode(new)
+    text = self._program.text
+    if not self._edits:
+      return report.Result(self._path, text, text, self._notes)
+    new = _transformed(self._program, self._edits)
     try:
-      sources.Source(data)
-    except sources.SourceError as error:
+      programs.check_syntax(new)
+    except programs.ProgramError as error:
       note = report.Note(1, "left", "it would not parse when ported "
                          f"({error.line}: {error.message}); port it by hand")
-      return report.Result(self._path, source.text, source.text, [note])
-    return report.Result(self._path, source.text, new, self._notes, data)
+      return report.Result(self._path, text, text, [note])
+    return report.Result(self._path, text, new, self._notes)
 
 
-def _no_place(node):
-  return (f"{ast.unparse(node)} cannot be edited where it is: in an f-string, "
-          "or assigned to")
+def _transformed(program, edits):
+  """Returns the text of a program after edits."""
+  return program.code(program.module.visit(programs.Replacement(edits)))
 
 
 def _contrib_itself(text):
   return f"{text} is gone with TensorFlow 2; name contrib.kfac itself"
 
 
-def _refers_to_kfac(scope, node):
-  if isinstance(node, ast.Constant):
-    return _names_contrib_kfac(node)
-  return isinstance(node, ast.Attribute) and (
-      _is_contrib_kfac(node)
-      or (scope.resolve(node) or "").split(".")[0] == "kfac")
-
-
 def _is_contrib_kfac(node):
-  return (isinstance(node, ast.Attribute) and node.attr == "kfac"
-          and isinstance(node.value, ast.Attribute)
-          and node.value.attr == "contrib")
+  return (isinstance(node, cst.Attribute) and node.attr.value == "kfac"
+          and isinstance(node.value, cst.Attribute)
+          and node.value.attr.value == "contrib")
 
 
-def _names_contrib_kfac(constant):
-  return isinstance(constant.value, str) and re.search(
-      r"\bcontrib[./]kfac\b", constant.value) is not None
+def _string(node):
+  """Returns the value of a string, "" for any other node."""
+  if isinstance(node, (cst.SimpleString, cst.ConcatenatedString)):
+    value = node.evaluated_value
+  elif isinstance(node, cst.FormattedStringText):
+    value = node.value
+  else:
+    return ""
+  return value if isinstance(value, str) else ""
+
+
+def _names_contrib_kfac(text):
+  return re.search(r"\bcontrib[./]kfac\b", text) is not None

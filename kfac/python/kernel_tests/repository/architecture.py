@@ -36,6 +36,8 @@ MAX_FUNCTION_LINES = 60  # Without the docstring.
 
 # What kfac/ may import beside Python's own library and itself.
 DEPENDENCIES = ("absl", "numpy", "tensorflow")
+# {folder: what its files may import as well}, the packages of an extra.
+EXTRA_DEPENDENCIES = {"kfac/python/tools/": ("libcst",)}
 BANNED = ("tensorflow_probability", "tf_keras")
 TENSORFLOW = "import tensorflow.compat.v1 as tf"
 
@@ -222,6 +224,8 @@ def _broken_rule(module, names, text):
     return f"only `{TENSORFLOW}`"
   if module.path.startswith("kfac/"):
     known = set(sys.stdlib_module_names) | set(DEPENDENCIES) | {"kfac"}
+    known |= {name for folder, names in EXTRA_DEPENDENCIES.items()
+              if module.path.startswith(folder) for name in names}
     if tops - known:
       return "is not among the dependencies"
   return None

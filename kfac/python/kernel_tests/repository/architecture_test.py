@@ -193,6 +193,15 @@ class ImportsTest(_TreeTest):
           self._imports(line),
           f"{_OPS}op_queue.py:1: {line}: is not among the dependencies")
 
+  def testOnlyToolsImportLibCST(self):
+    line = "import libcst as cst"
+    self._assertComplains(self._imports(line, "kfac/python/tools/port.py"))
+    for path in (_OPS + "op_queue.py", "kfac/contrib.py",
+                 "kfac/python/kernel_tests/tools/port_test.py"):
+      self._assertComplains(
+          self._imports(line, path),
+          f"{path}:1: {line}: is not among the dependencies")
+
   def testTensorFlowOtherThanItsPublicGraphMode(self):
     for line in ("import tensorflow as tf", "import tensorflow.compat.v1",
                  "import tensorflow.compat.v1 as tf1",

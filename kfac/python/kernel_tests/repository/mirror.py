@@ -59,14 +59,15 @@ TESTED_BY = {
         "loss_functions/base_test.py",
     "kfac/python/ops/optimizer/calibration.py":
         "optimizer/damping_adaptation_test.py",
+    "kfac/python/ops/optimizer/missing_inverses.py": "compatibility_test.py",
     "kfac/python/ops/utils/constants.py": "fisher_factors/constants_test.py",
     "kfac/python/ops/utils/devices.py": "placement_test.py",
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",
     "kfac/python/tools/calls.py": "tools/rewriting_test.py",
     "kfac/python/tools/import_edits.py": "tools/rewriting_test.py",
+    "kfac/python/tools/losses.py": "tools/rewriting_test.py",
+    "kfac/python/tools/program.py": "tools/rewriting_test.py",
     "kfac/python/tools/report.py": "tools/rewriting_test.py",
-    "kfac/python/tools/scopes.py": "tools/rewriting_test.py",
-    "kfac/python/tools/sources.py": "tools/rewriting_test.py",
 }
 
 

@@ -64,11 +64,17 @@ class SetupTest(tf.test.TestCase):
   def testExtrasRequireTheMinimumTensorFlow(self):
     extras = _setup_arguments()["extras_require"]
     self.assertEqual(
-        ["docs", "examples", "tensorflow", "tensorflow-cpu", "tests"],
+        ["docs", "examples", "port", "tensorflow", "tensorflow-cpu", "tests"],
         sorted(extras))
     minimum = "{}.{}".format(*requirements.MINIMUM_TENSORFLOW)
     for name in ("tensorflow", "tensorflow-cpu"):
       self.assertEqual([f"{name}>={minimum}"], extras[name])
+
+
+  def testTestsNeedThePortingToolsPackages(self):
+    extras = _setup_arguments()["extras_require"]
+    self.assertEqual(["libcst>=1.1"], extras["port"])
+    self.assertContainsSubset(extras["port"], extras["tests"])
 
 
 class BuiltTest(tf.test.TestCase):

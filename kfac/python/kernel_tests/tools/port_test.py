@@ -100,6 +100,29 @@ class CommandTest(absltest.TestCase):
         path.read_bytes())
     self.assertEqual(0, self._main(path)[0])
 
+  def testSuccessor(self):
+    path = self._file("a.py", _NEW + b"kfac.KfacOptimizer(a, b, c, d)\n")
+    for release in ("0.2", "0.2.4"):
+      self.assertEqual(0, self._main(path, "--release", release)[0])
+    self.assertEqual(0, self._main(path, "--write", "--release=0.2.3")[0])
+    self.assertEqual(
+        _NEW + b"kfac.KfacOptimizer(a, damping=b, layer_collection=c, "
+        b'cov_ema_decay=d, momentum_type="adam")\n', path.read_bytes())
+
+  def testDiffOnly(self):
+    for data, status, diff, left in (
+        (_NEW, 0, 0, 0), (b"x = 1\n", 0, 0, 0), (_OLD, 1, 5, 0),
+        (_LEFT, 2, 0, 1), (_OLD + b"x = 'contrib.kfac'\n", 2, 6, 1),
+        (b"print 'kfac'\n", 2, 0, 1)):
+      path = self._file("a.py", data)
+      with mock.patch("sys.stderr", new=io.StringIO()) as err:
+        found, lines = self._main(path, "--diff-only")
+      self.assertEqual(status, found)
+      self.assertLen(lines, diff)
+      self.assertLen(err.getvalue().splitlines(), left)
+      self.assertEqual(left, err.getvalue().count(f"{path}:"))
+      self.assertEqual(data, path.read_bytes())
+
   def testFileThatCannotBeRead(self):
     folder = self._root / "a.py"
     folder.mkdir()
@@ -113,6 +136,8 @@ class CommandTest(absltest.TestCase):
     for arguments, message in (
         ([], "required: FILE_OR_FOLDER"),
         (["nowhere"], "FILE_OR_FOLDER must exist, got 'nowhere'."),
+        ([".", "--write", "--diff-only"],
+         "--diff-only must not be given with --write."),
         ([".", "--release", "1.6"], "invalid choice: '1.6'")):
       with mock.patch("sys.stderr", new=io.StringIO()) as err:
         with self.assertRaises(SystemExit) as caught:
@@ -128,7 +153,7 @@ class StartTest(absltest.TestCase):
         [sys.executable, *arguments], capture_output=True, text=True,
         env=dict(os.environ, PYTHONPATH=str(path)), timeout=300)
 
-  def testNeedsNothingButPython(self):
+  def testNeedsNothingButLibCST(self):
     folder = architecture.project_root() / "kfac" / "python"
     done = self._run("-c", "import sys\nfrom tools import port\nprint("
                      "{'kfac', 'numpy', 'tensorflow'} & set(sys.modules))",
@@ -136,6 +161,15 @@ class StartTest(absltest.TestCase):
     self.assertEqual(("set()\n", ""), (done.stdout, done.stderr))
     done = self._run("-m", "tools.port", __file__, path=folder)
     self.assertIn("left to you.", done.stdout)
+
+  def testLibCSTIsMissing(self):
+    done = self._run(
+        "-c", "import sys\nsys.modules['libcst'] = None\n"
+        "from tools import port\nport.main(['.'])",
+        path=architecture.project_root() / "kfac" / "python")
+    self.assertEqual(
+        (2, "", "port needs LibCST: python -m pip install libcst\n"),
+        (done.returncode, done.stdout, done.stderr))
 
   def testAsAModuleOfKfac(self):
     done = self._run("-m", "kfac.python.tools.port", "--help",
@@ -172,10 +206,10 @@ class DocumentTest(absltest.TestCase):
         self.assertFalse(getattr(kfac.fisher_factors, name), name)
 
   def testReleasesAndOptions(self):
-    for release in renames.RELEASES:
+    for release in (*renames.RELEASES, renames.SUCCESSOR):
       self.assertIn(release, self._text)
-    parsed = re.findall(r"(--[a-z]+)", self._text)
-    self.assertEqual({"--release", "--write"}, set(parsed))
+    parsed = re.findall(r"(--[a-z][a-z-]+)", self._text)
+    self.assertEqual({"--diff-only", "--release", "--write"}, set(parsed))
 
 
 if __name__ == "__main__":
