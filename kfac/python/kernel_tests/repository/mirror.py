@@ -59,7 +59,6 @@ TESTED_BY = {
         "loss_functions/base_test.py",
     "kfac/python/ops/optimizer/calibration.py":
         "optimizer/damping_adaptation_test.py",
-    "kfac/python/ops/optimizer/missing_inverses.py": "compatibility_test.py",
     "kfac/python/ops/utils/constants.py": "fisher_factors/constants_test.py",
     "kfac/python/ops/utils/devices.py": "placement_test.py",
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",
