@@ -46,6 +46,9 @@ _DIFFS = {
          "                                        norm_constraint=1., "
          "momentum=0.0)"),
     ]),
+    "queue_agent_1_5": ("1.5", [
+        ("from tensorflow.contrib import kfac", "import kfac"),
+    ]),
     "agent_1_7": ("1.7", [
         (None, "import kfac as contrib_kfac"),
         ("        layers = tf.contrib.kfac.layer_collection.LayerCollection()",
@@ -65,6 +68,17 @@ _DIFFS = {
          "from kfac.python.ops.optimizer import KfacOptimizer"),
         ("  import tensorflow.contrib.kfac as local_kfac",
          "  import kfac as local_kfac"),
+    ]),
+    "bayes_blocks_1_8": ("1.8", [
+        ("from tensorflow.contrib.kfac.python.ops import fisher_blocks as fb",
+         "from kfac.python.ops import fisher_blocks as fb"),
+        ("from tensorflow.contrib.kfac.python.ops import layer_collection as "
+         "lc", "from kfac.python.ops import layer_collection as lc"),
+        ("from tensorflow.contrib.kfac.python.ops import optimizer as opt",
+         "from kfac.python.ops import optimizer as opt"),
+    ]),
+    "monitored_half_1_8": ("1.8", [
+        ("from tensorflow.contrib import kfac", "import kfac"),
     ]),
     "towers_1_10": ("1.10", [
         ("from tensorflow import contrib", "import kfac"),
@@ -159,6 +173,15 @@ class TrainTest(_TrainTest):
   def testTowers(self):
     self._train(self._ported("towers_1_10"))
 
+  def testAgentWithAQueueOfInverses(self):
+    self._train(self._ported("queue_agent_1_5"), num_steps=50)
+
+  def testBayesThatRegistersItsBlocks(self):
+    self._train(self._ported("bayes_blocks_1_8"), num_steps=50)
+
+  def testMonitoredClassifierInHalfPrecision(self):
+    self._train(self._ported("monitored_half_1_8"), num_steps=50)
+
 
 class ContribTest(_TrainTest):
   """With kfac.contrib the programs run unchanged."""
@@ -169,6 +192,15 @@ class ContribTest(_TrainTest):
 
   def testBayes(self):
     self._train(_graph_mode(_read("bayes_1_8")))
+
+  def testAgentWithAQueueOfInverses(self):
+    self._train(_graph_mode(_read("queue_agent_1_5")), num_steps=50)
+
+  def testBayesThatRegistersItsBlocks(self):
+    self._train(_graph_mode(_read("bayes_blocks_1_8")), num_steps=50)
+
+  def testMonitoredClassifierInHalfPrecision(self):
+    self._train(_graph_mode(_read("monitored_half_1_8")), num_steps=50)
 
   def testTowers(self):
     self._train(_graph_mode(_read("towers_1_10")))
