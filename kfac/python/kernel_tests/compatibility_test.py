@@ -230,6 +230,39 @@ class RegistrationTest(tf.test.TestCase):
         self.assertEqual({net.w: 1, net.b: 1}, net.layers.get_use_count_map())
     self.assertAllClose(*results)
 
+  def testParametersAsATupleOfOne(self):
+    results = []
+    for wrap in (lambda w: w, lambda w: (w,), lambda w: [w]):
+      with tf.Graph().as_default(), self.session() as sess:
+        kernel = tf.get_variable(
+            "kernel", initializer=np.random.RandomState(1).randn(2, 2, 1, 3))
+        weights = tf.get_variable(
+            "weights", initializer=np.random.RandomState(2).randn(12, 2))
+        scale = tf.get_variable("scale", initializer=np.float64(1.))
+        images = tf.constant(np.arange(8 * 9).reshape(8, 3, 3, 1) / 72.)
+        maps = tf.nn.conv2d(images, kernel, [1, 1, 1, 1], "VALID")
+        inputs = tf.reshape(maps, [8, 12])
+        outputs = tf.matmul(inputs, weights)
+        layers = lc.LayerCollection()
+        layers.register_conv2d(
+            wrap(kernel), [1, 1, 1, 1], "VALID", images, maps)
+        layers.register_fully_connected(wrap(weights), inputs, outputs)
+        layers.register_generic(wrap(scale), 8)
+        mean = scale * outputs
+        layers.register_normal_predictive_distribution(
+            mean, targets=tf.ones_like(mean))
+        self.assertIn(wrap(weights), layers.fisher_blocks)
+        optimizer = kfac.KfacOptimizer(
+            0.1, 0.9, 0.1, layers, estimation_mode="empirical")
+        train_op = optimizer.minimize(
+            tf.reduce_mean(tf.square(mean - 1.)))
+        sess.run(tf.global_variables_initializer())
+        for op in (optimizer.cov_update_op, optimizer.inv_update_op, train_op):
+          sess.run(op)
+        results.append(sess.run([kernel, weights, scale]))
+    self.assertAllClose(results[0], results[1])
+    self.assertAllClose(results[0], results[2])
+
   def testBiasOfAnyShape(self):
     results = []
     for shape in ((2,), (1, 2), (2, 1)):

@@ -410,7 +410,9 @@ class FisherEstimator:
           f"registered are {sorted(v.name for v in registered)}.")
     results: dict[Any, Any] = {}
     for params, block in self._layers.fisher_blocks.items():
-      if isinstance(params, tuple):
+      if isinstance(params, tuple) and len(params) == 1:
+        results[params[0]] = transform(block, vecs[params[0]])
+      elif isinstance(params, tuple):
         vec = tuple(vecs[variable] for variable in params)
         results.update(zip(params, transform(block, vec), strict=True))
       else:

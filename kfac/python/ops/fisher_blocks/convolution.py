@@ -56,8 +56,8 @@ def _product(sizes):
 
 def _filter_and_bias(params):
   """Returns the filter's shape as a list, and whether there is a bias."""
-  has_bias = isinstance(params, (list, tuple))
-  return (params[0] if has_bias else params).shape.as_list(), has_bias
+  params = params if isinstance(params, (list, tuple)) else [params]
+  return params[0].shape.as_list(), len(params) > 1
 
 
 def _num_locations(inputs, outputs, strides):

@@ -69,7 +69,7 @@ def _dilations(params, rate):
     NotImplementedError: If there is a bias.
     ValueError: If the rate does not have length 2.
   """
-  if isinstance(params, (list, tuple)):
+  if isinstance(params, (list, tuple)) and len(params) > 1:
     raise NotImplementedError(
         "params must be the filter alone, a bias is not supported, got "
         f"{params!r}.")

@@ -171,7 +171,8 @@ def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
   for name, value in (("params", params), ("inputs", inputs),
                       ("outputs", outputs)):
     check.check_graph(graph, name, value)
-  weights, *bias = params if has_bias(params) else [params]
+  weights, *bias = (
+      params if isinstance(params, (list, tuple)) else [params])
   if len(bias) > 1:
     raise ValueError(
         "params must be weights or (weights, bias), got "
@@ -189,5 +190,5 @@ def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
 
 def has_bias(params: Any) -> bool:
   """Returns whether parameters are a pair of weights and bias."""
-  return isinstance(params, (list, tuple))
+  return isinstance(params, (list, tuple)) and len(params) > 1
 
