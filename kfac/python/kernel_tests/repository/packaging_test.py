@@ -156,7 +156,11 @@ class BuiltTest(tf.test.TestCase):
     zipfile.ZipFile(wheel).extractall(site)
     program = clone.parent / "train.py"
     program.write_text(
-        f"import site\nsite.addsitedir({str(site)!r})\n"
+        # The environment of this test may have an editable kfac of its own.
+        "import os\nimport site\nimport sys\n"
+        "sys.path[1:] = [path for path in sys.path[1:] if not os.path.exists("
+        "os.path.join(path, 'kfac', '__init__.py'))]\n"
+        f"site.addsitedir({str(site)!r})\n"
         "import kfac\nprint(kfac.__file__, kfac.LayerCollection.__name__)\n",
         encoding="utf-8")
     environment = {name: value for name, value in os.environ.items()
