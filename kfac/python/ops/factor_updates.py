@@ -16,6 +16,7 @@ from absl import logging
 
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
 
 Thunks = Sequence[hints.Thunk]
 
@@ -112,9 +113,8 @@ class FactorUpdates:
     """
     with tf.init_scope():
       if self._thunks is None:
-        thunks = self._make_thunks(scope=scope)
         # A placement strategy of a subclass may return thunks of its own.
-        self._thunks = thunks
+        self._thunks = self._make_thunks(scope=scope)
       return self.make_variables()
 
   def make_variables(self) -> tuple[list, list]:
@@ -272,12 +272,8 @@ class _Once:
 def _scoped(scope, function):
   """Returns a function that runs another one in a plain variable scope."""
   def scoped():
-    with tf.variable_scope(scope) as variable_scope:
-      # Settings of the model's scope are not meant for the variables of a
-      # user's factor either.
-      variable_scope.set_partitioner(None)
-      variable_scope.set_regularizer(None)
-      variable_scope.set_custom_getter(None)
-      variable_scope.set_caching_device(None)
+    # Also the variables of a user's factor get no settings from the model's
+    # scope.
+    with tf.variable_scope(scope), plain_variables.no_scope_settings():
       return function()
   return scoped
