@@ -4,18 +4,14 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from kfac.python.kernel_tests import golden
-
-_CONSTANTS = (("optimizer", "ADAPTED_DAMPING_REACHES_INVERSES"),
-              ("fisher_blocks", "CONV_LOCATIONS"))
+from kfac.python.kernel_tests import restored_constants
 
 
 class _GoldenTest(tf.test.TestCase):
 
   def setUp(self):
     super().setUp()
-    for module, name in _CONSTANTS:
-      owner = getattr(kfac, module)
-      self.addCleanup(setattr, owner, name, getattr(owner, name))
+    restored_constants.restore_after(self)
 
   def _assertGolden(self, name, **kwargs):
     """Runs a scenario and compares.

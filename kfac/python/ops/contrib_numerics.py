@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from kfac.python.ops.utils import constants
 
+# (module, constant) -> the value with which contrib.kfac's results, and the
+# names of its variables, return.
+CONTRIB_VALUES = {
+    ("fisher_blocks", "CONV_LOCATIONS"): "inputs",
+    ("fisher_factors", "CONTRIB_VARIABLES"): True,
+    ("optimizer", "ADAPTED_DAMPING_REACHES_INVERSES"): False,
+}
+
 
 def use_contrib_numerics() -> None:
   """Restores contrib.kfac's values of the constants that affect results.
@@ -11,5 +19,5 @@ def use_contrib_numerics() -> None:
   Call it before a graph is built. CHANGELOG.md lists the corrections that it
   reverts.
   """
-  constants.write("optimizer", ADAPTED_DAMPING_REACHES_INVERSES=False)
-  constants.write("fisher_blocks", CONV_LOCATIONS="inputs")
+  for (module, name), value in CONTRIB_VALUES.items():
+    constants.write(module, **{name: value})

@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from kfac.python.kernel_tests import dense_net_oracle as dense_net
+from kfac.python.kernel_tests import restored_constants
 from kfac.python.ops.optimizer import damping as damping_lib
 
 _DAMPING, _DECAY = 0.05, 0.8
@@ -23,11 +24,7 @@ class _DampingTest(tf.test.TestCase):
 
   def setUp(self):
     super().setUp()
-    self.addCleanup(
-        setattr, kfac.optimizer, "ADAPTED_DAMPING_REACHES_INVERSES",
-        kfac.optimizer.ADAPTED_DAMPING_REACHES_INVERSES)
-    self.addCleanup(setattr, kfac.fisher_blocks, "CONV_LOCATIONS",
-                    kfac.fisher_blocks.CONV_LOCATIONS)
+    restored_constants.restore_after(self)
 
   def _optimizer(self, model, momentum_type="qmodel", learning_rate=1.):
     kwargs = {"momentum_type": momentum_type, "momentum": 0.5}
