@@ -21,6 +21,7 @@ from kfac.python.ops import op_queue
 from kfac.python.ops import optimizer
 from kfac.python.ops import utils
 from kfac.python.ops.kfac_utils import periodic_inv_cov_update_kfac_opt
+from kfac.python.ops.utils import bad_numbers
 
 __version__ = "1.0.0.dev0"
 
@@ -28,6 +29,7 @@ KfacOptimizer = optimizer.KfacOptimizer
 LayerCollection = layer_collection.LayerCollection
 PeriodicInvCovUpdateKfacOpt = (
     periodic_inv_cov_update_kfac_opt.PeriodicInvCovUpdateKfacOpt)
+set_on_bad_numbers = bad_numbers.set_on_bad_numbers
 use_contrib_numerics = contrib_numerics.use_contrib_numerics
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "op_queue",
     "optimizer",
     "periodic_inv_cov_update_kfac_opt",
+    "set_on_bad_numbers",
     "use_contrib_numerics",
     "utils",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
+from kfac.python.ops.loss_functions import inner_space
 
 
 def _gradients(ys, tensors, colocate, grad_ys=None):
@@ -51,7 +52,13 @@ def _curvature_prop(layer_collection, tensors, colocate):
 
 
 def _exact(layer_collection, tensors, colocate):
-  """Backpropagates each column of B, F = B B^T for a loss: one source each."""
+  """Backpropagates each column of B, F = B B^T for a loss: one source each.
+
+  The gradient with respect to a parameter of unknown use is a sum over the
+  examples, whose square has terms of pairs of examples. With a random sign for
+  each example their expectation is zero; nothing else depends on the signs.
+  """
+  has_params = any(hasattr(tensor, "initializer") for tensor in tensors)
   sources = []
   for loss in layer_collection.losses:
     inner_shape = loss.fisher_factor_inner_static_shape.as_list()[1:]
@@ -59,12 +66,29 @@ def _exact(layer_collection, tensors, colocate):
       raise ValueError(
           "the inner size of a loss must be static with estimation_mode "
           f"'exact', got {inner_shape}.")
+    signs = _signs(loss) if has_params else None
     for index in range(inner_shape[0]):
-      column = loss.multiply_fisher_factor_replicated_one_hot([index])
+      column = _column(loss, index, signs)
       sources.append(_gradients(
           tf.nest.flatten(loss.inputs), tensors, colocate,
           grad_ys=tf.nest.flatten(column)))
   return sources
+
+
+def _signs(loss):
+  """Returns a random sign for each example of a loss, tensor [B, 1]."""
+  return utils.generate_random_signs(
+      [loss.fisher_factor_inner_shape[0], 1], dtype=_dtype(loss))
+
+
+def _column(loss, index, signs):
+  """Returns column `index` of B for each example, times its sign if given."""
+  if signs is None:
+    return loss.multiply_fisher_factor_replicated_one_hot([index])
+  one_hot = inner_space.replicated_one_hot(
+      [index], loss.fisher_factor_inner_shape,
+      loss.fisher_factor_inner_static_shape, _dtype(loss))
+  return loss.multiply_fisher_factor(signs * one_hot)
 
 
 def _dtype(loss):

@@ -324,9 +324,21 @@ class FisherEstimator:
     """
     return self.multiply_matpower(-1, vecs_and_vars)
 
-  def multiply(self, vecs_and_vars: hints.VecsAndVars) -> hints.Pairs:
-    """Multiplies by F + damping I, see multiply_inverse."""
-    return self.multiply_matpower(1, vecs_and_vars)
+  def multiply(self, vecs_and_vars: hints.VecsAndVars,
+               damping_mult: hints.Scalar = 1.) -> hints.Pairs:
+    """Multiplies by F + damping_mult damping I.
+
+    Args:
+      vecs_and_vars: List of (vector, variable).
+      damping_mult: Scalar > 0, multiplies the damping.
+
+    Returns:
+      List of (product, variable) in the same order.
+    """
+    if scalars.is_number(damping_mult) and damping_mult == 1:
+      return self.multiply_matpower(1, vecs_and_vars)
+    return self._apply_transformation(
+        vecs_and_vars, lambda block, vec: block.multiply(vec, damping_mult))
 
   def multiply_matpower(self, exp: float,
                         vecs_and_vars: hints.VecsAndVars) -> hints.Pairs:

@@ -324,7 +324,8 @@ class UserFactorTest(tf.test.TestCase):
       factor.make_covariance_update_op(0.5)
       factor.make_covariance_update_op(0.5)
       self.assertCountEqual(
-          ["ff_user_dense/mine:0", "ff_user_dense/cov/local_step:0"],
+          ["ff_user_dense/mine:0", "ff_user_dense/cov/local_step:0",
+           "ff_user_dense/cov/num_skipped:0"],
           [v.name for v in tf.global_variables()])
 
 

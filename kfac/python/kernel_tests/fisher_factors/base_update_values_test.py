@@ -110,9 +110,11 @@ class UpdateValuesTest(tf.test.TestCase):
     with tf.Graph().as_default() as graph:
       _, dense, _ = _factors()
       update = dense.make_covariance_update_op(0.9)
-      self.assertEqual("ReadVariableOp", update.op.type)
-      assign, = update.op.control_inputs
-      self.assertEqual("AssignAddVariableOp", assign.type)
+      self.assertEqual("Identity", update.op.type)
+      read = update.op.inputs[0].op
+      self.assertEqual("ReadVariableOp", read.type)
+      self.assertIn("AssignAddVariableOp",
+                    [op.type for op in read.control_inputs])
       before = len(graph.get_operations())
       tf.convert_to_tensor(update)
       self.assertLen(graph.get_operations(), before)

@@ -302,7 +302,7 @@ class StartTest(tf.test.TestCase):
         for value in sess.run(self._all(kept.factor)):
           self.assertAllEqual(expected, value)
 
-  def testNothingIsKeptOfAZeroCovariance(self):
+  def testNothingIsKeptBeforeTheFirstUpdate(self):
     for at_zero, start in ((True, np.zeros([4, 4])), (False, np.eye(4))):
       oracles.set_constants(self, INIT_INVERSES_AT_ZERO=at_zero)
       with tf.Graph().as_default(), self.session() as sess:
@@ -316,9 +316,18 @@ class StartTest(tf.test.TestCase):
         expected = [oracles.power(kept.damped(0.5), -1),
                     oracles.power(kept.damped(0.5), 0.5), L, np.linalg.inv(L)]
         self.assertAllClose(expected, sess.run(matrices), 1e-10, 1e-10)
+
+  def testACovarianceThatIsZeroAfterUpdatesIsInverted(self):
+    for debias in (True, False):
+      oracles.set_constants(self, ZERO_DEBIAS=debias)
+      with tf.Graph().as_default(), self.session() as sess:
+        kept = _Kept(sess, self._register)
+        kept.run()
         sess.run(tf.assign(kept.factor.get_cov(), np.zeros([4, 4])))
         sess.run(kept.invert)
-        self.assertAllClose(expected, sess.run(matrices), 1e-10, 1e-10)
+        for value, exp in zip(sess.run(self._all(kept.factor)),
+                              (-1, 0.5, 0.5, -0.5), strict=True):
+          self.assertAllClose(0.5 ** exp * np.eye(4), value, 1e-12, 1e-12)
 
   def testUpdatesInOneRunKeepTheInverse(self):
     with tf.Graph().as_default(), self.session() as sess:

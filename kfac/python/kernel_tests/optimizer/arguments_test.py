@@ -105,20 +105,21 @@ class ConstructorTest(tf.test.TestCase):
 
   def testNumbersOutOfRange(self):
     nan, inf = float("nan"), float("inf")
-    for name, least, wrong in (
-        ("learning_rate", 0., (-0.1, nan, inf, -1, np.float32(-1.))),
-        ("damping", 0., (-1e-3, nan, inf, np.array(-1.))),
-        ("norm_constraint", 0., (-1., nan, inf)),
-        ("momentum", 0., (-0.5, nan, inf)),
-        ("cov_ema_decay", 0., (-0.1, 1., 1, nan, inf))):
-      below = " and less than 1.0" if name == "cov_ema_decay" else ""
+    for name, rule, wrong, right in (
+        ("learning_rate", "at least 0.0",
+         (-0.1, nan, inf, -1, np.float32(-1.)), 0.),
+        ("damping", "at least 0.0", (-1e-3, nan, inf, np.array(-1.)), 0.),
+        ("norm_constraint", "more than 0.0", (0., -1., nan, inf), 1e-9),
+        ("momentum", "at least 0.0", (-0.5, nan, inf), 0.),
+        ("cov_ema_decay", "at least 0.0 and less than 1.0",
+         (-0.1, 1., 1, nan, inf), 0.)):
       for value in wrong:
         with self.assertRaises(ValueError) as caught:
           self._make(**{name: value})
         self.assertEqual(
-            f"{name} must be finite and at least {least}{below}, got "
-            f"{value!r}.", str(caught.exception))
-      self._make(**{name: 0.})
+            f"{name} must be finite and {rule}, got {value!r}.",
+            str(caught.exception))
+      self._make(**{name: right})
       self._make(**{name: 0.5})
 
   def testLearningRateNone(self):

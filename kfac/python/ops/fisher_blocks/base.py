@@ -8,6 +8,7 @@ from typing import Any
 
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import scalars
 
 
 def _package_func(func, func_id):
@@ -125,8 +126,24 @@ class FisherBlock(abc.ABC):
     """Returns (F + damping I)^-1 vector, see multiply_matpower."""
     return self.multiply_matpower(vector, -1)
 
-  def multiply(self, vector: hints.Vector) -> Any:
-    """Returns (F + damping I) vector, see multiply_matpower."""
+  def multiply(self, vector: hints.Vector,
+               damping_mult: hints.Scalar = 1.) -> Any:
+    """Multiplies a vector by the damped block.
+
+    Args:
+      vector: As in multiply_matpower.
+      damping_mult: Scalar > 0, multiplies the damping.
+
+    Returns:
+      (F + damping_mult damping I) vector, structured like the vector.
+
+    Raises:
+      NotImplementedError: If the block does not define it for another
+        multiple than 1.
+    """
+    if not scalars.is_number(damping_mult) or damping_mult != 1:
+      raise NotImplementedError(
+          f"{type(self).__name__} must define multiply(vector, damping_mult).")
     return self.multiply_matpower(vector, 1)
 
   @abc.abstractmethod

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import linear_operator as lo
+from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
@@ -94,3 +95,20 @@ def compute_pi_adjusted_damping(left_cov: Any, right_cov: Any,
   pi = compute_pi_tracenorm(left_cov, right_cov)
   damping = scalars.cast_scalar(damping, pi.dtype)
   return damping * pi, damping / pi
+
+
+def scaled(damping_func: hints.Thunk, mult: Any) -> hints.Thunk:
+  """Returns a function that returns a multiple of another one's damping.
+
+  Args:
+    damping_func: Function that returns a damping.
+    mult: Number or scalar tensor.
+
+  Returns:
+    Function with a func_id. No matrix that is kept has it.
+  """
+  def multiple():
+    damping = tf.convert_to_tensor(damping_func())
+    return damping * scalars.cast_scalar(mult, damping.dtype)
+
+  return naming.PackagedFunc(multiple, "scaled")

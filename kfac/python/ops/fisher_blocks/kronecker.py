@@ -129,6 +129,17 @@ class KroneckerProductFB(base.FisherBlock):
                  for factor, damping_func in self._factors_and_dampings()]
     return self._apply(vector, operators, exp)
 
+  def multiply(self, vector: hints.Vector,  # noqa: D102
+               damping_mult: hints.Scalar = 1.) -> Any:
+    if scalars.is_number(damping_mult) and damping_mult == 1:
+      return self.multiply_matpower(vector, 1)
+    # Each factor has the square root of the damping.
+    root = tf.sqrt(scalars.cast_scalar(damping_mult, tf.float64))
+    operators = [
+        factor.get_matpower(1, damping_lib.scaled(damping_func, root))
+        for factor, damping_func in self._factors_and_dampings()]
+    return self._apply(vector, operators, 1)
+
   def multiply_cholesky(self, vector: hints.Vector,  # noqa: D102
                         transpose: bool = False) -> Any:
     operators = [factor.get_cholesky(damping_func)

@@ -83,6 +83,11 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
     return precision.cast_like(
         vector, utils.mat2d_to_layer_params(wide, tf.transpose(Z)))
 
+  def multiply(self, vector: hints.Vector,  # noqa: D102
+               damping_mult: hints.Scalar = 1.) -> Any:
+    del vector, damping_mult
+    self._check_exp(1)
+
   def _quants(self, option):
     return [getattr(factor, f"get_option{option}quants")(damping_func)
             for factor, damping_func in self._factors_and_dampings()]

@@ -19,6 +19,9 @@ Attributes:
   MAX_PATCH_ELEMENTS: The maximum number of elements of the patches of a
     convolution in memory. Larger batches are processed in chunks of at least
     one example.
+  FLOAT64_INVERSE_SIZE: The largest number of rows of a factor whose inverse,
+    if it fails in float32, is computed in float64, which takes 2 to 4 times as
+    long.
   CONTRIB_VARIABLES: Whether the variables of K-FAC are those of contrib.kfac,
     under its names, so that a plain Saver reads its checkpoints. Targets are
     then sampled by ops whose state no checkpoint contains.
@@ -75,6 +78,7 @@ TOWER_STRATEGY = "concat"
 COLOCATE_COV_OPS_WITH_INPUTS = True
 COV_EXAMPLES_FRACTION = 1.0
 MAX_PATCH_ELEMENTS = 2 ** 24
+FLOAT64_INVERSE_SIZE = 2048
 CONTRIB_VARIABLES = False
 
 # Sub-sampling of the data of ConvInputKroneckerFactor, see there.

@@ -19,6 +19,7 @@ from kfac.python.ops.fisher_factors import contrib_aliases
 from kfac.python.ops.fisher_factors import covariance
 from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import variables
+from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import precision
@@ -148,10 +149,16 @@ class FisherFactor(abc.ABC):
         `FisherBlock.factor_data` returns them; None for the constructor's own.
 
     Returns:
-      Tensor, the new covariance, read after the update.
+      Tensor, the new covariance, read after the update. A covariance of the
+      data that is not finite is skipped.
     """
+    new_cov = self._statistic_of(data)._new_cov()
     return self._moving_average().update(
-        self._statistic_of(data)._new_cov(), ema_decay, ema_weight)
+        new_cov, ema_decay, ema_weight, self._is_finite(new_cov))
+
+  def _is_finite(self, new_cov):
+    """Returns whether a covariance is finite, boolean tensor []."""
+    return bad_numbers.is_finite(new_cov)
 
   def _statistic_of(self, data):
     """Returns a factor of this class with other data, and without variables."""
@@ -190,6 +197,15 @@ class FisherFactor(abc.ABC):
                      else towers[0])
     total = tf.add_n(sources) if len(sources) > 1 else sources[0]
     return utils.cross_replica_mean(total) if utils.on_tpu() else total
+
+  def _read_cov(self):
+    """Returns whether there ever was a covariance, and the covariance."""
+    if self._average is None or self._average.variable is not self._cov:
+      is_known = moving_average.is_assigned(self.get_cov())
+    else:
+      is_known = self._average.is_known()
+    with tf.control_dependencies([is_known]):
+      return is_known, tf.identity(self.get_cov())
 
   def get_cov(self) -> tf.Variable:
     """Returns the variable that holds the moving average of the covariance."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -11,10 +14,25 @@ from kfac.python.ops import linear_operator as lo
 from kfac.python.ops.fisher_factors import base
 from kfac.python.ops.fisher_factors import matrix_functions
 from kfac.python.ops.fisher_factors import naming
+from kfac.python.ops.fisher_factors import retries
 from kfac.python.ops.fisher_factors import variables
+from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
+
+
+class Kept(NamedTuple):
+  """A matrix to keep.
+
+  Attributes:
+    value: Tensor.
+    good: Whether it is finite and accurate, boolean tensor []. If not, the
+      matrix that is kept so far stays.
+  """
+
+  value: tf.Tensor
+  good: tf.Tensor
 
 
 class InverseUpdate:
@@ -26,33 +44,39 @@ class InverseUpdate:
   Attributes:
     factor: The DenseSquareMatrixFactor.
     cov: Its covariance, tensor [n, n].
-    has_cov: Whether the covariance was ever updated, boolean tensor [].
+    is_known: Whether the covariance was ever updated, boolean tensor [].
   """
 
   def __init__(self, factor: Any) -> None:
     self.factor = factor
-    self.cov = tf.convert_to_tensor(factor.get_cov())
-    self.has_cov = tf.linalg.trace(self.cov) > 0.
+    self.is_known, self.cov = factor._read_cov()
     self._dampings: dict[Any, tf.Tensor] = {}
-    self._choleskys: dict[Any, tf.Tensor] = {}
+    self._choleskys: dict[Any, Kept] = {}
 
-  def assign(self, variable: tf.Variable, value: hints.TensorLike) -> tf.Tensor:
-    """Makes the op that keeps a value, provided that there is a covariance.
+  def assign(self, variable: tf.Variable, kept: Kept) -> tf.Tensor:
+    """Makes the op that keeps a matrix, provided that there is a covariance.
 
     One session.run may execute the covariance updates, the inverse updates and
-    the step in any order. With the inverse of a zero covariance, the first step
-    would be the gradient divided by the damping.
+    the step in any order. With the inverse of a covariance that was never
+    updated, the first step would be the gradient divided by the damping.
 
     Args:
       variable: Variable that keeps the value.
-      value: Tensor.
+      kept: The matrix.
 
     Returns:
-      Tensor, the variable after the update, which does not change it while the
-      covariance is zero.
+      Tensor, the variable after the update, which does not change it if the
+      covariance is unknown or the matrix is not good.
+
+    Raises:
+      tf.errors.InvalidArgumentError: In the session, if the matrix is not good
+        and ON_BAD_NUMBERS is "raise".
     """
-    return tf.convert_to_tensor(tf.assign(
-        variable, tf.where_v2(self.has_cov, value, variable)))
+    good = bad_numbers.checked(
+        tf.logical_or(kept.good, tf.logical_not(self.is_known)),
+        f"{variable.op.name} was not updated, since it is not finite")
+    return tf.convert_to_tensor(tf.assign(variable, tf.where_v2(
+        tf.logical_and(self.is_known, good), kept.value, variable)))
 
   def damping(self, damping_func: hints.Thunk) -> tf.Tensor:
     """Returns the damping as a tensor of the factor's dtype."""
@@ -65,20 +89,62 @@ class InverseUpdate:
     """Returns eigenvalues [n] and Q [n, n]."""
     return self.factor.get_eigendecomp(self.cov)
 
-  def cholesky(self, damping_func: hints.Thunk) -> tf.Tensor:
+  def of_eigendecomp(self, function: Callable[..., Sequence[tf.Tensor]],
+                     damping_func: hints.Thunk) -> list:
+    """Computes matrices to keep from the eigendecomposition.
+
+    Args:
+      function: Function of the eigendecomposition and the damping that returns
+        a list of tensors.
+      damping_func: Function that returns the damping.
+
+    Returns:
+      List of Kept.
+    """
+    values, good = retries.retried(
+        lambda _, damping: function(self.eigendecomp(), damping),
+        lambda cov, damping: function(
+            matrix_functions.eigendecomposition(cov), damping),
+        _are_finite, self.cov, self.damping(damping_func))
+    return [Kept(value, good) for value in values]
+
+  def cholesky(self, damping_func: hints.Thunk) -> Kept:
     """Returns L [n, n]."""
     key = naming.graph_func_to_id(damping_func)
     if key not in self._choleskys:
-      self._choleskys[key] = matrix_functions.cholesky(
-          self.cov, self.damping(damping_func))
+      def compute(cov, damping):
+        return [matrix_functions.cholesky(cov, damping)]
+
+      (value,), good = retries.retried(
+          compute, compute, _are_finite, self.cov, self.damping(damping_func))
+      self._choleskys[key] = Kept(value, good)
     return self._choleskys[key]
 
-  def matpower(self, exp: float, damping_func: hints.Thunk) -> tf.Tensor:
+  def cholesky_inverse(self, damping_func: hints.Thunk) -> Kept:
+    """Returns L^-1 [n, n]."""
+    value, good = self.cholesky(damping_func)
+    inverse = matrix_functions.triangular_inverse(value)
+    return Kept(inverse, tf.logical_and(good, bad_numbers.is_finite(inverse)))
+
+  def matpower(self, exp: float, damping_func: hints.Thunk) -> Kept:
     """Returns (C + damping I)^exp [n, n]."""
-    damping = self.damping(damping_func)
     if self.factor.needs_eigendecomp():
-      return matrix_functions.matpower(self.eigendecomp(), exp, damping)
-    return matrix_functions.inverse(self.cov, damping)
+      return self.of_eigendecomp(
+          lambda eigen, damping: [
+              matrix_functions.matpower(eigen, exp, damping)],
+          damping_func)[0]
+    (value,), good = retries.retried(
+        lambda *args: [matrix_functions.inverse(*args)],
+        lambda *args: [matrix_functions.careful_inverse(*args)],
+        lambda cov, damping, values: matrix_functions.is_inverse(
+            cov, damping, values[0]),
+        self.cov, self.damping(damping_func))
+    return Kept(value, good)
+
+
+def _are_finite(cov, damping, values):
+  del cov, damping
+  return tf.reduce_all([bad_numbers.is_finite(value) for value in values])
 
 
 # The matrices that a factor can keep: the name of the variable, and the
@@ -95,8 +161,7 @@ QUANTITIES = {
         lambda update, key, damping: update.cholesky(damping)),
     "cholesky_inverse": Quantity(
         "cholesky_inverse_damp{}",
-        lambda update, key, damping: matrix_functions.triangular_inverse(
-            update.cholesky(damping))),
+        lambda update, key, damping: update.cholesky_inverse(damping)),
 }
 
 
@@ -121,6 +186,11 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     self._registered: dict[tuple[str, Any], hints.Thunk] = (
         collections.OrderedDict())
     self._eigendecomp: tuple[tf.Tensor, tf.Tensor] | None = None
+
+  def _is_finite(self, new_cov):
+    # A covariance is positive semidefinite: no element exceeds the largest one
+    # of the diagonal.
+    return bad_numbers.is_finite(tf.linalg.diag_part(new_cov))
 
   def get_cov_as_linear_operator(  # noqa: D102
       self) -> tf.linalg.LinearOperator:
@@ -184,7 +254,8 @@ class DenseSquareMatrixFactor(base.FisherFactor):
 
     Returns:
       List of tensors, the matrices after the update, which changes nothing
-      while the covariance is still zero.
+      before the first covariance update. A matrix that cannot be computed, even
+      with more damping, stays as it is.
     """
     self.reset_eigendecomp()  # It belongs to the ops of an earlier update.
     return self._keep(InverseUpdate(self))

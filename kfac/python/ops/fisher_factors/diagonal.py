@@ -46,13 +46,34 @@ class DiagonalFactor(base.FisherFactor):
 
   def get_matpower(self, exp: float,
                    damping_func: hints.Damping) -> tf.linalg.LinearOperator:
-    """Returns (C + damping I)^exp of the present covariance."""
-    diagonal = tf.reshape(self.get_cov(), [-1])
-    damping = scalars.cast_scalar(
-        naming.as_damping_func(damping_func)(), diagonal.dtype)
+    """Returns (C + damping I)^exp of the present covariance.
+
+    Before the first covariance update, powers other than 1 are those that a
+    dense factor starts with: zero, or the identity. Where the diagonal and the
+    damping are zero, so is the power.
+
+    Args:
+      exp: Number.
+      damping_func: See FisherFactor.
+
+    Returns:
+      LinearOperator [n, n].
+    """
+    is_known, cov = self._read_cov()
+    diagonal, dtype = tf.reshape(cov, [-1]), cov.dtype
+    damped = diagonal + scalars.cast_scalar(
+        naming.as_damping_func(damping_func)(), dtype)
+    # The smallest number whose inverse is finite.
+    positive = damped > dtype.as_numpy_dtype(4. / dtype.max)
+    powers = tf.where(positive, tf.pow(
+        tf.where(positive, damped, tf.ones_like(damped)),
+        scalars.cast_scalar(exp, dtype)), tf.zeros_like(damped))
+    if exp != 1:
+      start = variables.inverse_initializer([1, 1], dtype)[0, 0]
+      powers = tf.where_v2(is_known, powers, start)
     return lo.LinearOperatorDiag(
-        tf.pow(diagonal + damping, scalars.cast_scalar(exp, diagonal.dtype)),
-        is_non_singular=True, is_self_adjoint=True, is_positive_definite=True)
+        powers, is_non_singular=True, is_self_adjoint=True,
+        is_positive_definite=True)
 
   def get_cholesky(self,  # noqa: D102
                    damping_func: hints.Damping) -> tf.linalg.LinearOperator:

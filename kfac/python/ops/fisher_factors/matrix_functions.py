@@ -7,12 +7,17 @@ C1 = E[x_{t+1} x_t^T] (Martens, Ba & Johnson 2018, section 3.5).
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import posdef
 from kfac.python.ops.utils import scalars
+
+# The relative error above which an inverse is computed again.
+_INVERSE_TOLERANCE = 0.05
 
 
 def eigendecomposition(cov: hints.TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
@@ -59,6 +64,43 @@ def inverse(cov: hints.TensorLike, damping: hints.Scalar) -> tf.Tensor:
     Matrix [n, n].
   """
   return utils.posdef_inv(cov, damping)
+
+
+def careful_inverse(cov: tf.Tensor, damping: hints.Scalar) -> tf.Tensor:
+  """(C + damping I)^-1 by substitution, slower and more accurate.
+
+  Args:
+    cov: Matrix [n, n].
+    damping: Scalar tensor of C's dtype.
+
+  Returns:
+    Matrix [n, n].
+  """
+  return posdef.posdef_inv_cholesky_solve(
+      cov, tf.eye(tf.shape(cov)[0], dtype=cov.dtype), damping)
+
+
+def is_inverse(cov: tf.Tensor, damping: tf.Tensor,
+               matrix: tf.Tensor) -> tf.Tensor:
+  """Whether a matrix X inverts M = C + damping I to a few percent.
+
+  The relative error of X is about |M X z - z| / |z|, for a vector z of random
+  signs. It takes O(n^2) operations.
+
+  Args:
+    cov: C, matrix [n, n], n static.
+    damping: Scalar tensor of C's dtype.
+    matrix: X, matrix [n, n].
+
+  Returns:
+    Boolean tensor []; false if X is not finite.
+  """
+  size = int(cov.shape[0])
+  signs = np.where(np.random.RandomState(0).rand(size) < 0.5, -1., 1.)
+  z = tf.constant(signs, cov.dtype)
+  column = tf.linalg.matvec(matrix, z)
+  residual = tf.linalg.matvec(cov, column) + damping * column - z
+  return tf.norm(residual) <= _INVERSE_TOLERANCE * np.sqrt(size)
 
 
 def cholesky(cov: hints.TensorLike, damping: hints.Scalar) -> tf.Tensor:

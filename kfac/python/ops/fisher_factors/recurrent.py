@@ -99,13 +99,18 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
   def make_covariance_update_op(  # noqa: D102
       self, ema_decay: hints.Scalar, ema_weight: hints.Scalar | None = None,
       data: Sequence[Any] | None = None) -> tf.Tensor:
-    new_cov = super().make_covariance_update_op(ema_decay, ema_weight, data)
     if self._average_dt1 is None:
-      return new_cov
+      return super().make_covariance_update_op(ema_decay, ema_weight, data)
+    statistic = self._statistic_of(data)
+    new_cov = statistic._new_cov()
+    # Both are of the same data: no element of C1 exceeds the diagonal of C0.
+    finite = self._is_finite(new_cov)
+    update = self._moving_average().update(
+        new_cov, ema_decay, ema_weight, finite)
     update_dt1 = self._average_dt1.update(
-        self._statistic_of(data)._new_cov_dt1(), ema_decay, ema_weight)
+        statistic._new_cov_dt1(), ema_decay, ema_weight, finite)
     with tf.control_dependencies([update_dt1]):
-      return tf.identity(new_cov)
+      return tf.identity(update)
 
   def _new_cov_dt1(self):
     """Returns the lag-one covariance of the data of all sources and towers."""
@@ -176,10 +181,13 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
       return ops
     cov_dt1 = tf.convert_to_tensor(self._cov_dt1)  # One read, like update.cov.
     for (option, damping_id), damping_func in self._options.items():
-      values = _OPTIONS[option][1](
-          update.eigendecomp(), cov_dt1, update.damping(damping_func))
-      ops += [update.assign(variable, value) for variable, value in zip(
-          self._quants[option, damping_id], values, strict=True)]
+      def compute(eigen, damping, option=option):
+        return _OPTIONS[option][1](
+            eigen, tf.cast(cov_dt1, damping.dtype), damping)
+
+      ops += [update.assign(variable, kept) for variable, kept in zip(
+          self._quants[option, damping_id],
+          update.of_eigendecomp(compute, damping_func), strict=True)]
     return ops
 
   def _get_option(self, option, damping):

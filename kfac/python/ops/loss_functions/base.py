@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import hints
 
 
@@ -175,10 +176,20 @@ class NegativeLogProbLoss(LossFunction):
 
     Returns:
       Scalar tensor, summed over the batch.
+
+    Raises:
+      tf.errors.InvalidArgumentError: In the session, if the parameters of p are
+        not finite and ON_BAD_NUMBERS is "raise".
     """
     if seed is None:
       seed = self._seed
-    return self._evaluate(_constant(self.sample(seed)))
+    finite = bad_numbers.checked(
+        tf.reduce_all([bad_numbers.is_finite(value)
+                       for value in tf.nest.flatten(self.params)]),
+        f"the inputs of {type(self).__name__} are not finite; it may be "
+        f"{bad_numbers.CAUSES}")
+    with tf.control_dependencies([finite]):
+      return self._evaluate(_constant(self.sample(seed)))
 
 
 class NaturalParamsNegativeLogProbLoss(NegativeLogProbLoss):

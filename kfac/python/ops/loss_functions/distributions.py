@@ -85,7 +85,9 @@ class Categorical:
     shape = tf.shape(self.logits)
     rows = precision.as_wide_tensor(tf.reshape(self.logits, [-1, shape[-1]]))
     classes = tf.random.categorical(rows, 1, dtype=tf.int32, seed=seed)
-    classes = tf.reshape(classes, shape[:-1])
+    # For logits that are not finite TensorFlow draws the class K, which does
+    # not exist. The loss on such a sample is not finite either.
+    classes = tf.reshape(tf.minimum(classes, shape[-1] - 1), shape[:-1])
     classes.set_shape(self.logits.shape[:-1])
     return classes
 

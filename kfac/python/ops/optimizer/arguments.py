@@ -119,7 +119,7 @@ def check_together(momentum_type: str, momentum: Any, norm_constraint: Any,
     qmodel_example_weights: See KfacOptimizer.
   """
   scalars.check_number("momentum", momentum, minimum=0.)
-  scalars.check_number("norm_constraint", norm_constraint, minimum=0.)
+  scalars.check_number("norm_constraint", norm_constraint, above=0.)
   if norm_constraint is not None and momentum_type != "regular":
     raise ValueError(
         "norm_constraint must be None unless momentum_type is 'regular', got "

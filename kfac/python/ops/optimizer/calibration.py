@@ -37,8 +37,9 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
     The damping, a number.
 
   Raises:
-    ValueError: If the damping is not a variable, if there are no candidates, or
-      if none leads to a finite loss; then no variable has changed.
+    ValueError: If the damping is not a variable, if there are no candidates, if
+      none leads to a finite loss, or if all lead to the same one, as with a
+      train op whose first runs do not step; then no variable has changed.
   """
   damping = optimizer.damping
   if not hasattr(damping, "load"):
@@ -51,6 +52,7 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
   with session.graph.as_default():
     state = tf.global_variables()
   before = session.run(state)
+  num_skipped = _num_skipped(session, optimizer)
 
   def restore():
     for variable, value in zip(state, before, strict=True):
@@ -65,12 +67,25 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
       session.run(optimizer.inv_update_op, feed_dict)
       session.run(train_op, feed_dict)
       found = float(session.run(loss, feed_dict))
-      losses[value] = found if math.isfinite(found) else math.inf
+      skipped = _num_skipped(session, optimizer) > num_skipped
+      losses[value] = (
+          math.inf if skipped or not math.isfinite(found) else found)
   finally:
     restore()
   best = min(candidates, key=lambda value: losses[value])
   if math.isinf(losses[best]):
     raise ValueError(
         f"candidates must have one with a finite loss, got {candidates}.")
+  if len(losses) > 1 and len(set(losses.values())) == 1:
+    raise ValueError(
+        "candidates must lead to different losses after a run of train_op, got "
+        f"{losses[best]} for each of {candidates}; during a burn-in the "
+        "parameters do not move.")
   damping.load(best, session)
   return best
+
+
+def _num_skipped(session, optimizer):
+  """Returns the number of skipped steps, 0 if they are not counted."""
+  counter = optimizer._num_skipped_steps
+  return 0 if counter is None else int(session.run(counter))

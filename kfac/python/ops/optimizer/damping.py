@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
@@ -96,6 +97,8 @@ class DampingControl:
 
   Attributes:
     damping: The damping as it was given; a variable if it is adapted.
+    precon_damping_mult: Scalar. The damping of the inverses is this multiple of
+      the damping.
     rule: Rule, or None if the damping is constant.
     rho: Variable [], the last reduction ratio; -inf for a rejected step.
     predicted_change: Variable [], the predicted change of the last step.
@@ -107,8 +110,7 @@ class DampingControl:
 
     Args:
       damping: Scalar, or a function that returns it.
-      precon_damping_mult: Scalar. The damping of the inverses is this multiple
-        of the damping.
+      precon_damping_mult: See the class.
     """
     self.damping: Any = damping
     self.rule: Rule | None = None
@@ -116,7 +118,7 @@ class DampingControl:
     self.predicted_change: Any = None
     self._prev_loss: Any = None
     self._num_steps: Any = None
-    self._precon_damping_mult = precon_damping_mult
+    self.precon_damping_mult: Any = precon_damping_mult
 
   @property
   def value(self) -> Any:
@@ -126,7 +128,7 @@ class DampingControl:
   @property
   def of_inverses(self) -> Any:
     """The damping of the inverses."""
-    return _times(self.damping, self._precon_damping_mult)
+    return _times(self.damping, self.precon_damping_mult)
 
   @property
   def interval(self) -> int:
@@ -197,22 +199,26 @@ class DampingControl:
     return _State(ops + values, list(variables), values)
 
   def with_predicted_change(
-      self, steps: hints.Pairs,
-      predict: Callable[[], hints.TensorLike]) -> hints.Pairs:
+      self, steps: hints.Pairs, predict: Callable[[], hints.TensorLike],
+      usable: tf.Tensor) -> hints.Pairs:
     """Stores the predicted change of a step before the step is made.
 
     Args:
       steps: List of (tensor, variable).
       predict: Function that returns the predicted change of the loss; called
         only if the damping is adapted.
+      usable: Boolean tensor []. If it is false, or the prediction is not
+        finite, the predicted change is 0, and the step is not judged.
 
     Returns:
       The steps, which wait until the predicted change is stored.
     """
     if self.rule is None:
       return steps
+    change = tf.cast(predict(), self.predicted_change.dtype)
+    known = tf.logical_and(usable, bad_numbers.is_finite(change))
     store = tf.assign(
-        self.predicted_change, tf.cast(predict(), self.predicted_change.dtype))
+        self.predicted_change, tf.where(known, change, tf.zeros_like(change)))
     with tf.control_dependencies([store]):
       return [(tf.identity(step), variable) for step, variable in steps]
 

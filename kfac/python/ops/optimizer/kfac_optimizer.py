@@ -124,6 +124,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     self._qmodel_losses = getattr(qmodel_losses, "losses", qmodel_losses)
     self._qmodel_example_weights = qmodel_example_weights
     self._asked_for_thunks = False
+    self._num_skipped_steps: Any = None
     self._assigned: dict[str, Any] = {}  # Update ops that a subclass assigns.
     self._damping = damping_lib.DampingControl(damping, precon_damping_mult)
     self._fisher_est = estimator.make_fisher_estimator(
@@ -182,6 +183,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """
     var_list = self._check_var_list(var_list)
     self._make_update_ops()
+    self._make_skip_counter()
     with tf.variable_scope(self.get_name()):
       with tf.control_dependencies(
           self._damping.before_step(loss, global_step)):
@@ -227,6 +229,9 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
                       **kwargs: Any) -> tf.Operation:
     """Makes the op that preconditions gradients and steps.
 
+    A step with a gradient, loss or update that is not finite changes nothing
+    but `global_step`, and is counted and reported; see set_on_bad_numbers.
+
     Args:
       grads_and_vars: Iterable of (gradient, variable), for each registered
         variable.
@@ -238,11 +243,14 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
     Raises:
       ValueError: If a gradient is missing.
+      tf.errors.InvalidArgumentError: In the session, if the step is not finite,
+        after set_on_bad_numbers("raise").
     """
     loss = getattr(grads_and_vars, "loss", None)
-    grads_and_vars = list(grads_and_vars)
+    grads_and_vars = _Gradients(grads_and_vars, loss)
     arguments.check_gradients(grads_and_vars)
     self._make_update_ops()
+    self._make_skip_counter()
     state = self._damping.state_before_step(
         loss, [variable for _, variable in grads_and_vars])
     missing = missing_inverses.make_warning_op(self._fisher_est.factors)
@@ -267,12 +275,24 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       self._fisher_est.cov_update_op  # noqa: B018
       self._fisher_est.inv_update_op  # noqa: B018
 
+  def _make_skip_counter(self):
+    """Creates the variable that counts skipped steps, unless it exists."""
+    if self._num_skipped_steps is None and not constants.read(
+        "fisher_factors", "CONTRIB_VARIABLES"):
+      # A graph may have several optimizers of one name.
+      with tf.init_scope(), tf.variable_scope(
+          None, f"{self.get_name()}_skipped"):
+        self._num_skipped_steps = plain_variables.make_variable(
+            "num_steps", tf.zeros_initializer(), [], tf.int64)
+
   def _compute_update_steps(self, grads_and_vars):
     """Returns pairs of a variable's change over -learning_rate, and it."""
     step = {"regular": self._step_regular, "adam": self._step_adam,
             "qmodel": self._step_qmodel}[self._momentum_type]
-    steps, predict_change = step(grads_and_vars)
-    return self._damping.with_predicted_change(steps, predict_change)
+    steps, predict_change, usable = step(grads_and_vars)
+    steps = self._damping.with_predicted_change(steps, predict_change, usable)
+    return [(steps_lib.zero_unless(usable, step), variable)
+            for step, variable in steps]
 
   def _step_regular(self, grads_and_vars):
     """Updates v <- momentum v + P g, with P g clipped."""
@@ -280,14 +300,20 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     coeff = 1.0
     if self._norm_constraint is not None:
       coeff = self._update_clip_coeff(grads_and_vars, precon)
-    steps = self._update_velocities(precon, self._momentum, coeff)
-    return steps, self._change_predictor(grads_and_vars, steps)
+    usable = self._is_usable(
+        grads_and_vars, precon, {"the clip coefficient": coeff})
+    steps = self._update_velocities(
+        precon, *steps_lib.keep_unless(usable, self._momentum, coeff))
+    return steps, self._change_predictor(grads_and_vars, steps), usable
 
   def _step_adam(self, grads_and_vars):
     """Updates v <- momentum v + g; the step is P v."""
-    velocity = self._update_velocities(grads_and_vars, self._momentum)
+    finite = steps_lib.are_finite([grad for grad, _ in grads_and_vars])
+    velocity = self._update_velocities(
+        grads_and_vars, *steps_lib.keep_unless(finite, self._momentum, 1.))
     steps = self._fisher_est.multiply_inverse(velocity)
-    return steps, self._change_predictor(grads_and_vars, steps)
+    usable = self._is_usable(grads_and_vars, [*steps, *grads_and_vars], {})
+    return steps, self._change_predictor(grads_and_vars, steps), usable
 
   def _step_qmodel(self, grads_and_vars):
     """Updates v <- mu v - alpha P g."""
@@ -296,7 +322,30 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         [(self._velocity(variable), variable) for _, variable in precon])
     alpha, mu, change = self._compute_qmodel_hyperparams(
         precon, prev_updates, grads_and_vars)
-    return self._update_velocities(precon, mu, -alpha), lambda: change
+    usable = self._is_usable(
+        grads_and_vars, precon, {"alpha": alpha, "mu": mu,
+                                 "the predicted change": change})
+    steps = self._update_velocities(
+        precon, *steps_lib.keep_unless(usable, mu, -alpha))
+    return steps, lambda: change, usable
+
+  def _is_usable(self, grads_and_vars, vecs_and_vars, coefficients):
+    """Returns whether all numbers of a step are finite, boolean tensor [].
+
+    A step that is not usable is counted and reported.
+
+    Args:
+      grads_and_vars: Pairs that may carry the loss.
+      vecs_and_vars: Pairs of what enters a velocity or a variable, and it.
+      coefficients: Scalars by name.
+    """
+    coefficients = {
+        **coefficients, "the learning rate": self._learning_rate_value(),
+        "the loss": getattr(grads_and_vars, "loss", None)}
+    return steps_lib.check_step(
+        [vec for vec, _ in vecs_and_vars],
+        [variable.op.name for _, variable in vecs_and_vars], coefficients,
+        self._num_skipped_steps)
 
   def _squared_fisher_norm(self, grads_and_vars, precon_grads_and_vars):
     """Returns the scalar g . P g."""
@@ -340,13 +389,17 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
   def _change_predictor(self, grads_and_vars, steps) -> Callable[[], tf.Tensor]:
     """Returns a function that predicts the change by steps, with approximate F.
 
+    The damping of the quadratic model is not that of the inverses, if
+    `precon_damping_mult` is not 1.
+
     Args:
       grads_and_vars: List of (g, variable).
       steps: List of (change over -learning_rate, variable).
     """
     def predict():
       updates = self._scaled_by_learning_rate(steps)
-      products = self._fisher_est.multiply(updates)
+      products = self._fisher_est.multiply(
+          updates, 1. / self._damping.precon_damping_mult)
       grads = {variable: grad for grad, variable in grads_and_vars}
       return quadratic_model.predicted_change(
           [grads[variable] for _, variable in updates],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
@@ -60,7 +62,7 @@ def update_velocities(velocities: Sequence[Any], vectors: Sequence[Any],
     velocities: List of variables v.
     vectors: List of tensors or IndexedSlices vec, shaped like them.
     decay: Scalar.
-    vec_coeff: Scalar.
+    vec_coeff: Scalar. If it is 0, vec may have any values, also NaN.
 
   Returns:
     List of tensors, the new velocities.
@@ -70,7 +72,101 @@ def update_velocities(velocities: Sequence[Any], vectors: Sequence[Any],
     dtype = velocity.dtype.base_dtype
     old, vector = (precision.as_wide_tensor(x) for x in (velocity, vector))
     new = tf.cast(scalars.cast_scalar(decay, old.dtype) * old +
-                  scalars.cast_scalar(vec_coeff, old.dtype) * vector, dtype)
+                  tf.math.multiply_no_nan(vector, scalars.cast_scalar(
+                      vec_coeff, old.dtype)), dtype)
     with tf.control_dependencies([tf.assign(velocity, new)]):
       results.append(tf.identity(new))
   return results
+
+
+def are_finite(tensors: Sequence[Any]) -> tf.Tensor:
+  """Whether all entries of all tensors are finite, by their sums.
+
+  Args:
+    tensors: List of tensors or IndexedSlices.
+
+  Returns:
+    Boolean tensor [].
+  """
+  return bad_numbers.is_finite(_sums(tensors))
+
+
+def _sums(tensors):
+  """Returns the sums [n] of n tensors; one with NaN or infinity is neither."""
+  totals = [tf.reduce_sum(precision.as_wide_tensor(
+      tensor.values if isinstance(tensor, tf.IndexedSlices) else tensor))
+            for tensor in tensors]
+  if len({total.dtype for total in totals}) > 1:
+    totals = [tf.cast(total, tf.float64) for total in totals]
+  return tf.stack(totals)
+
+
+def check_step(vectors: Sequence[Any], names: Sequence[str],
+               coefficients: Mapping[str, Any],
+               counter: tf.Variable | None) -> tf.Tensor:
+  """Checks all numbers of a step; counts and reports what is not finite.
+
+  Args:
+    vectors: List of tensors or IndexedSlices.
+    names: The names of the variables that they change.
+    coefficients: Further scalars by what they are called in messages. Numbers
+      and None are not checked.
+    counter: Variable [] of int64 that counts skipped steps, or None.
+
+  Returns:
+    Boolean tensor [], whether the step may be made.
+
+  Raises:
+    tf.errors.InvalidArgumentError: In the session, if the step is not finite
+      and ON_BAD_NUMBERS is "raise".
+  """
+  sums = _sums(vectors)
+  words = [f"the gradient or update of {name}" for name in names]
+  totals = [sums]
+  for word, value in coefficients.items():
+    if value is not None and not scalars.is_number(value):
+      totals.append(tf.reshape(tf.cast(value, sums.dtype), [-1]))
+      words.append(word)
+  all_totals = tf.concat(totals, 0) if len(totals) > 1 else sums
+
+  def message():
+    return tf.strings.join([
+        "a step was skipped, since these are not finite: ",
+        bad_numbers.names_of_bad(words, all_totals),
+        f"; it may be {bad_numbers.CAUSES}"])
+
+  finite = bad_numbers.checked(bad_numbers.is_finite(all_totals), message)
+  with tf.control_dependencies([
+      bad_numbers.count(finite, counter, message)]):
+    return tf.identity(finite)
+
+
+def zero_unless(usable: tf.Tensor, step: Any) -> tf.Tensor:
+  """Returns a step, or zeros if it is not usable.
+
+  Args:
+    usable: Boolean tensor [].
+    step: Tensor.
+  """
+  step = tf.convert_to_tensor(step)
+  return tf.math.multiply_no_nan(step, tf.cast(usable, step.dtype))
+
+
+def keep_unless(usable: tf.Tensor, decay: Any,
+                vec_coeff: Any) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns the coefficients of `update_velocities`, or those without effect.
+
+  Args:
+    usable: Boolean tensor []. If it is false, velocities keep their values.
+    decay: Scalar.
+    vec_coeff: Scalar.
+
+  Returns:
+    Scalar tensors decay and vec_coeff; 1 and 0 if not usable.
+  """
+  dtype = next((tf.convert_to_tensor(value).dtype.base_dtype for value in (
+      decay, vec_coeff) if not scalars.is_number(value)), tf.float64)
+  return (tf.where(usable, scalars.cast_scalar(decay, dtype),
+                   tf.ones([], dtype)),
+          tf.where(usable, scalars.cast_scalar(vec_coeff, dtype),
+                   tf.zeros([], dtype)))

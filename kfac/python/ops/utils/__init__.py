@@ -71,11 +71,15 @@ POSDEF_INV_METHOD = "cholesky"
 # matrices are split into blocks.
 CHOLESKY_BLOCK_SIZE = 256
 
+# What happens to updates and steps that are not finite: "skip" or "raise".
+ON_BAD_NUMBERS = "skip"
+
 # The method of posdef_eig: a key of posdef_eig_functions.
 POSDEF_EIG_METHOD = "self_adjoint"
 
 # The tables themselves, so that a method added to one becomes a choice.
 _CHOICES = {
+    "ON_BAD_NUMBERS": ("skip", "raise"),
     "POSDEF_INV_METHOD": posdef_inv_functions,
     "POSDEF_EIG_METHOD": posdef_eig_functions,
 }
