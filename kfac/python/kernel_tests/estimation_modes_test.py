@@ -239,6 +239,42 @@ class ModesTest(tf.test.TestCase):
           sess.run(est.factors[0].get_cov()),
           np.kron(x.T @ x, np.diag(p) - np.outer(p, p)))
 
+  def testGenericLayersHaveTheFisherMatrixAsExpectationInExactMode(self):
+    rng = np.random.RandomState(3)
+    x, w = rng.randn(3, 2), rng.randn(2, 3)
+    p = _softmax(x @ w)
+    fisher = np.mean([np.kron(np.outer(row, row), np.diag(q) - np.outer(q, q))
+                      for row, q in zip(x, p, strict=True)], axis=0)
+    with tf.Graph().as_default(), self.session() as sess:
+      tf.set_random_seed(0)
+      layers = lc.LayerCollection()
+      variable, other = (
+          tf.get_variable(name, initializer=w) for name in ("w", "v"))
+      layers.register_generic(variable, 3, approx="full")
+      inputs = tf.constant(x)
+      logits = tf.matmul(inputs, variable)
+      layers.register_categorical_predictive_distribution(logits)
+      outputs = tf.matmul(inputs, other)
+      layers.register_fully_connected(other, inputs, outputs)
+      layers.register_categorical_predictive_distribution(outputs)
+      est = estimator.FisherEstimator(
+          [variable, other], 0., 0.1, layers, estimation_mode="exact")
+      update = est.cov_update_op
+      full, _, G = (factor.get_cov() for factor in est.factors)
+      sess.run(tf.global_variables_initializer())
+      samples = []
+      for _ in range(1500):
+        sess.run(update)
+        samples.append(sess.run(full))
+      # Signs do not matter for a layer whose use is known.
+      self.assertAllClose(
+          sess.run(G), np.mean(
+              [np.diag(q) - np.outer(q, q) for q in p], axis=0))
+    error = np.std(samples, axis=0) / np.sqrt(len(samples))
+    self.assertGreater(np.max(error), 0.)
+    self.assertAllLessEqual(
+        np.abs(np.mean(samples, axis=0) - fisher) - 5 * error, 1e-12)
+
   def testMissingTargetsRaiseInEmpiricalMode(self):
     with tf.Graph().as_default():
       net = _Net(targets=False)

@@ -7,6 +7,7 @@ from kfac.python.kernel_tests.fisher_factors import factor_oracles as oracles
 from kfac.python.ops import fisher_factors
 from kfac.python.ops.fisher_factors import moving_average
 from kfac.python.ops.fisher_factors import variables
+from kfac.python.ops.utils import bad_numbers
 
 
 class MovingAverageTest(tf.test.TestCase):
@@ -48,6 +49,61 @@ class MovingAverageTest(tf.test.TestCase):
         values, self._averages(values, 0.8, start=2.), strict=True):
       expected = 0.8 * expected + 0.2 * value
       self.assertAllClose(expected, got, 1e-12, 1e-12)
+
+  def testValuesThatAreNotFiniteAreSkippedAndCounted(self):
+    values = oracles.data(3, 2)
+    for debias in (True, False):
+      oracles.set_constants(self, ZERO_DEBIAS=debias)
+      expected = self._averages(values, 0.8)
+      with tf.Graph().as_default(), self.session() as sess:
+        variable = variables.make_variable(
+            "v", [2], tf.float64, tf.zeros_initializer())
+        average = moving_average.MovingAverage(variable, "v")
+        value = tf.placeholder(tf.float64, [2])
+        update = average.update(value, 0.8)
+        sess.run(tf.global_variables_initializer())
+        skipped = 0
+        for good, after in zip(values, expected, strict=True):
+          for bad in (np.nan, np.inf, 1.7e308):
+            before = sess.run(variable)
+            self.assertAllEqual(
+                before, sess.run(update, {value: [good[0], bad]}))
+            skipped += 1
+          self.assertAllEqual(after, sess.run(update, {value: good}))
+        self.assertEqual(
+            [skipped, 3.], sess.run([average.num_skipped, average.num_updates]))
+
+  def testRaiseNamesTheVariable(self):
+    self.addCleanup(bad_numbers.set_on_bad_numbers, "skip")
+    bad_numbers.set_on_bad_numbers("raise")
+    with tf.Graph().as_default(), self.session() as sess:
+      variable = variables.make_variable(
+          "some_cov", [2], tf.float64, tf.zeros_initializer())
+      average = moving_average.MovingAverage(variable, "v")
+      update = average.update(tf.constant([0., np.nan], tf.float64), 0.8)
+      sess.run(tf.global_variables_initializer())
+      with self.assertRaisesRegex(
+          tf.errors.InvalidArgumentError, "kfac: some_cov was not updated, "
+          "since the new covariance is not finite"):
+        sess.run(update)
+      self.assertAllEqual([0., 0.], sess.run(variable))
+
+  def testContribsVariablesHaveNoCounterOfSkippedValues(self):
+    oracles.set_constants(self, CONTRIB_VARIABLES=True)
+    for debias, names in ((True, ["v:0", "v/local_step:0"]), (False, ["v:0"])):
+      oracles.set_constants(self, ZERO_DEBIAS=debias)
+      with tf.Graph().as_default(), self.session() as sess:
+        variable = variables.make_variable(
+            "v", [2], tf.float64, tf.zeros_initializer())
+        average = moving_average.MovingAverage(variable, "v")
+        self.assertEqual(names, [v.name for v in tf.global_variables()])
+        known = average.is_known()
+        updates = [average.update(tf.constant(value, tf.float64), 0.5)
+                   for value in ([np.nan, 1.], [2., 0.])]
+        sess.run(tf.global_variables_initializer())
+        for update, expected in zip(updates, (False, True), strict=True):
+          sess.run(update)
+          self.assertEqual(expected, sess.run(known))
 
   def testFloat32(self):
     values = oracles.data(3, 2, dtype=np.float32)

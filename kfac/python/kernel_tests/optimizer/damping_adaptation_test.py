@@ -105,6 +105,38 @@ class ReductionRatioTest(tf.test.TestCase):
     self.assertAllClose(expected[0], got[0], 1e-7, 1e-7)
     self.assertAllClose(expected[1][-1], got[1][-1], 1e-7, 1e-7)
 
+  def testThePredictedChangeHasTheDampingOfTheQuadraticModel(self):
+    x, y = dense_net.batches(1)[0]
+    for momentum_type in ("regular", "adam"):
+      changes = []
+      for damping, mult in ((_DAMPING, 0.1), (0.1 * _DAMPING, 1.)):
+        with tf.Graph().as_default(), self.session() as sess:
+          model = dense_net.build()
+          optimizer = kfac.KfacOptimizer(
+              0.1, _DECAY, damping, model.layers, estimation_mode="exact",
+              momentum=0., momentum_type=momentum_type, adapt_damping=True,
+              precon_damping_mult=mult, train_batch=0.,
+              loss_fn=lambda _: tf.constant(0., tf.float64))
+          train_op = optimizer.minimize(model.loss)
+          sess.run(tf.global_variables_initializer())
+          old = dense_net.stacked(sess.run(model.variables))
+          new = dense_net.train(sess, model, optimizer, train_op, [(x, y)])
+          factors = [sess.run(factor.get_cov())
+                     for factor in optimizer._fisher_est.factors]
+          changes.append(sess.run(optimizer._q_model_change))
+      expected = 0.
+      grads = dense_net.Net(old, x, y).grads
+      for index, (before, after, grad) in enumerate(
+          zip(old, new, grads, strict=True)):
+        A, G = factors[2 * index:2 * index + 2]
+        pi = np.sqrt(np.trace(A) / len(A) / (np.trace(G) / len(G)))
+        A = A + np.sqrt(_DAMPING) * pi * np.eye(len(A))
+        G = G + np.sqrt(_DAMPING) / pi * np.eye(len(G))
+        step = after - before
+        expected += np.sum(step * grad) + np.sum(step * (A @ step @ G)) / 2.
+      self.assertAllClose(expected, changes[0], 1e-7, 1e-12)
+      self.assertNotAllClose(changes[1], changes[0])
+
   def testDampingStaysWithinItsBounds(self):
     data = dense_net.batches(5)
     for rate in (1., 3.):
@@ -250,6 +282,45 @@ class CalibrateDampingTest(tf.test.TestCase):
       self.assertEqual(min(losses, key=losses.get), best)
       self.assertEqual(best, sess.run(optimizer.damping))
       for old, new in zip(before, sess.run(others), strict=True):
+        self.assertAllEqual(old, new)
+
+  def testASkippedStepIsNoCandidate(self):
+    """With a damping of 1e-30 the step overflows, and nothing moves."""
+    batch = dense_net.batches(1)[0]
+    with tf.Graph().as_default(), self.session() as sess:
+      model = dense_net.build(tf.float32)
+      optimizer = _optimizer(model, 1e30, "regular", momentum=0.)
+      train_op = optimizer.minimize(model.loss)
+      sess.run(tf.global_variables_initializer())
+      feed = dict(zip((model.x, model.y), batch, strict=True))
+      feed[model.x] = np.full_like(feed[model.x], np.nan)
+      with self.assertRaisesRegex(
+          ValueError, r"^candidates must have one with a finite loss, got "
+          r"\[0.1, 1.0\].$"):
+        kfac.optimizer.calibrate_damping(
+            sess, optimizer, train_op, tf.constant(1.), feed, (0.1, 1.))
+
+  def testATieIsAnError(self):
+    batch = dense_net.batches(1)[0]
+    with tf.Graph().as_default(), self.session() as sess:
+      model = dense_net.build(tf.float64)
+      optimizer = kfac.PeriodicInvCovUpdateKfacOpt(
+          num_burnin_steps=3, learning_rate=1., momentum_type="qmodel",
+          momentum=0., batch_size=dense_net.BATCH_SIZE, damping=tf.get_variable(
+              "damping", initializer=0.1, trainable=False), layer_collection=model.layers)
+      train_op = optimizer.minimize(model.loss)
+      self.assertIsNotNone((optimizer.cov_update_op, optimizer.inv_update_op))
+      sess.run(tf.global_variables_initializer())
+      feed = dict(zip((model.x, model.y), batch, strict=True))
+      before = sess.run(tf.global_variables())
+      with self.assertRaisesRegex(
+          ValueError, r"^candidates must lead to different losses after a run "
+          r"of train_op, got [0-9.]+ for each of \[0.1, 1.0\]; during a "
+          r"burn-in the parameters do not move\.$"):
+        kfac.optimizer.calibrate_damping(
+            sess, optimizer, train_op, model.loss, feed, (0.1, 1.))
+      for old, new in zip(before, sess.run(tf.global_variables()),
+                          strict=True):
         self.assertAllEqual(old, new)
 
   def testErrorsChangeNothing(self):

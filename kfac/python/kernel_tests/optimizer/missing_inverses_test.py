@@ -1,34 +1,13 @@
 """Steps without any inverse update are reported once, on stderr."""
 
-import contextlib
-import io
-import os
-import sys
-import tempfile
-
 import tensorflow.compat.v1 as tf
 
 import kfac
 from kfac.python.kernel_tests import graph_modes
+from kfac.python.kernel_tests import standard_error
 
 
 class MissingInversesTest(tf.test.TestCase):
-
-  @contextlib.contextmanager
-  def _stderr(self):
-    """Yields what is written to the standard error of the process."""
-    with tempfile.TemporaryFile("w+") as file:
-      sys.stderr.flush()
-      kept = os.dup(2)
-      os.dup2(file.fileno(), 2)
-      text = io.StringIO()
-      try:
-        yield text
-      finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        file.seek(0)
-        text.write(file.read())
 
   def _messages(self, invert):
     """Returns the number of warnings in 25 steps, with inverses or without."""
@@ -42,7 +21,7 @@ class MissingInversesTest(tf.test.TestCase):
       optimizer = kfac.KfacOptimizer(0.1, 0.9, 0.1, layers)
       train_op = optimizer.minimize(tf.reduce_mean(tf.square(outputs - 1.)))
       sess.run(tf.global_variables_initializer())
-      with self._stderr() as text:
+      with standard_error.captured() as text:
         for step in range(25):
           if invert and step == 5:
             sess.run(optimizer.cov_update_op)

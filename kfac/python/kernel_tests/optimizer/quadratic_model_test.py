@@ -198,6 +198,14 @@ class QuadraticModelTest(tf.test.TestCase):
     self.assertAllEqual([0., 0.], coefficients)
     self.assertEqual(0., change)
 
+  def testACurvatureThatIsNotFiniteHasNoMinimum(self):
+    with tf.Graph().as_default(), self.session() as sess:
+      for bad in (np.inf, np.nan):
+        coefficients, change = sess.run(quadratic_model.minimum(
+            tf.constant([[bad, 0.], [0., 1.]]), tf.ones([2])))
+        self.assertAllEqual([True, True], np.isnan(coefficients))
+        self.assertTrue(np.isnan(change))
+
 
 if __name__ == "__main__":
   tf.test.main()

@@ -76,7 +76,7 @@ def minimum(M: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   Returns:
     (alpha, mu) [2] = -M^-1 c, or (-c_1 / M_11, 0) if d2 is zero or a multiple
     of d1 to rounding, and (0, 0) if d1 is zero too; and the predicted change,
-    c . (alpha, mu) / 2.
+    c . (alpha, mu) / 2. All are NaN if M is not finite.
   """
   # For directions of unit length in the metric M, M = [[1, rho], [rho, 1]].
   lengths = tf.sqrt(tf.linalg.diag_part(M))
@@ -91,6 +91,8 @@ def minimum(M: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   determinant = tf.where(one_direction, tf.ones_like(rho), determinant)
   both = -(unit_c - rho * unit_c[::-1]) / determinant / known
   coefficients = tf.where(one_direction, first_only, both)
+  # An infinite M would pass for a minimum at zero.
+  coefficients += tf.reduce_sum(0. * M)
   return coefficients, tf.reduce_sum(c * coefficients) / 2.
 
 

@@ -80,7 +80,7 @@ def update_velocities(velocities: Sequence[Any], vectors: Sequence[Any],
 
 
 def are_finite(tensors: Sequence[Any]) -> tf.Tensor:
-  """Whether all entries of all tensors are finite, by their sums.
+  """Whether all tensors are finite, and so are their norms.
 
   Args:
     tensors: List of tensors or IndexedSlices.
@@ -88,17 +88,17 @@ def are_finite(tensors: Sequence[Any]) -> tf.Tensor:
   Returns:
     Boolean tensor [].
   """
-  return bad_numbers.is_finite(_sums(tensors))
+  return bad_numbers.is_finite(_squared_norms(tensors))
 
 
-def _sums(tensors):
-  """Returns the sums [n] of n tensors; one with NaN or infinity is neither."""
-  totals = [tf.reduce_sum(precision.as_wide_tensor(
+def _squared_norms(tensors):
+  """Returns half of the squared norm of each of n tensors, tensor [n]."""
+  squares = [tf.nn.l2_loss(precision.as_wide_tensor(
       tensor.values if isinstance(tensor, tf.IndexedSlices) else tensor))
-            for tensor in tensors]
-  if len({total.dtype for total in totals}) > 1:
-    totals = [tf.cast(total, tf.float64) for total in totals]
-  return tf.stack(totals)
+             for tensor in tensors]
+  if len({square.dtype for square in squares}) > 1:
+    squares = [tf.cast(square, tf.float64) for square in squares]
+  return tf.stack(squares)
 
 
 def check_step(vectors: Sequence[Any], names: Sequence[str],
@@ -120,22 +120,21 @@ def check_step(vectors: Sequence[Any], names: Sequence[str],
     tf.errors.InvalidArgumentError: In the session, if the step is not finite
       and ON_BAD_NUMBERS is "raise".
   """
-  sums = _sums(vectors)
+  numbers = [_squared_norms(vectors)]
   words = [f"the gradient or update of {name}" for name in names]
-  totals = [sums]
   for word, value in coefficients.items():
     if value is not None and not scalars.is_number(value):
-      totals.append(tf.reshape(tf.cast(value, sums.dtype), [-1]))
+      numbers.append(tf.reshape(tf.cast(value, numbers[0].dtype), [-1]))
       words.append(word)
-  all_totals = tf.concat(totals, 0) if len(totals) > 1 else sums
+  all_numbers = tf.concat(numbers, 0) if len(numbers) > 1 else numbers[0]
 
   def message():
     return tf.strings.join([
         "a step was skipped, since these are not finite: ",
-        bad_numbers.names_of_bad(words, all_totals),
+        bad_numbers.names_of_bad(words, all_numbers),
         f"; it may be {bad_numbers.CAUSES}"])
 
-  finite = bad_numbers.checked(bad_numbers.is_finite(all_totals), message)
+  finite = bad_numbers.checked(bad_numbers.is_finite(all_numbers), message)
   with tf.control_dependencies([
       bad_numbers.count(finite, counter, message)]):
     return tf.identity(finite)

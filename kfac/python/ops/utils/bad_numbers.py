@@ -96,18 +96,19 @@ def count(finite: tf.Tensor, counter: Any, message: Any) -> tf.Operation:
   return tf.cond(finite, _nothing, skipped).op
 
 
-def names_of_bad(names: Sequence[str], sums: tf.Tensor) -> tf.Tensor:
-  """Lists the names of tensors whose sums are not finite.
+def names_of_bad(names: Sequence[str], numbers: tf.Tensor) -> tf.Tensor:
+  """Lists the names of the numbers that are not finite.
 
   Args:
-    names: Names of n tensors.
-    sums: Float tensor [n].
+    names: n names.
+    numbers: Float tensor [n].
 
   Returns:
     String tensor [].
   """
   # Not the negation of `<=`: Grappler makes that `>`, which is false for NaN.
-  bad = tf.logical_or(tf.is_nan(sums), tf.abs(sums) > sums.dtype.max / 2)
+  bad = tf.logical_or(
+      tf.is_nan(numbers), tf.abs(numbers) > numbers.dtype.max / 2)
   return tf.strings.reduce_join(
       tf.boolean_mask(tf.constant(list(names)), bad), separator=", ")
 
