@@ -304,10 +304,11 @@ class CalibrateDampingTest(tf.test.TestCase):
     batch = dense_net.batches(1)[0]
     with tf.Graph().as_default(), self.session() as sess:
       model = dense_net.build(tf.float64)
+      damping = tf.get_variable("damping", initializer=0.1, trainable=False)
       optimizer = kfac.PeriodicInvCovUpdateKfacOpt(
           num_burnin_steps=3, learning_rate=1., momentum_type="qmodel",
-          momentum=0., batch_size=dense_net.BATCH_SIZE, damping=tf.get_variable(
-              "damping", initializer=0.1, trainable=False), layer_collection=model.layers)
+          momentum=0., batch_size=dense_net.BATCH_SIZE, damping=damping,
+          layer_collection=model.layers)
       train_op = optimizer.minimize(model.loss)
       self.assertIsNotNone((optimizer.cov_update_op, optimizer.inv_update_op))
       sess.run(tf.global_variables_initializer())
