@@ -305,6 +305,7 @@ class FisherEstimator:
     self._damping = damping
     for block, grads_list in self._blocks_and_grads():
       block.instantiate_factors(grads_list, damping)
+      layers.name_factors(block)
       for exp in self._exps:
         block.register_matpower(exp)
       if self._compute_cholesky:

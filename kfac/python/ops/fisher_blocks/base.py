@@ -53,6 +53,22 @@ class FisherBlock(abc.ABC):
             "params must be reused with the settings of the registered layer, "
             f"got another {name.strip('_')}, {others!r} instead of {mine!r}.")
 
+  def _make_factor(self, role: str, cls: type, args: tuple) -> Any:
+    """Makes a factor, or returns that of another layer with the same arguments.
+
+    Args:
+      role: What the factor is in the block: "A" or "G" in a Kronecker product,
+        "F" if it is the whole block. A new factor is named after the layer
+        and its role.
+      cls: Class of the factor.
+      args: Tuple of hashable arguments of its constructor.
+
+    Returns:
+      FisherFactor.
+    """
+    return self._layer_collection.make_or_get_factor(
+        cls, args, self._layer_collection.factor_name(self, role))
+
   @property
   def _num_replications(self):
     """The number of times that the parameters are applied per example.

@@ -26,6 +26,8 @@ class KroneckerProductFB(base.FisherBlock):
   `instantiate_factors`, which sets both factors and calls `_setup_damping`.
   """
 
+  # The roles of the two factors, which are part of their names.
+  _roles = ("A", "G")
   _input_factor: Any = None
   _output_factor: Any = None
   _input_damping_func: Any = None
@@ -51,8 +53,8 @@ class KroneckerProductFB(base.FisherBlock):
   def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
                           damping: hints.Scalar) -> None:
     self._input_factor, self._output_factor = (
-        self._layer_collection.make_or_get_factor(cls, args)
-        for cls, args in self._factor_args(grads_list))
+        self._make_factor(role, cls, args) for role, (cls, args) in zip(
+            self._roles, self._factor_args(grads_list), strict=True))
     self._setup_damping(damping)
 
   def factor_data(  # noqa: D102
@@ -84,9 +86,9 @@ class KroneckerProductFB(base.FisherBlock):
     whole_id = (naming.scalar_or_tensor_to_string(damping), "over",
                 naming.scalar_or_tensor_to_string(replications))
     self._input_damping_func = base._package_func(
-        lambda: split(0), whole_id + ("pi", self._output_factor.name))
+        lambda: split(0), whole_id + ("pi", self._output_factor.contrib_name))
     self._output_damping_func = base._package_func(
-        lambda: split(1), whole_id + ("invpi", self._input_factor.name))
+        lambda: split(1), whole_id + ("invpi", self._input_factor.contrib_name))
 
   def _factors_and_dampings(self):
     return ((self._input_factor, self._input_damping_func),

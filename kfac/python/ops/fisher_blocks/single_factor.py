@@ -41,8 +41,7 @@ class SingleFactorFB(base.FisherBlock):
 
   def instantiate_factors(self, grads_list: Sequence[Any],  # noqa: D102
                           damping: hints.Scalar) -> None:
-    self._factor = self._layer_collection.make_or_get_factor(
-        *self._factor_args(grads_list))
+    self._factor = self._make_factor("F", *self._factor_args(grads_list))
     factor_damping = self._factor_damping(damping)
     self._damping_func = base._package_func(
         lambda: factor_damping,

@@ -18,6 +18,7 @@ from kfac.python.ops import utils
 from kfac.python.ops.fisher_factors import contrib_aliases
 from kfac.python.ops.fisher_factors import covariance
 from kfac.python.ops.fisher_factors import moving_average
+from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import constants
@@ -39,7 +40,7 @@ class FisherFactor(abc.ABC):
   """A statistic of the data of a layer, such as A or G.
 
   A subclass sets `_data[source][tower]` in its constructor and defines its
-  variable scope (`_var_scope`), the shape of its covariance (`_cov_shape`) and
+  contrib name (`_var_scope`), the shape of its covariance (`_cov_shape`) and
   the covariance of the data of one source and tower (`_compute_new_cov`). A
   subclass that keeps its data elsewhere also defines `_num_sources` and
   `_dtype`, and `_num_towers` if there are several towers.
@@ -58,23 +59,46 @@ class FisherFactor(abc.ABC):
     self._average: moving_average.MovingAverage | None = None
 
   _scope_suffix = ""
+  _name: str | None = None
 
   @property
   def name(self) -> str:
-    """The variable scope of the factor, relative to that of the estimator."""
+    """The variable scope of the factor, relative to that of the estimator.
+
+    It is the contrib name unless a LayerCollection named the factor.
+    """
+    return self.contrib_name if self._name is None else self._name
+
+  @property
+  def contrib_name(self) -> str:
+    """The name that contrib.kfac gave to the variable scope."""
     return self._var_scope + self._scope_suffix
 
+  @property
+  def is_named(self) -> bool:
+    """Whether the factor has another name than its contrib name."""
+    return self._name is not None
+
   def make_name_unique(self, names: set[str]) -> None:
-    """Appends a number to the name if another factor has it.
+    """Appends a number to the contrib name if another factor has it.
 
     Args:
       names: The names of other factors, to which the name is added.
     """
-    number = 0
-    while self.name in names:
-      number += 1
-      self._scope_suffix = f"_{number}"
-    names.add(self.name)
+    unique = naming.unique_name(self._var_scope, names)
+    self._scope_suffix = unique[len(self._var_scope):]
+
+  def set_name(self, name: str, names: set[str]) -> None:
+    """Names the factor, before its variables exist.
+
+    It has no effect with CONTRIB_VARIABLES.
+
+    Args:
+      name: Name. A number is appended if another factor has it.
+      names: The names of other factors, to which the name is added.
+    """
+    if not naming.has_contrib_names():
+      self._name = naming.unique_name(name, names)
 
   @property
   def kept_variables(self) -> list:
@@ -82,9 +106,14 @@ class FisherFactor(abc.ABC):
     return []
 
   @property
+  def contrib_kept_names(self) -> list[str]:
+    """List of contrib.kfac's names of `kept_variables`, below the scope."""
+    return []
+
+  @property
   @abc.abstractmethod
   def _var_scope(self):
-    """The unique name of the variable scope of the factor."""
+    """The unique name that contrib.kfac gives to the variable scope."""
 
   @property
   @abc.abstractmethod

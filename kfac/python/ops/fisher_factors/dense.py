@@ -147,20 +147,20 @@ def _are_finite(cov, damping, values):
   return tf.reduce_all([bad_numbers.is_finite(value) for value in values])
 
 
-# The matrices that a factor can keep: the name of the variable, and the
-# function that computes it. `key` is (exp, damping id) for powers, otherwise
+# The matrices that a factor can keep: the kind, which names the variable, and
+# the function that computes it. `key` is (exp, damping id) for powers, otherwise
 # (damping id,).
-Quantity = collections.namedtuple("Quantity", ["name", "compute"])
+Quantity = collections.namedtuple("Quantity", ["kind", "compute"])
 
 QUANTITIES = {
     "matpower": Quantity(
-        "matpower_exp{}_damp{}",
+        "matpower_exp{}",
         lambda update, key, damping: update.matpower(key[0], damping)),
     "cholesky": Quantity(
-        "cholesky_damp{}",
+        "cholesky",
         lambda update, key, damping: update.cholesky(damping)),
     "cholesky_inverse": Quantity(
-        "cholesky_inverse_damp{}",
+        "cholesky_inverse",
         lambda update, key, damping: update.cholesky_inverse(damping)),
 }
 
@@ -234,20 +234,22 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     return [variable for kept in self._kept.values()
             for variable in kept.values()]
 
-  def _make_kept(self, quantity, key):
-    """Creates the variable of a kept matrix, in the factor's scope."""
-    name = QUANTITIES[quantity].name.format(
-        *[naming.list_to_string(part) for part in key])
-    return variables.make_variable(
-        name, self._cov_shape, self._dtype,
-        variables.inverse_initializer)
+  @property
+  def contrib_kept_names(self) -> list[str]:
+    """List of contrib.kfac's names of `kept_variables`, below the scope."""
+    return [naming.contrib_kept_name(*_kind_and_damping_id(quantity, key))
+            for quantity, kept in self._kept.items() for key in kept]
 
   def instantiate_inv_variables(self) -> None:
     """Creates a variable for each matrix that was registered."""
+    names = naming.kept_names(
+        [_kind_and_damping_id(*registered) for registered in self._registered])
     with tf.variable_scope(self.name):
-      for quantity, key in self._registered:
+      for (quantity, key), name in zip(self._registered, names, strict=True):
         if key not in self._kept[quantity]:
-          self._kept[quantity][key] = self._make_kept(quantity, key)
+          self._kept[quantity][key] = variables.make_variable(
+              name, self._cov_shape, self._dtype,
+              variables.inverse_initializer)
 
   def make_inverse_update_ops(self) -> list:
     """Makes the ops that compute each kept matrix from the covariance.
@@ -366,6 +368,12 @@ class DenseSquareMatrixFactor(base.FisherFactor):
 
 # The name of the class up to TensorFlow 1.8.
 InverseProvidingFactor = DenseSquareMatrixFactor
+
+
+def _kind_and_damping_id(quantity, key):
+  *rest, damping_id = key
+  kind = QUANTITIES[quantity].kind.format(*map(naming.list_to_string, rest))
+  return kind, damping_id
 
 
 def _self_adjoint(matrix):

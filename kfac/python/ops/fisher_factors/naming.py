@@ -1,17 +1,26 @@
 """The names of factors' variable scopes, of kept matrices and of dampings.
 
-They are those of TensorFlow 1.8 and later, so that old checkpoints can be
-restored.
+A factor is named after the first parameter of its layer and its role, as in
+"dense_kernel/A", and a kept matrix after what it is, as in "matpower_exp-1".
+Whatever else is in the graph, and whatever the damping is, a program builds the
+same names.
+
+The names of contrib.kfac in TensorFlow 1.8 and later contain those of the
+tensors that a factor depends on, and the damping. Variables have them with
+CONTRIB_VARIABLES, and `kfac.checkpoint` finds them in old checkpoints.
 """
 
 from __future__ import annotations
 
+import collections
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from kfac.python.ops import utils
+from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
@@ -20,7 +29,7 @@ class PackagedFunc:
   """A function without arguments, with an id of what it computes.
 
   Damping functions with equal ids compute the same number, so a factor keeps
-  one matrix for both. The id is also part of that variable's name.
+  one matrix for both. The id is also part of that variable's contrib name.
   """
 
   def __init__(self, func: hints.Thunk, func_id: Any) -> None:
@@ -125,3 +134,70 @@ def graph_func_to_id(func: Any) -> tuple:
 def graph_func_to_string(func: Any) -> str:
   """Returns the id of a damping function as part of a variable's name."""
   return list_to_string(func.func_id)
+
+
+def has_contrib_names() -> bool:
+  """Returns whether variables have the names of contrib.kfac."""
+  return constants.read("fisher_factors", "CONTRIB_VARIABLES")
+
+
+def layer_name(params: Any) -> str:
+  """Returns the name of a layer: that of its first parameter.
+
+  No other layer has this parameter, so it identifies the layer.
+
+  Args:
+    params: Variable, or tuple of variables.
+
+  Returns:
+    The variable's name in the form of `scope_string_from_name`, or "layer" for
+    a key without a name.
+  """
+  first = utils.ensure_sequence(params)[0]
+  return scope_string_from_name(first) if hasattr(first, "name") else "layer"
+
+
+def unique_name(name: str, names: set[str]) -> str:
+  """Returns a name with the first number that makes it unique, if it is not.
+
+  Args:
+    name: Name.
+    names: The names that are taken, to which the unique name is added.
+  """
+  unique, number = name, 0
+  while unique in names:
+    number += 1
+    unique = f"{name}_{number}"
+  names.add(unique)
+  return unique
+
+
+def contrib_kept_name(kind: str, damping_id: Any) -> str:
+  """Returns contrib.kfac's name of a kept matrix.
+
+  Args:
+    kind: What it is, e.g. "matpower_exp-1".
+    damping_id: Id of its damping function.
+  """
+  return f"{kind}_damp{list_to_string(damping_id)}"
+
+
+def kept_names(kinds_and_damping_ids: Sequence[tuple[str, Any]]) -> list[str]:
+  """Names the kept matrices of a factor, below the factor's scope.
+
+  Args:
+    kinds_and_damping_ids: Sequence of (kind, id of the damping function), in
+      the order of registration.
+
+  Returns:
+    List of the kinds. From the second matrix of a kind on, which has another
+    damping, its number among them is appended.
+  """
+  if has_contrib_names():
+    return [contrib_kept_name(*pair) for pair in kinds_and_damping_ids]
+  counts: dict[str, int] = collections.Counter()
+  names = []
+  for kind, _ in kinds_and_damping_ids:
+    names.append(f"{kind}_{counts[kind]}" if counts[kind] else kind)
+    counts[kind] += 1
+  return names

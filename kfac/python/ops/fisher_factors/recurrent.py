@@ -22,13 +22,16 @@ from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import precision
 
-# What each option keeps: the variables, as pairs of name and rank, and the
-# function that computes them. Option 2's P is named Lmat in old checkpoints.
+# What each option keeps: the variables, as pairs of kind and rank, and the
+# function that computes them.
 _OPTIONS: dict[int, tuple[tuple[tuple[str, int], ...], Any]] = {
     1: ((("Lmat", 2), ("psi", 1)), matrix_functions.series_option1),
-    2: ((("Lmat", 2), ("Kmat", 2), ("mu", 1)),
+    2: ((("Pmat", 2), ("Kmat", 2), ("mu", 1)),
         matrix_functions.series_option2),
 }
+
+# Kinds that contrib.kfac named otherwise.
+_CONTRIB_KINDS = {"Pmat": "Lmat"}
 
 
 class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
@@ -160,20 +163,28 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
   def instantiate_inv_variables(self) -> None:  # noqa: D102
     super().instantiate_inv_variables()
     size = self._cov_shape[0]
+    names = iter(naming.kept_names(_kinds_and_damping_ids(
+        self._options, naming.has_contrib_names())))
     with tf.variable_scope(self.name):
       for option, damping_id in self._options:
-        suffix = "_damp" + naming.list_to_string(damping_id)
         self._quants[option, damping_id] = [
             variables.make_variable(
-                name + suffix, rank * [size], self._dtype,
+                next(names), rank * [size], self._dtype,
                 tf.zeros_initializer())
-            for name, rank in _OPTIONS[option][0]]
+            for _, rank in _OPTIONS[option][0]]
 
   @property
   def kept_variables(self) -> list:
     """List of the variables of kept matrices and quantities."""
     return super().kept_variables + [
         variable for quants in self._quants.values() for variable in quants]
+
+  @property
+  def contrib_kept_names(self) -> list[str]:
+    """List of contrib.kfac's names of `kept_variables`, below the scope."""
+    return super().contrib_kept_names + [
+        naming.contrib_kept_name(*pair)
+        for pair in _kinds_and_damping_ids(self._quants, contrib=True)]
 
   def _keep(self, update):
     ops = super()._keep(update)
@@ -219,3 +230,15 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
       List of three tensors.
     """
     return self._get_option(2, dense.either(damping_func, damping))
+
+
+def _kinds_and_damping_ids(options, contrib):
+  """Lists the kind and the damping id of each variable of options.
+
+  Args:
+    options: Sequence of (option, damping id).
+    contrib: Whether kinds have contrib.kfac's names.
+  """
+  return [(_CONTRIB_KINDS.get(kind, kind) if contrib else kind, damping_id)
+          for option, damping_id in options
+          for kind, _ in _OPTIONS[option][0]]

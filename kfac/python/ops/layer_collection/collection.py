@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
+from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import convolutions
 from kfac.python.ops.layer_collection import default_collection
@@ -625,12 +626,15 @@ class LayerCollection:
         [tensor for loss in self.losses for tensor in tf.nest.flatten(
             loss.inputs)])
 
-  def make_or_get_factor(self, cls: type, args: Any) -> Any:
+  def make_or_get_factor(self, cls: type, args: Any,
+                         name: str | None = None) -> Any:
     """Makes a factor, or returns the one with the same arguments.
 
     Args:
       cls: Class of the factor.
       args: Tuple of hashable arguments of its constructor.
+      name: Name of a new factor, see `factor_name`; without one, the estimator
+        names the factor after the block that made it.
 
     Returns:
       FisherFactor.
@@ -648,8 +652,37 @@ class LayerCollection:
         factor = cls(*args)
       # Two tables may have the same ids.
       factor.make_name_unique(self._factor_names)
+      if name is not None:
+        factor.set_name(name, self._factor_names)
       self.fisher_factors[key] = factor
     return self.fisher_factors[key]
+
+  def factor_name(self, block: Any, role: str) -> str | None:
+    """Returns the name of a factor: that of a block's layer, and its role.
+
+    Args:
+      block: FisherBlock.
+      role: What the factor is in the block, e.g. "A".
+
+    Returns:
+      String such as "dense_kernel/A"; None for a block that is not registered.
+    """
+    for layer_key, registered in self.fisher_blocks.items():
+      if registered is block:
+        return f"{naming.layer_name(layer_key)}/{role}"
+    return None
+
+  def name_factors(self, block: Any) -> None:
+    """Gives names to the factors that a block made without them.
+
+    Args:
+      block: FisherBlock whose factors were just made. They get the role "F",
+        and numbers in the order in which they were made.
+    """
+    name = self.factor_name(block, "F")
+    for factor in self.get_factors():
+      if name is not None and not factor.is_named:
+        factor.set_name(name, self._factor_names)
 
   def as_default(self) -> contextlib.AbstractContextManager[LayerCollection]:
     """Returns a context in which this is the default LayerCollection."""
