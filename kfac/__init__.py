@@ -10,6 +10,7 @@ from kfac.python import requirements
 
 requirements.check_tensorflow()
 
+from kfac.python.ops import checkpoint
 from kfac.python.ops import contrib_numerics
 from kfac.python.ops import curvature_matrix_vector_products
 from kfac.python.ops import estimator
@@ -36,6 +37,7 @@ __all__ = [
     "KfacOptimizer",
     "LayerCollection",
     "PeriodicInvCovUpdateKfacOpt",
+    "checkpoint",
     "curvature_matrix_vector_products",
     "estimator",
     "fisher_blocks",

@@ -1,4 +1,6 @@
-"""Tests that checkpoints of TensorFlow 1.8 to 1.10 restore.
+"""Tests that a Saver restores checkpoints of TensorFlow 1.8 to 1.10.
+
+Variables have contrib.kfac's names with CONTRIB_VARIABLES.
 
 The fixture has the names of such a checkpoint: `_write` makes a variable for
 each name listed below, fills it with different numbers and saves all of them.
@@ -70,6 +72,10 @@ def _number(name, shape):
 
 
 class CheckpointTest(tf.test.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    oracles.set_constants(self, CONTRIB_VARIABLES=True)
 
   def _write(self, shapes):
     """Writes the fixture, and returns its path and values."""

@@ -236,19 +236,44 @@ class DampingTest(tf.test.TestCase):
                 np.linalg.inv(kept.damped(number)), inverse, 1e-9, 1e-9)
 
   def testEqualIdsShareOneMatrix(self):
-    with tf.Graph().as_default(), self.session() as sess:
-      def register(factor):
-        for _ in range(2):
-          factor.register_inverse(naming.PackagedFunc(lambda: 0.5, ("a", 1)))
-          factor.register_inverse(0.5)
-      kept = _Kept(sess, register)
+    for contrib, names in ((False, ("", "_1")),
+                           (True, ("_dampa_1", "_damp0.5"))):
+      oracles.set_constants(self, CONTRIB_VARIABLES=contrib)
+      with tf.Graph().as_default(), self.session() as sess:
+        def register(factor):
+          for _ in range(2):
+            factor.register_inverse(naming.PackagedFunc(lambda: 0.5, ("a", 1)))
+            factor.register_inverse(0.5)
+        kept = _Kept(sess, register)
+        self.assertEqual(
+            [f"ff_fckron_rows_False/matpower_exp-1{name}" for name in names],
+            [v.op.name for v in kept.factor.kept_variables])
+        self.assertEqual(
+            ["matpower_exp-1_dampa_1", "matpower_exp-1_damp0.5"],
+            kept.factor.contrib_kept_names)
+        kept.factor.instantiate_inv_variables()  # Makes only what is missing.
+        self.assertLen(kept.factor._matpower_by_exp_and_damping, 2)
+        self.assertLen(kept.invert, 2)
+
+  def testMatricesAreNamedInOrderOfRegistration(self):
+    with tf.Graph().as_default():
+      factor = ff.FullyConnectedKroneckerFactor(tf.zeros([2, 3], name="rows"))
+      for damping in (0.5, 0.25):
+        factor.register_cholesky(damping)
+        factor.register_matpower(-0.5, damping)
+        factor.register_matpower(-1, damping)
+        factor.register_cholesky_inverse(damping)
+      factor.instantiate_cov_variables()
+      factor.instantiate_inv_variables()
+      names = [v.op.name.split("/")[-1] for v in tf.global_variables()]
       self.assertEqual(
-          ["ff_fckron_rows_False/matpower_exp-1_damp" + name + ":0"
-           for name in ("a_1", "0.5")],
-          [v.name for v in kept.factor._matpower_by_exp_and_damping.values()])
-      kept.factor.instantiate_inv_variables()  # Makes only what is missing.
-      self.assertLen(kept.factor._matpower_by_exp_and_damping, 2)
-      self.assertLen(kept.invert, 2)
+          [kind + number for number in ("", "_1") for kind in (
+              "cholesky", "matpower_exp-0.5", "matpower_exp-1",
+              "cholesky_inverse")], names[-8:])
+      # In the order of `kept_variables`, which is by kind.
+      self.assertEqual(
+          ["matpower_exp-0.5_damp0.5", "matpower_exp-1_damp0.5"],
+          factor.contrib_kept_names[:2])
 
   def testBothOrNoArgumentRaises(self):
     with tf.Graph().as_default():

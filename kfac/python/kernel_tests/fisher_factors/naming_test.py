@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from kfac.python.kernel_tests.fisher_factors import factor_oracles as oracles
 from kfac.python.ops import fisher_factors
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_factors import naming
@@ -72,6 +73,39 @@ class ScopeStringTest(tf.test.TestCase):
       self.assertEqual(
           "opt_damping_over_2.5",
           fisher_factors.list_to_string([damping, "over", 2.5]))
+
+
+class LayerNamesTest(tf.test.TestCase):
+
+  def testLayerHasTheNameOfItsFirstParameter(self):
+    with tf.Graph().as_default():
+      with tf.variable_scope("net/dense"):
+        kernel, bias = (tf.get_variable(name, [2]) for name in ("w", "b"))
+      table = tf.get_variable(
+          "table", [4, 2], partitioner=tf.fixed_size_partitioner(2))
+      for expected, params in (
+          ("net_dense_w", kernel), ("net_dense_w", (kernel, bias)),
+          ("net_dense_b", [bias]), ("table", table),
+          ("table_part_0", tuple(table)), ("layer", object())):
+        self.assertEqual(expected, naming.layer_name(params))
+
+  def testNamesAreNumberedFromTheSecondOn(self):
+    names = {"b"}
+    self.assertEqual(
+        ["a", "b_1", "a_1", "a_2", "b_2"],
+        [naming.unique_name(name, names) for name in "abaab"])
+    self.assertEqual({"a", "a_1", "a_2", "b", "b_1", "b_2"}, names)
+
+  def testKeptNames(self):
+    kept = [("matpower_exp-1", (0.5, "over", 2)), ("cholesky", "x"),
+            ("matpower_exp-1", (0.25,))]
+    self.assertEqual(["matpower_exp-1", "cholesky", "matpower_exp-1_1"],
+                     naming.kept_names(kept))
+    oracles.set_constants(self, CONTRIB_VARIABLES=True)
+    self.assertTrue(naming.has_contrib_names())
+    self.assertEqual(
+        ["matpower_exp-1_damp0.5_over_2", "cholesky_dampx",
+         "matpower_exp-1_damp0.25"], naming.kept_names(kept))
 
 
 class PackagedFuncTest(tf.test.TestCase):

@@ -216,9 +216,14 @@ class SeriesTest(tf.test.TestCase):
       kept = tf.global_variables()[-6:]
       self.assertCountEqual(
           [f"ff_fc_multi_h_4_False/{name}:0" for name in (
-              "matpower_exp-0.5_dampd_1", "Lmat_dampd_1", "psi_dampd_1",
-              "Lmat_damp0.1", "Kmat_damp0.1", "mu_damp0.1")],
+              "matpower_exp-0.5", "Lmat", "psi", "Pmat", "Kmat", "mu")],
           [v.name for v in kept])
+      self.assertEqual(
+          ["matpower_exp-0.5_dampd_1", "Lmat_dampd_1", "psi_dampd_1",
+           "Lmat_damp0.1", "Kmat_damp0.1", "mu_damp0.1"],
+          factor.contrib_kept_names)
+      self.assertEqual(
+          [v.name for v in kept], [v.name for v in factor.kept_variables])
       before = len(graph.get_operations())
       invert = factor.make_inverse_update_ops()
       types = [op.type for op in graph.get_operations()[before:]]

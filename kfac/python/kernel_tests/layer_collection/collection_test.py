@@ -465,6 +465,51 @@ class FactorsTest(tf.test.TestCase):
         layers.make_or_get_factor(factor, ([x], True))
       self.assertLen(layers.get_factors(), 3)
 
+  def testFactorsAreNamedByTheirFirstLayer(self):
+    for contrib in (False, True):
+      with tf.Graph().as_default(), mock.patch.object(
+          ff, "CONTRIB_VARIABLES", contrib):
+        layers = lc.LayerCollection()
+        x, y = tf.ones([4, 3], name="x"), tf.ones([4, 3], name="y")
+        make, cls = layers.make_or_get_factor, ff.FullyConnectedKroneckerFactor
+        factors = [make(cls, (((x,),), True), "dense_kernel/A"),
+                   make(cls, (((x,),), True), "other/A"),
+                   make(cls, (((y,),), True), "dense_kernel/A"),
+                   make(cls, (((y,),), False))]
+        self.assertIs(factors[0], factors[1])
+        contrib_names = ["ff_fckron_x_True", "ff_fckron_x_True",
+                         "ff_fckron_y_True", "ff_fckron_y_False"]
+        self.assertEqual(
+            contrib_names, [factor.contrib_name for factor in factors])
+        self.assertEqual(
+            contrib_names if contrib else [
+                "dense_kernel/A", "dense_kernel/A", "dense_kernel/A_1",
+                "ff_fckron_y_False"],
+            [factor.name for factor in factors])
+        self.assertEqual([not contrib] * 3 + [False],
+                         [factor.is_named for factor in factors])
+
+  def testFactorsAreNamedAfterTheLayerOfTheirBlock(self):
+    with tf.Graph().as_default():
+      layers = lc.LayerCollection()
+      model = _Model()
+      model.fully_connected(layers)
+      block, = layers.get_blocks()
+      variable, = layers.registered_variables[:1]
+      name = variable.op.name.replace("/", "_")
+      self.assertEqual(f"{name}/A", layers.factor_name(block, "A"))
+      self.assertIsNone(layers.factor_name(object(), "A"))
+      # Factors that a block makes without names get them in their order.
+      one, other = (layers.make_or_get_factor(
+          ff.FullyConnectedKroneckerFactor, (((tensor,),),))
+                    for tensor in (model.x, model.y))
+      layers.name_factors(object())
+      self.assertEqual(one.name, one.contrib_name)
+      layers.name_factors(block)
+      self.assertEqual([f"{name}/F", f"{name}/F_1"], [one.name, other.name])
+      layers.name_factors(block)
+      self.assertEqual(f"{name}/F", one.name)
+
   def testScopeIsUnique(self):
     with tf.Graph().as_default() as graph:
       first, second = lc.LayerCollection(), lc.LayerCollection(name="mine")

@@ -25,7 +25,7 @@ FLOORS = (
      "kfac.python.ops.factor_updates", "kfac.python.ops.estimator"),
     ("kfac.python.ops.optimizer",),
     ("kfac.python.ops.kfac_utils",),
-    ("kfac.python.ops.contrib_numerics",),
+    ("kfac.python.ops.checkpoint", "kfac.python.ops.contrib_numerics"),
     ("kfac",),
     ("kfac.contrib", "kfac.python.tools", "examples"),
     ("kfac.python.kernel_tests",),

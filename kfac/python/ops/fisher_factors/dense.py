@@ -148,8 +148,8 @@ def _are_finite(cov, damping, values):
 
 
 # The matrices that a factor can keep: the kind, which names the variable, and
-# the function that computes it. `key` is (exp, damping id) for powers, otherwise
-# (damping id,).
+# the function that computes it. `key` is (exp, damping id) for powers,
+# otherwise (damping id,).
 Quantity = collections.namedtuple("Quantity", ["kind", "compute"])
 
 QUANTITIES = {
