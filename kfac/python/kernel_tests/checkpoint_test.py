@@ -63,6 +63,37 @@ class _Program:
     return sess.run(self.variables)
 
 
+class _OwnFactor(kfac.fisher_factors.DiagonalFactor):
+  """A user's factor that makes the variable of its covariance."""
+
+  _var_scope = "ff_own"
+  _cov_shape = (4, 1)
+  _dtype = tf.float64
+
+  def __init__(self, grads):
+    super().__init__()
+    self._data = grads
+
+  def instantiate_cov_variables(self):
+    with tf.variable_scope(self.contrib_name):
+      self._cov = tf.get_variable(
+          "mine", self._cov_shape, self._dtype, tf.zeros_initializer(),
+          trainable=False)
+
+  def _compute_new_cov(self, source, tower):
+    return tf.reduce_mean(
+        tf.square(self._data[source][tower]), axis=0)[:, tf.newaxis]
+
+
+class _OwnBlock(kfac.fisher_blocks.FullyConnectedKFACBasicFB):
+  """A user's block that makes one factor more."""
+
+  def instantiate_factors(self, grads_list, damping):
+    super().instantiate_factors(grads_list, damping)
+    _, grads = self._process_data(grads_list)
+    self._layer_collection.make_or_get_factor(_OwnFactor, (grads,))
+
+
 class _RestoreTest(tf.test.TestCase):
 
   def _folder(self):
@@ -202,6 +233,28 @@ class RestoreTest(_RestoreTest):
       checkpoint.restore(sess, path, program.optimizer)
       for name, value in sess.run(variables).items():
         self.assertAllEqual(values[name], value)
+
+  def testFactorOfAUser(self):
+    with mock.patch.dict(
+        kfac.layer_collection._FULLY_CONNECTED_APPROX_TO_BLOCK_TYPES,
+        kron=_OwnBlock), mock.patch.object(dense_net, "SIZES", (3, 4, 4)):
+      path, saved = self._save(use_resource=True)
+      own = {_SCOPE + "ff_own/mine", _SCOPE + "layer0_w/F/cov/local_step"}
+      self.assertContainsSubset(own, saved)
+      with self._trained() as (program, sess):
+        self.assertEmpty(
+            checkpoint.restore(sess, path, program.optimizer).anew)
+        for name, value in program.values(sess).items():
+          self.assertAllEqual(saved[name], value, name)
+        del saved[_SCOPE + "layer0_w/F/cov/local_step"]
+        report = checkpoint.restore(
+            sess, self._write(saved), program.optimizer)
+        self.assertEqual([("factor layer0_w/F",
+                           "not in the checkpoint (local_step)")],
+                         list(report.anew))
+        values = program.values(sess)
+        for name in own:
+          self.assertAllEqual(np.zeros_like(values[name]), values[name])
 
   def testPartitionedVariables(self):
     rng = np.random.RandomState(0)

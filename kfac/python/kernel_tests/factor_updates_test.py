@@ -161,6 +161,9 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
         with self.assertLogs("absl", level="WARNING") as logs:
           self._check(est)
         # The two factors of the base may have other data than it knows.
+        self.assertEqual(
+            [est.variables[0].op.name + role for role in ("/A", "/G", "/F")],
+            [factor.name for factor in est.factors])
         self.assertLen(logs.output, 1)
         self.assertIn("3 of 3 factors get their data from outside of the "
                       "branch", logs.output[0])
@@ -221,6 +224,9 @@ class InBranchTest(parameterized.TestCase, tf.test.TestCase):
       with self.assertLogs("absl", level="WARNING") as logs:
         self._check(est)
       self.assertIn("2 of 2 factors", logs.output[0])
+      self.assertEqual(
+          [est.variables[0].op.name + role for role in ("/F", "/F_1")],
+          [factor.name for factor in est.factors])
 
   @contextlib.contextmanager
   def _estimator_of(self, block_type, v2):

@@ -477,21 +477,19 @@ def _factor_variables(factor, variables):
   """
   kept = dict(zip([variable.op.name for variable in factor.kept_variables],
                   factor.contrib_kept_names, strict=False))
-  own = [variable.op.name for variable in (
+  own = [f"/{variable.op.name}" for variable in (
       factor.get_cov(), *factor.kept_variables)]
-  scope = _scope(own[0], factor.name)
+  # A factor of a user may have its covariance elsewhere.
+  scope = f"/{factor.name}/"
+  parts = (name.rpartition(scope) for name in own)
+  scope = next((before + scope for before, found, _ in parts if found), scope)
   found = []
   for variable in variables:
     name = variable.op.name
-    if name in own or name.startswith(scope):
-      found.append((variable, kept.get(name, name.removeprefix(scope))))
+    if f"/{name}" in own or scope in f"/{name}":
+      contrib_name = kept.get(name, f"/{name}".rpartition(scope)[2])
+      found.append((variable, contrib_name))
   return found
-
-
-def _scope(cov_name, factor_name):
-  """Returns the scope of a factor, also if its covariance is elsewhere."""
-  before, scope, _ = f"/{cov_name}".rpartition(f"/{factor_name}/")
-  return (before + scope)[1:] if scope else f"{factor_name}/"
 
 
 def _add_factor(plan, factor, variables, checkpoint, switched_on):

@@ -305,7 +305,7 @@ class FisherEstimator:
     self._damping = damping
     for block, grads_list in self._blocks_and_grads():
       block.instantiate_factors(grads_list, damping)
-      layers.name_factors(block)
+      _name_factors(layers.fisher_blocks.layer_name(block), self.factors)
       for exp in self._exps:
         block.register_matpower(exp)
       if self._compute_cholesky:
@@ -441,3 +441,17 @@ class FisherEstimatorRoundRobin(placement.RoundRobinPlacementMixin,
 def _check_prepared(argument, value):
   if not value:
     raise ValueError(f"{argument} must be True, got {value!r}.")
+
+
+def _name_factors(layer, factors):
+  """Gives names to the factors that a block made without them.
+
+  They get the role "F", and numbers in the order in which they were made.
+
+  Args:
+    layer: Name of the block's layer; None if it is not registered.
+    factors: All factors up to now.
+  """
+  for factor in factors:
+    if layer is not None and not factor.is_named:
+      factor.set_name(f"{layer}/F", {other.name for other in factors})

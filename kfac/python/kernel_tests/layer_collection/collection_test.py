@@ -489,27 +489,6 @@ class FactorsTest(tf.test.TestCase):
         self.assertEqual([not contrib] * 3 + [False],
                          [factor.is_named for factor in factors])
 
-  def testFactorsAreNamedAfterTheLayerOfTheirBlock(self):
-    with tf.Graph().as_default():
-      layers = lc.LayerCollection()
-      model = _Model()
-      model.fully_connected(layers)
-      block, = layers.get_blocks()
-      variable, = layers.registered_variables[:1]
-      name = variable.op.name.replace("/", "_")
-      self.assertEqual(f"{name}/A", layers.factor_name(block, "A"))
-      self.assertIsNone(layers.factor_name(object(), "A"))
-      # Factors that a block makes without names get them in their order.
-      one, other = (layers.make_or_get_factor(
-          ff.FullyConnectedKroneckerFactor, (((tensor,),),))
-                    for tensor in (model.x, model.y))
-      layers.name_factors(object())
-      self.assertEqual(one.name, one.contrib_name)
-      layers.name_factors(block)
-      self.assertEqual([f"{name}/F", f"{name}/F_1"], [one.name, other.name])
-      layers.name_factors(block)
-      self.assertEqual(f"{name}/F", one.name)
-
   def testScopeIsUnique(self):
     with tf.Graph().as_default() as graph:
       first, second = lc.LayerCollection(), lc.LayerCollection(name="mine")

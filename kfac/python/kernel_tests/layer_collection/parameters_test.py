@@ -46,6 +46,15 @@ class LayerParametersDictTest(tf.test.TestCase):
       self.assertEqual(dict(params), {(a, b): 1})
       params[c] = 3  # The errors above have not taken it.
 
+  def testNameOfTheLayerOfABlock(self):
+    with tf.Graph().as_default(), tf.variable_scope("net"):
+      a, b, c = [_variable(name, [1]) for name in "abc"]
+      params, blocks = lc.LayerParametersDict(), [[], []]
+      params[a, b], params[c] = blocks
+      self.assertEqual(
+          ["net_a", "net_c"], [params.layer_name(block) for block in blocks])
+      self.assertIsNone(params.layer_name([]))  # Equal, but another block.
+
   def testDeletingFreesTheVariables(self):
     with tf.Graph().as_default():
       a, b = [_variable(name, [1]) for name in "ab"]

@@ -66,8 +66,9 @@ class FisherBlock(abc.ABC):
     Returns:
       FisherFactor.
     """
-    return self._layer_collection.make_or_get_factor(
-        cls, args, self._layer_collection.factor_name(self, role))
+    layers = self._layer_collection
+    layer = layers.fisher_blocks.layer_name(self)
+    return layers.make_or_get_factor(cls, args, layer and f"{layer}/{role}")
 
   @property
   def _num_replications(self):

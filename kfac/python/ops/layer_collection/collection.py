@@ -16,7 +16,6 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
-from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import convolutions
 from kfac.python.ops.layer_collection import default_collection
@@ -65,7 +64,6 @@ class LayerCollection:
     del colocate_cov_ops_with_inputs
     self.fisher_blocks = parameters.LayerParametersDict()
     self.fisher_factors: dict[tuple[type, Any], Any] = collections.OrderedDict()
-    self._factor_names: set[str] = set()
     self._losses = losses.Losses()
     self.loss_colocation_ops = self._losses.colocation_ops
     self._linked_parameters: dict[frozenset, str | None] = {}
@@ -633,8 +631,8 @@ class LayerCollection:
     Args:
       cls: Class of the factor.
       args: Tuple of hashable arguments of its constructor.
-      name: Name of a new factor, see `factor_name`; without one, the estimator
-        names the factor after the block that made it.
+      name: Name of a new factor, e.g. "dense_kernel/A"; without one, the
+        estimator names the factor after the layer of the block that made it.
 
     Returns:
       FisherFactor.
@@ -651,38 +649,12 @@ class LayerCollection:
       with tf.variable_scope(self._var_scope):
         factor = cls(*args)
       # Two tables may have the same ids.
-      factor.make_name_unique(self._factor_names)
+      others = self.get_factors()
+      factor.make_name_unique({other.contrib_name for other in others})
       if name is not None:
-        factor.set_name(name, self._factor_names)
+        factor.set_name(name, {other.name for other in others})
       self.fisher_factors[key] = factor
     return self.fisher_factors[key]
-
-  def factor_name(self, block: Any, role: str) -> str | None:
-    """Returns the name of a factor: that of a block's layer, and its role.
-
-    Args:
-      block: FisherBlock.
-      role: What the factor is in the block, e.g. "A".
-
-    Returns:
-      String such as "dense_kernel/A"; None for a block that is not registered.
-    """
-    for layer_key, registered in self.fisher_blocks.items():
-      if registered is block:
-        return f"{naming.layer_name(layer_key)}/{role}"
-    return None
-
-  def name_factors(self, block: Any) -> None:
-    """Gives names to the factors that a block made without them.
-
-    Args:
-      block: FisherBlock whose factors were just made. They get the role "F",
-        and numbers in the order in which they were made.
-    """
-    name = self.factor_name(block, "F")
-    for factor in self.get_factors():
-      if name is not None and not factor.is_named:
-        factor.set_name(name, self._factor_names)
 
   def as_default(self) -> contextlib.AbstractContextManager[LayerCollection]:
     """Returns a context in which this is the default LayerCollection."""

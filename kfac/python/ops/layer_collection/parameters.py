@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 from typing import Any
 
+from kfac.python.ops.fisher_factors import naming
+
 
 class LayerParametersDict(collections.OrderedDict):
   """An ordered dict whose keys are variables, or tuples of variables.
@@ -57,6 +59,18 @@ class LayerParametersDict(collections.OrderedDict):
   def get(self, key: Any, default: Any = None) -> Any:
     """Returns the value of a key, or the default if it is not there."""
     return self[key] if key in self else default
+
+  def layer_name(self, value: Any) -> str | None:
+    """Returns the name of the layer that has this value, see naming.layer_name.
+
+    Args:
+      value: The value of a key: a block.
+
+    Returns:
+      String, or None if no key has it.
+    """
+    keys = (key for key, other in self.items() if other is value)
+    return next(map(naming.layer_name, keys), None)
 
   def __contains__(self, key):
     """Whether exactly this key is there."""
