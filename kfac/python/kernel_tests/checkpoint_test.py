@@ -17,7 +17,7 @@ _FACTORS = ("layer0_w/A", "layer0_w/G", "layer1_w/A", "layer1_w/G")
 _SCOPE = "KFAC/FisherEstimator/"
 
 # Checkpoints that tests share.
-_SAVED = {}
+_SAVED: dict[tuple, tuple[str, dict]] = {}
 
 
 class _Program:
