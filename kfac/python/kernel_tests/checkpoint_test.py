@@ -520,18 +520,20 @@ class WhatStartsAnewTest(_RestoreTest):
 
   def testValuesThatAreNotFinite(self):
     _, saved = self._save(adapted=True)
-    for name, expected in (
+    cases = (
         (_SCOPE + "layer0_w/A/cov", ("factor layer0_w/A", "not finite (cov)")),
         (_SCOPE + "layer0_w/A/matpower_exp-1",
          ("inverses of factor layer0_w/A",
           "not finite (matpower_exp-1); recomputed from the covariance")),
         ("KFAC/layer1/b/KFAC", ("velocities", "not finite (KFAC)")),
-        ("KFAC/damping", ("adapted damping", "not finite (damping)"))):
-      for number in (np.nan, np.inf):
+        ("KFAC/damping", ("adapted damping", "not finite (damping)")))
+    with self._trained(adapted=True) as (program, sess):
+      for (name, expected), number in zip(
+          cases, (np.nan, np.inf, -np.inf, np.nan), strict=True):
         path = self._write({**saved, name: saved[name] + number})
-        anew, values = self._anew(path, adapted=True)
-        self.assertEqual([expected], anew)
-        self.assertTrue(np.all(np.isfinite(values[name])))
+        report = checkpoint.restore(sess, path, program.optimizer)
+        self.assertEqual([expected], list(report.anew))
+        self.assertTrue(np.all(np.isfinite(program.values(sess)[name])))
 
   def testReductionRatioOfARejectedStep(self):
     _, saved = self._save(adapted=True)
