@@ -414,7 +414,8 @@ class BuildTest(tf.test.TestCase):
         thunk()
       self.assertTrue(est.made_vars())
       everything = set(tf.global_variables())
-      self.assertLen(everything - covs - own, 3)  # an inverse per factor
+      # An inverse per factor, and the number of updates that it contains.
+      self.assertLen(everything - covs - own, 6)
       inv_ops = [thunk() for thunk in inv_updates]
       # Once made, variables are not made again.
       for thunk in cov_variables + inv_variables:

@@ -379,7 +379,7 @@ class OldNamesTest(tf.test.TestCase):
       with tf.control_dependencies(factor.make_inverse_update_ops()):
         done = tf.no_op()
       sess.run([v.initializer for v in
-                factor._matpower_by_exp_and_damping.values()])
+                [*factor.kept_variables, factor.num_updates_kept]])
       sess.run(done)
       for inverse in sess.run(inverses):
         self.assertAllClose(np.linalg.inv(cov + 0.5 * np.eye(3)), inverse,

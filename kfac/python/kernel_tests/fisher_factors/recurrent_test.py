@@ -153,8 +153,8 @@ class SeriesTest(tf.test.TestCase):
         sess.run(tf.assign(factor.get_cov_dt1(), cov_dt1))
       factor.instantiate_inv_variables()
       invert = factor.make_inverse_update_ops()
-      sess.run([v.initializer for quants in factor._quants.values()
-                for v in quants])
+      sess.run([v.initializer for v in
+                [*factor.kept_variables, factor.num_updates_kept]])
       sess.run(invert)
       return sess.run(get(factor))
 
@@ -213,17 +213,19 @@ class SeriesTest(tf.test.TestCase):
         factor.register_matpower(-0.5, damping)
       oracles.new_cov(sess, factor)
       factor.instantiate_inv_variables()
-      kept = tf.global_variables()[-6:]
+      kept = tf.global_variables()[-7:]
       self.assertCountEqual(
           [f"ff_fc_multi_h_4_False/{name}:0" for name in (
-              "matpower_exp-0.5", "Lmat", "psi", "Pmat", "Kmat", "mu")],
+              "matpower_exp-0.5", "num_updates_kept", "Lmat", "psi", "Pmat",
+              "Kmat", "mu")],
           [v.name for v in kept])
       self.assertEqual(
           ["matpower_exp-0.5_dampd_1", "Lmat_dampd_1", "psi_dampd_1",
            "Lmat_damp0.1", "Kmat_damp0.1", "mu_damp0.1"],
           factor.contrib_kept_names)
       self.assertEqual(
-          [v.name for v in kept], [v.name for v in factor.kept_variables])
+          [v.name for v in kept if v is not factor.num_updates_kept],
+          [v.name for v in factor.kept_variables])
       before = len(graph.get_operations())
       invert = factor.make_inverse_update_ops()
       types = [op.type for op in graph.get_operations()[before:]]

@@ -267,7 +267,7 @@ class ScheduleHookTest(tf.test.TestCase):
           if only_steps:
             sess.run(model.variables)  # Another run, without a feed.
           sess.run(training.train_op, training.feed(batch))
-          numbers.append(sess._tf_sess().run(factor._average._num_updates))
+          numbers.append(sess._tf_sess().run(factor.num_updates))
           step = sess._tf_sess().run(training.step)
         return (sess._tf_sess().run(model.variables), numbers, step)
 

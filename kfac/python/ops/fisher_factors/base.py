@@ -111,6 +111,25 @@ class FisherFactor(abc.ABC):
     return []
 
   @property
+  def damping_funcs(self) -> list:
+    """The different dampings of announced powers, as functions."""
+    return []
+
+  @property
+  def num_updates(self) -> Any:
+    """Variable [], the number of covariance updates; None if not counted."""
+    return None if self._average is None else self._average.num_updates
+
+  @property
+  def num_skipped_updates(self) -> Any:
+    """Variable [], the number of skipped updates; None if not counted."""
+    return None if self._average is None else self._average.num_skipped
+
+  # Variable [], the number of covariance updates that the kept matrices
+  # contain; None if the factor keeps none, or if updates are not counted.
+  num_updates_kept: Any = None
+
+  @property
   @abc.abstractmethod
   def _var_scope(self):
     """The unique name that contrib.kfac gives to the variable scope."""

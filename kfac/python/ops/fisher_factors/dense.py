@@ -49,7 +49,13 @@ class InverseUpdate:
 
   def __init__(self, factor: Any) -> None:
     self.factor = factor
-    self.is_known, self.cov = factor._read_cov()
+    # Read before the covariance, which then contains at least so many.
+    self._num_updates = (None if factor.num_updates_kept is None
+                         else tf.identity(factor.num_updates))
+    with tf.control_dependencies([] if self._num_updates is None
+                                 else [self._num_updates]):
+      self.is_known, self.cov = factor._read_cov()
+    self._good: list[tf.Tensor] = []
     self._dampings: dict[Any, tf.Tensor] = {}
     self._choleskys: dict[Any, Kept] = {}
 
@@ -75,8 +81,27 @@ class InverseUpdate:
     good = bad_numbers.checked(
         tf.logical_or(kept.good, tf.logical_not(self.is_known)),
         f"{variable.op.name} was not updated, since it is not finite")
+    self._good.append(good)
     return tf.convert_to_tensor(tf.assign(variable, tf.where_v2(
         tf.logical_and(self.is_known, good), kept.value, variable)))
+
+  def with_count(self, matrices: list) -> list:
+    """Stores how many covariance updates the kept matrices contain.
+
+    If one of them is not good, the number stays, too.
+
+    Args:
+      matrices: List of tensors, the matrices after the update.
+
+    Returns:
+      List of the same tensors, which wait until the number is stored.
+    """
+    if self._num_updates is None:
+      return matrices
+    store = self.assign(self.factor.num_updates_kept, Kept(
+        self._num_updates, tf.reduce_all(self._good)))
+    with tf.control_dependencies([store]):
+      return [tf.identity(matrix) for matrix in matrices]
 
   def damping(self, damping_func: hints.Thunk) -> tf.Tensor:
     """Returns the damping as a tensor of the factor's dtype."""
@@ -240,6 +265,13 @@ class DenseSquareMatrixFactor(base.FisherFactor):
     return [naming.contrib_kept_name(*_kind_and_damping_id(quantity, key))
             for quantity, kept in self._kept.items() for key in kept]
 
+  @property
+  def damping_funcs(self) -> list:
+    """The different dampings of announced powers, as functions."""
+    by_id = {naming.graph_func_to_id(damping_func): damping_func
+             for damping_func in self._registered.values()}
+    return list(by_id.values())
+
   def instantiate_inv_variables(self) -> None:
     """Creates a variable for each matrix that was registered."""
     names = naming.kept_names(
@@ -250,6 +282,12 @@ class DenseSquareMatrixFactor(base.FisherFactor):
           self._kept[quantity][key] = variables.make_variable(
               name, self._cov_shape, self._dtype,
               variables.inverse_initializer)
+      if (self.num_updates_kept is None and self.damping_funcs
+          and self.num_updates is not None
+          and not constants.read("fisher_factors", "CONTRIB_VARIABLES")):
+        self.num_updates_kept = variables.make_variable(
+            "num_updates_kept", [], self.num_updates.dtype,
+            tf.zeros_initializer())
 
   def make_inverse_update_ops(self) -> list:
     """Makes the ops that compute each kept matrix from the covariance.
@@ -260,7 +298,8 @@ class DenseSquareMatrixFactor(base.FisherFactor):
       with more damping, stays as it is.
     """
     self.reset_eigendecomp()  # It belongs to the ops of an earlier update.
-    return self._keep(InverseUpdate(self))
+    update = InverseUpdate(self)
+    return update.with_count(self._keep(update))
 
   def _keep(self, update):
     """Makes the ops of one InverseUpdate."""

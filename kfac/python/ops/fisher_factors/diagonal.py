@@ -5,6 +5,8 @@ Powers of a diagonal are cheap. They are computed on use, and none is kept.
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import linear_operator as lo
@@ -17,6 +19,16 @@ from kfac.python.ops.utils import scalars
 
 class DiagonalFactor(base.FisherFactor):
   """A diagonal with one entry per parameter, stored in any shape."""
+
+  def __init__(self, colocate_cov_ops_with_inputs: bool = False) -> None:
+    """Initializes a factor that keeps no matrices, see FisherFactor."""
+    super().__init__(colocate_cov_ops_with_inputs)
+    self._damping_funcs: dict[Any, hints.Thunk] = {}
+
+  @property
+  def damping_funcs(self) -> list:
+    """The different dampings of announced powers, as functions."""
+    return list(self._damping_funcs.values())
 
   @property
   def _cov_initializer(self):
@@ -36,13 +48,21 @@ class DiagonalFactor(base.FisherFactor):
     return []
 
   def register_matpower(self, exp: float, damping_func: hints.Damping) -> None:
-    """Does nothing: powers are computed on use."""
+    """Notes the damping: powers are computed on use."""
+    self._note(damping_func)
 
   def register_cholesky(self, damping_func: hints.Damping) -> None:
-    """Does nothing: powers are computed on use."""
+    """Notes the damping: powers are computed on use."""
+    self._note(damping_func)
 
   def register_cholesky_inverse(self, damping_func: hints.Damping) -> None:
-    """Does nothing: powers are computed on use."""
+    """Notes the damping: powers are computed on use."""
+    self._note(damping_func)
+
+  def _note(self, damping):
+    damping_func = naming.as_damping_func(damping)
+    self._damping_funcs.setdefault(
+        naming.graph_func_to_id(damping_func), damping_func)
 
   def get_matpower(self, exp: float,
                    damping_func: hints.Damping) -> tf.linalg.LinearOperator:

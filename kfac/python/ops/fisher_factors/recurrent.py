@@ -174,6 +174,11 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
             for _, rank in _OPTIONS[option][0]]
 
   @property
+  def damping_funcs(self) -> list:
+    """The different dampings of announced powers and quantities."""
+    return super().damping_funcs + list(self._options.values())
+
+  @property
   def kept_variables(self) -> list:
     """List of the variables of kept matrices and quantities."""
     return super().kept_variables + [
