@@ -137,6 +137,8 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
             global_step, tf.ones([], global_step.dtype.base_dtype)))
     train_op = tf.group(*ops, name=name)
     train_ops[:] = others + [train_op]  # without the op inside the branch
+    assert self._made_step is not None
+    self._made_step = self._made_step._replace(train_op=train_op)
     return train_op
 
   def _make_update_ops(self):

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import bad_numbers
+from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
@@ -102,6 +103,11 @@ class DampingControl:
     rule: Rule, or None if the damping is constant.
     rho: Variable [], the last reduction ratio; -inf for a rejected step.
     predicted_change: Variable [], the predicted change of the last step.
+    actual_change: Variable [], the change of the loss by the step last judged;
+      rho times what was predicted for it.
+    num_steps: Variable [], the number of steps, or None if the rule does not
+      judge by it.
+    num_rejected: Variable [], the number of rejected steps.
   """
 
   def __init__(self, damping: hints.Damping,
@@ -116,8 +122,10 @@ class DampingControl:
     self.rule: Rule | None = None
     self.rho: Any = None
     self.predicted_change: Any = None
+    self.actual_change: Any = None
+    self.num_rejected: Any = None
     self._prev_loss: Any = None
-    self._num_steps: Any = None
+    self.num_steps: Any = None
     self.precon_damping_mult: Any = precon_damping_mult
 
   @property
@@ -150,8 +158,11 @@ class DampingControl:
     self.rho, self._prev_loss, self.predicted_change = (
         plain_variables.make_variable(name, tf.zeros([], dtype))
         for name in ("rho", "prev_loss", "q_model_change"))
+    if not constants.read("fisher_factors", "CONTRIB_VARIABLES"):
+      self.actual_change = plain_variables.make_variable(
+          "actual_change", tf.zeros([], dtype))
     if rule.immediately:
-      self._num_steps = plain_variables.make_variable(
+      self.num_steps = plain_variables.make_variable(
           "num_steps", tf.zeros([], tf.int64))
 
   def before_step(self, loss: hints.TensorLike,
@@ -261,7 +272,7 @@ class DampingControl:
 
   def _make_judge_op(self, rule, state, velocity_of, name):
     """Makes the op that judges the step just made, if an adaptation is due."""
-    due = tf.equal(tf.assign_add(self._num_steps, 1) % rule.interval, 0)
+    due = tf.equal(tf.assign_add(self.num_steps, 1) % rule.interval, 0)
     if rule.max_loss_increase is None:
       return tf.group(tf.cond(
           due, lambda: self._adapt(rule, self._ratio(self._loss(rule))),
@@ -287,6 +298,9 @@ class DampingControl:
   def _adapt(self, rule, rho):
     """Makes the op that stores rho and adapts the damping to it."""
     store = tf.assign(self.rho, rho)
+    if self.actual_change is not None:
+      store = tf.group(store, tf.assign(
+          self.actual_change, rho * self.predicted_change))
     if not rule.is_chief:
       return tf.group(store)
     return tf.group(store, tf.assign(self.damping, next_damping(

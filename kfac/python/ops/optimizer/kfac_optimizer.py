@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -19,6 +20,7 @@ from kfac.python.ops.optimizer import arguments
 from kfac.python.ops.optimizer import damping as damping_lib
 from kfac.python.ops.optimizer import missing_inverses
 from kfac.python.ops.optimizer import quadratic_model
+from kfac.python.ops.optimizer import stats as stats_lib
 from kfac.python.ops.optimizer import steps as steps_lib
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
@@ -125,6 +127,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     self._qmodel_example_weights = qmodel_example_weights
     self._asked_for_thunks = False
     self._num_skipped_steps: Any = None
+    self._made_step: stats_lib.MadeStep | None = None
+    self._stats: dict[str, tf.Tensor] | None = None
     self._assigned: dict[str, Any] = {}  # Update ops that a subclass assigns.
     self._damping = damping_lib.DampingControl(damping, precon_damping_mult)
     self._fisher_est = estimator.make_fisher_estimator(
@@ -258,10 +262,14 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     train_ops = tf.get_collection_ref(tf.GraphKeys.TRAIN_OP)
     others = list(train_ops)
     with tf.control_dependencies([*state.ops, missing]):
+      steps = self._compute_update_steps(grads_and_vars)
+      if not isinstance(steps, list):  # A list may carry alpha and mu.
+        steps = list(steps)
       step = super().apply_gradients(
-          self._compute_update_steps(grads_and_vars), global_step,
-          None if state.ops else name)
+          steps, global_step, None if state.ops else name)
     step = self._damping.after_step(step, state, self._velocity, name)
+    self._made_step = stats_lib.MadeStep(
+        step, grads_and_vars, steps, self._learning_rate_tensor)
     train_ops[:] = [*others, step]  # What judges a step is part of it.
     return step
 
@@ -289,10 +297,13 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """Returns pairs of a variable's change over -learning_rate, and it."""
     step = {"regular": self._step_regular, "adam": self._step_adam,
             "qmodel": self._step_qmodel}[self._momentum_type]
-    steps, predict_change, usable = step(grads_and_vars)
-    steps = self._damping.with_predicted_change(steps, predict_change, usable)
-    return [(steps_lib.zero_unless(usable, step), variable)
-            for step, variable in steps]
+    made = step(grads_and_vars)
+    steps = self._damping.with_predicted_change(
+        made.steps, made.predict_change, made.usable)
+    return stats_lib.Steps(
+        [(steps_lib.zero_unless(made.usable, step), variable)
+         for step, variable in steps],
+        made.alpha, made.mu, made.predict_change)
 
   def _step_regular(self, grads_and_vars):
     """Updates v <- momentum v + P g, with P g clipped."""
@@ -304,7 +315,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         grads_and_vars, precon, {"the clip coefficient": coeff})
     steps = self._update_velocities(
         precon, *steps_lib.keep_unless(usable, self._momentum, coeff))
-    return steps, self._change_predictor(grads_and_vars, steps), usable
+    return _Step(steps, self._change_predictor(grads_and_vars, steps),
+                 -coeff, self._momentum, usable)
 
   def _step_adam(self, grads_and_vars):
     """Updates v <- momentum v + g; the step is P v."""
@@ -313,7 +325,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         grads_and_vars, *steps_lib.keep_unless(finite, self._momentum, 1.))
     steps = self._fisher_est.multiply_inverse(velocity)
     usable = self._is_usable(grads_and_vars, [*steps, *grads_and_vars], {})
-    return steps, self._change_predictor(grads_and_vars, steps), usable
+    return _Step(steps, self._change_predictor(grads_and_vars, steps),
+                 -1., self._momentum, usable)
 
   def _step_qmodel(self, grads_and_vars):
     """Updates v <- mu v - alpha P g."""
@@ -327,7 +340,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
                                  "the predicted change": change})
     steps = self._update_velocities(
         precon, *steps_lib.keep_unless(usable, mu, -alpha))
-    return steps, lambda: change, usable
+    return _Step(steps, lambda: change, alpha, mu, usable)
 
   def _is_usable(self, grads_and_vars, vecs_and_vars, coefficients):
     """Returns whether all numbers of a step are finite, boolean tensor [].
@@ -396,8 +409,9 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       grads_and_vars: List of (g, variable).
       steps: List of (change over -learning_rate, variable).
     """
+    updates = self._scaled_by_learning_rate(steps)
+
     def predict():
-      updates = self._scaled_by_learning_rate(steps)
       products = self._fisher_est.multiply(
           updates, 1. / self._damping.precon_damping_mult)
       grads = {variable: grad for grad, variable in grads_and_vars}
@@ -516,6 +530,61 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     if follow:
       self._fisher_est.set_damping(self._damping.of_inverses)
 
+  # What can be watched.
+
+  def stats(self) -> dict[str, tf.Tensor]:
+    """Returns scalar tensors that describe the step and the factors.
+
+    A step does no work for values that are not fetched. Those of a step belong
+    to the step of the same session.run; to fetch one of them alone is to run
+    the step. The others are state; fetch them in a run of their own.
+
+        of a step    gradient_norm, step_norm, cosine, alpha, mu,
+                     predicted_change
+        state        damping, rho, actual_change, rejected_steps, skipped_steps
+        of a factor  age/NAME, condition/NAME, skipped_updates/NAME; state, too
+
+    stats.md has the meaning and the unit of each value, and when it is absent.
+    With a burn-in of PeriodicInvCovUpdateKfacOpt, the step lies in a branch:
+    only gradient_norm and, if the damping is adapted, predicted_change remain.
+
+    Returns:
+      Dict from names to tensors, of the step made last before the first call.
+
+    Raises:
+      ValueError: If no step was made, or if the graph is already finalized.
+    """
+    if self._stats is None:
+      self._stats = stats_lib.make(
+          self._made_step, self._damping, self._fisher_est.factors,
+          self._num_skipped_steps)
+    return dict(self._stats)
+
+  @property
+  def learning_rate(self) -> Any:
+    """The learning rate as it was given."""
+    return self._learning_rate
+
+  @property
+  def momentum(self) -> Any:
+    """The momentum as it was given."""
+    return self._momentum
+
+  @property
+  def rho(self) -> Any:
+    """Variable with the reduction ratio, or None with constant damping."""
+    return self._damping.rho
+
+  @property
+  def qmodel_change(self) -> Any:
+    """Variable with the predicted change, or None with constant damping."""
+    return self._damping.predicted_change
+
+  @property
+  def counter(self) -> Any:
+    """Variable that counts steps, or None unless steps are judged by it."""
+    return self._damping.num_steps
+
   # The updates of the factors.
 
   @property
@@ -617,6 +686,24 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """
     self._ask_for_thunks()
     return self._fisher_est.make_ops_and_vars(scope=self.get_name())
+
+
+class _Step(NamedTuple):
+  """A step as its momentum type makes it.
+
+  Attributes:
+    steps: List of (change over -learning_rate, variable).
+    predict_change: Function that returns the predicted change of the loss.
+    alpha: Scalar, see stats.Steps.
+    mu: Scalar, see stats.Steps.
+    usable: Boolean tensor [], whether all its numbers are finite.
+  """
+
+  steps: hints.Pairs
+  predict_change: Callable[[], tf.Tensor]
+  alpha: Any
+  mu: Any
+  usable: tf.Tensor
 
 
 class _Gradients(list):
