@@ -1,7 +1,9 @@
 """Estimation modes: the gradients g from which factors are computed.
 
-Each mode is a function of (layer_collection, tensors, colocate) that returns a
-list over sources (backward passes) of gradients with respect to the tensors.
+Each mode is a function of (layer_collection, tensors, colocate, counter) that
+returns a list over sources (backward passes) of gradients with respect to the
+tensors. The counter determines what is random; None leaves that to the state of
+random ops.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.loss_functions import inner_space
+from kfac.python.ops.utils import stateless_seeds
 
 
 def _gradients(ys, tensors, colocate, grad_ys=None):
@@ -23,35 +26,36 @@ def _gradients(ys, tensors, colocate, grad_ys=None):
           for tensor, grad in zip(tensors, grads, strict=True)]
 
 
-def _sampled(layer_collection, tensors, colocate):
+def _sampled(layer_collection, tensors, colocate, counter):
   """Gradients of the losses on targets sampled from the model: one source.
 
   Source: Martens & Grosse 2015, section 5.
   """
-  return [_gradients(layer_collection.total_sampled_loss(), tensors, colocate)]
+  loss = layer_collection.total_sampled_loss(counter)
+  return [_gradients(loss, tensors, colocate)]
 
 
-def _empirical(layer_collection, tensors, colocate):
+def _empirical(layer_collection, tensors, colocate, counter):
   """Gradients of the losses on the registered targets: one source."""
+  del counter
   return [_gradients(layer_collection.total_loss(), tensors, colocate)]
 
 
-def _curvature_prop(layer_collection, tensors, colocate):
+def _curvature_prop(layer_collection, tensors, colocate, counter):
   """Backpropagates B u for random signs u, F = B B^T for a loss: one source.
 
   Source: Martens, Sutskever & Swersky 2012.
   """
   inputs, vectors = [], []
-  for loss in layer_collection.losses:
-    signs = utils.generate_random_signs(
-        loss.fisher_factor_inner_shape, dtype=_dtype(loss))
+  for index, loss in enumerate(layer_collection.losses):
+    signs = _signs(loss, loss.fisher_factor_inner_shape, counter, index)
     inputs.append(loss.inputs)
     vectors.append(loss.multiply_fisher_factor(signs))
   return [_gradients(tf.nest.flatten(inputs), tensors, colocate,
                      grad_ys=tf.nest.flatten(vectors))]
 
 
-def _exact(layer_collection, tensors, colocate):
+def _exact(layer_collection, tensors, colocate, counter):
   """Backpropagates each column of B, F = B B^T for a loss: one source each.
 
   The gradient with respect to a parameter of unknown use is a sum over the
@@ -60,13 +64,16 @@ def _exact(layer_collection, tensors, colocate):
   """
   has_params = any(hasattr(tensor, "initializer") for tensor in tensors)
   sources = []
-  for loss in layer_collection.losses:
+  for number, loss in enumerate(layer_collection.losses):
     inner_shape = loss.fisher_factor_inner_static_shape.as_list()[1:]
     if len(inner_shape) != 1 or None in inner_shape:
       raise ValueError(
           "the inner size of a loss must be static with estimation_mode "
           f"'exact', got {inner_shape}.")
-    signs = _signs(loss) if has_params else None
+    signs = None
+    if has_params:
+      signs = _signs(loss, [loss.fisher_factor_inner_shape[0], 1], counter,
+                     number)
     for index in range(inner_shape[0]):
       column = _column(loss, index, signs)
       sources.append(_gradients(
@@ -75,10 +82,12 @@ def _exact(layer_collection, tensors, colocate):
   return sources
 
 
-def _signs(loss):
-  """Returns a random sign for each example of a loss, tensor [B, 1]."""
+def _signs(loss, shape, counter, number):
+  """Returns random signs for a loss, given its number among the losses."""
+  seed = (None if counter is None else
+          stateless_seeds.stateless_seed(counter, "signs", number))
   return utils.generate_random_signs(
-      [loss.fisher_factor_inner_shape[0], 1], dtype=_dtype(loss))
+      shape, dtype=_dtype(loss), stateless_seed=seed)
 
 
 def _column(loss, index, signs):
@@ -102,9 +111,14 @@ MODES = {
     "exact": _exact,
 }
 
+# The modes whose gradients are random; "exact" has signs that matter only to
+# parameters of unknown use.
+RANDOM_MODES = frozenset(["gradients", "curvature_prop", "exact"])
+
 
 def compute_gradients(mode: str, layer_collection: Any, tensors: Sequence[Any],
-                      colocate: bool) -> list:
+                      colocate: bool,
+                      counter: tf.Tensor | None = None) -> list:
   """Differentiates the losses of a model with respect to some of its tensors.
 
   Args:
@@ -113,10 +127,13 @@ def compute_gradients(mode: str, layer_collection: Any, tensors: Sequence[Any],
     tensors: Nested list of tensors.
     colocate: Whether gradients are computed on the devices of the
       differentiated ops.
+    counter: Int64 tensor [] that determines what RANDOM_MODES draw; None if
+      that comes from ops with a state.
 
   Returns:
     List over sources of gradients, structured like `tensors`.
   """
   flat = tf.nest.flatten(tensors)
   return [tf.nest.pack_sequence_as(tensors, source)
-          for source in MODES[mode](layer_collection, flat, colocate)]
+          for source in MODES[mode](
+              layer_collection, flat, colocate, counter)]

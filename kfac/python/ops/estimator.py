@@ -12,9 +12,12 @@ from kfac.python.ops import estimation_modes
 from kfac.python.ops import factor_updates
 from kfac.python.ops import placement
 from kfac.python.ops.layer_collection import collection
+from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
+from kfac.python.ops.utils import stateless_seeds
 
 __all__ = ["FisherEstimator", "make_fisher_estimator"]
 
@@ -110,6 +113,7 @@ class FisherEstimator:
     self._compute_cholesky = compute_cholesky
     self._compute_cholesky_inverse = compute_cholesky_inverse
     self._made_factors = False
+    self._sample_counter: tf.Variable | None = None
     if cov_devices is not None:
       self._cov_devices = devices.check("cov_devices", cov_devices)
     if inv_devices is not None:
@@ -181,9 +185,10 @@ class FisherEstimator:
     if self._made_factors:
       raise ValueError("create_ops_and_vars_thunks and "
                        "make_vars_and_create_op_thunks must be called once.")
+    scope = scope or self.name
+    self._make_sample_counter(scope)
     self._make_factors()
-    return self._updates.create(
-        self.factors, scope or self.name, self._cov_ema_decay)
+    return self._updates.create(self.factors, scope, self._cov_ema_decay)
 
   def make_vars_and_create_op_thunks(
       self, scope: str | None = None) -> tuple[list, list]:
@@ -280,18 +285,40 @@ class FisherEstimator:
           "creates the variables outside of the branch.")
     return self._updates.make_cov_update_op(self._blocks_and_grads())
 
+  def _make_sample_counter(self, scope):
+    """Creates the counter from which random numbers are drawn, if there is one.
+
+    Args:
+      scope: Variable scope.
+    """
+    if (self._sample_counter is not None
+        or self._estimation_mode not in estimation_modes.RANDOM_MODES
+        or constants.read("fisher_factors", "CONTRIB_VARIABLES")):
+      return
+    with tf.init_scope(), tf.variable_scope(scope):
+      self._sample_counter = stateless_seeds.make_counter(
+          "sample_counter", self._layers.losses_have_seeds())
+
   def _blocks_and_grads(self):
     """Differentiates the losses.
+
+    What is random differs from one session.run to the next, and is the same for
+    all blocks.
 
     Returns:
       List of pairs: a block, and for each source the gradients with respect to
       the tensors of the block.
     """
+    counter = None
+    if self._sample_counter is not None:
+      # Read once, after the assignment.
+      counter = tf.convert_to_tensor(
+          tf.assign_add(self._sample_counter, tf.ones([], tf.int64)))
     blocks = self.blocks
     sources = estimation_modes.compute_gradients(
         self._estimation_mode, self._layers,
         [block.tensors_to_compute_grads() for block in blocks],
-        self._colocate_gradients_with_ops)
+        self._colocate_gradients_with_ops, counter)
     return [(block, [source[index] for source in sources])
             for index, block in enumerate(blocks)]
 

@@ -16,6 +16,7 @@ from absl import logging
 
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import overriding
 from kfac.python.ops.utils import plain_variables
 
 Thunks = Sequence[hints.Thunk]
@@ -239,16 +240,10 @@ def factor_data(block: Any, grads_list: Sequence[Any]) -> list:
     What `block.factor_data` returns; or nothing if a subclass redefines
     `instantiate_factors` alone, so that its factors may have other data.
   """
-  if _definer(block, "factor_data") is not _definer(
+  if overriding.definer(block, "factor_data") is not overriding.definer(
       block, "instantiate_factors"):
     return []
   return block.factor_data(grads_list)
-
-
-def _definer(block, method):
-  """Returns the object or the class that defines a method of a block."""
-  owners = [block, *type(block).__mro__]
-  return next(owner for owner in owners if method in vars(owner))
 
 
 class _Once:

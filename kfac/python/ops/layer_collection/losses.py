@@ -106,3 +106,14 @@ class Losses:
       with tf.colocate_with(self.colocation_ops[loss]):
         values.append(how(loss))
     return values
+
+  def evaluate_on_samples(self, counter: tf.Tensor | None) -> list:
+    """See LayerCollection.eval_losses_on_samples."""
+    indices = {loss: index for index, loss in enumerate(self.as_list())}
+
+    def on_sample(loss):
+      if counter is None or not isinstance(loss, lf.NegativeLogProbLoss):
+        return loss.evaluate_on_sample()
+      return loss.evaluate_on_counted_sample(counter, indices[loss])
+
+    return self.evaluate(on_sample)

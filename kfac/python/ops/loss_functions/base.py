@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import overriding
+from kfac.python.ops.utils import stateless_seeds
 
 
 def _constant(structure):
@@ -183,13 +185,57 @@ class NegativeLogProbLoss(LossFunction):
     """
     if seed is None:
       seed = self._seed
-    finite = bad_numbers.checked(
+    with tf.control_dependencies([self._check_params()]):
+      return self._evaluate(_constant(self.sample(seed)))
+
+  def _check_params(self):
+    """Returns whether the parameters are finite, boolean tensor []."""
+    return bad_numbers.checked(
         tf.reduce_all([bad_numbers.is_finite(value)
                        for value in tf.nest.flatten(self.params)]),
         f"the inputs of {type(self).__name__} are not finite; it may be "
         f"{bad_numbers.CAUSES}")
-    with tf.control_dependencies([finite]):
-      return self._evaluate(_constant(self.sample(seed)))
+
+  def evaluate_on_counted_sample(self, counter: tf.Tensor,
+                                 index: int) -> tf.Tensor:
+    """Returns the loss on targets drawn from p, which count as constants.
+
+    The targets are a function of the parameters, the constructor's seed and the
+    arguments; see `stateless_sample`. A class that defines only
+    `sample(seed)`, or redefines what `evaluate_on_sample` does, is evaluated by
+    that, so that the targets depend on the state of its random ops.
+
+    Args:
+      counter: Int64 tensor [], another one in each run.
+      index: Int, which loss of the model this is.
+
+    Returns:
+      Scalar tensor, summed over the batch.
+
+    Raises:
+      tf.errors.InvalidArgumentError: As evaluate_on_sample does.
+    """
+    sample = None
+    if overriding.is_up_to_date(
+        self, "stateless_sample", "sample", "evaluate_on_sample"):
+      sample = self.stateless_sample(stateless_seeds.stateless_seed(
+          counter, "sample", index, self._seed))
+    if sample is None:
+      return self.evaluate_on_sample()
+    with tf.control_dependencies([self._check_params()]):
+      return self._evaluate(_constant(sample))
+
+  def stateless_sample(self, seed: tf.Tensor) -> tf.Tensor | None:
+    """Returns targets drawn from p that only depend on the seed.
+
+    Args:
+      seed: Int64 tensor [2], the seed of a stateless random op.
+
+    Returns:
+      Tensor, or None if the class has only `sample`.
+    """
+    del seed
+    return None
 
 
 class NaturalParamsNegativeLogProbLoss(NegativeLogProbLoss):
@@ -261,3 +307,10 @@ class DistributionNegativeLogProbLoss(NegativeLogProbLoss):
   def sample(self, seed: int | None) -> tf.Tensor:
     """Returns targets drawn from `dist`, with the operation seed."""
     return self.dist.sample(seed=seed)
+
+  def stateless_sample(self, seed: tf.Tensor) -> tf.Tensor | None:
+    """Returns targets drawn from `dist`, None if it has only `sample`."""
+    dist = self.dist
+    if not overriding.is_up_to_date(dist, "stateless_sample", "sample"):
+      return None
+    return dist.stateless_sample(seed)

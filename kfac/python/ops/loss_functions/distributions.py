@@ -1,8 +1,9 @@
 """The distributions of the losses: log-density and samples.
 
-Members have the names of `tf.distributions`. Values of any numeric type are
-cast, and densities include their constants. Formulas: Bishop 2006, "Pattern
-recognition and machine learning", appendix B.
+Members have the names of `tf.distributions`; `stateless_sample` takes the seed
+of a stateless op, an int tensor [2], which alone determines the sample. Values
+of any numeric type are cast, and densities include their constants. Formulas:
+Bishop 2006, "Pattern recognition and machine learning", appendix B.
 """
 
 from __future__ import annotations
@@ -38,8 +39,16 @@ class Normal:
 
   def sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns a sample of every entry, given an operation seed."""
+    return self._sample(tf.random_normal, seed)
+
+  def stateless_sample(self, seed: tf.Tensor) -> tf.Tensor:
+    """Returns a sample of every entry, given a stateless seed."""
+    return self._sample(tf.random.stateless_normal, seed)
+
+  def _sample(self, normal, seed):
+    """Scales the noise of a random op."""
     shape = broadcasting.Broadcast(self.loc, self._var).shape
-    noise = tf.random_normal(shape, dtype=self.loc.dtype, seed=seed)
+    noise = normal(shape, dtype=self.loc.dtype, seed=seed)
     return self.loc + self.scale * noise
 
   def mean(self) -> tf.Tensor:
@@ -82,9 +91,17 @@ class Categorical:
 
   def sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns classes, int32 [...], given an operation seed."""
+    return self._sample(tf.random.categorical, seed)
+
+  def stateless_sample(self, seed: tf.Tensor) -> tf.Tensor:
+    """Returns classes, int32 [...], given a stateless seed."""
+    return self._sample(tf.random.stateless_categorical, seed)
+
+  def _sample(self, categorical, seed):
+    """Draws one class of each row by a random op."""
     shape = tf.shape(self.logits)
     rows = precision.as_wide_tensor(tf.reshape(self.logits, [-1, shape[-1]]))
-    classes = tf.random.categorical(rows, 1, dtype=tf.int32, seed=seed)
+    classes = categorical(rows, 1, dtype=tf.int32, seed=seed)
     # For logits that are not finite TensorFlow draws the class K, which does
     # not exist. The loss on such a sample is not finite either.
     classes = tf.reshape(tf.minimum(classes, shape[-1] - 1), shape[:-1])
@@ -93,17 +110,17 @@ class Categorical:
 
 
 class OnehotCategorical(Categorical):
-  """The same with classes as one-hot rows."""
+  """The same with classes, also the sampled ones, as one-hot rows."""
 
   def log_prob(self, value: Any) -> tf.Tensor:
     """Returns the log-probability [...] of one-hot rows [..., K]."""
     return -tf.nn.softmax_cross_entropy_with_logits_v2(
         labels=tf.cast(value, self.logits.dtype), logits=self.logits)
 
-  def sample(self, seed: int | None = None) -> tf.Tensor:
-    """Returns one-hot rows, int32 [..., K], given an operation seed."""
-    rows = tf.one_hot(
-        super().sample(seed), tf.shape(self.logits)[-1], dtype=tf.int32)
+  def _sample(self, categorical, seed):
+    """Draws one class of each row by a random op, as one-hot rows."""
+    rows = tf.one_hot(super()._sample(categorical, seed),
+                      tf.shape(self.logits)[-1], dtype=tf.int32)
     rows.set_shape(self.logits.shape)
     return rows
 
@@ -127,11 +144,18 @@ class Bernoulli:
 
   def sample(self, seed: int | None = None) -> tf.Tensor:
     """Returns zeros and ones, int32, given an operation seed."""
+    return self._sample(tf.random_uniform, seed)
+
+  def stateless_sample(self, seed: tf.Tensor) -> tf.Tensor:
+    """Returns zeros and ones, int32, given a stateless seed."""
+    return self._sample(tf.random.stateless_uniform, seed)
+
+  def _sample(self, uniform, seed):
+    """Compares the probabilities with the numbers of a random op."""
     # A uniform bfloat16 is a multiple of 1 / 128.
     probs = precision.as_wide_tensor(self.probs)
-    uniform = tf.random_uniform(
-        tf.shape(self.logits), dtype=probs.dtype, seed=seed)
-    return tf.cast(uniform < probs, tf.int32)
+    numbers = uniform(tf.shape(self.logits), dtype=probs.dtype, seed=seed)
+    return tf.cast(numbers < probs, tf.int32)
 
   def mean(self) -> tf.Tensor:
     """Returns p."""

@@ -217,16 +217,23 @@ def _tangent(grad_x, vjp):
   return tf.convert_to_tensor(grad_x, dtype=vjp.dtype)
 
 
-def generate_random_signs(shape: hints.Shape,
-                          dtype: hints.DType = tf.float32) -> tf.Tensor:
+def generate_random_signs(
+    shape: hints.Shape, dtype: hints.DType = tf.float32,
+    stateless_seed: tf.Tensor | None = None) -> tf.Tensor:
   """Draws independent signs, -1 and 1 with probability 1/2 each.
 
   Args:
     shape: Shape of the result; may be a tensor.
     dtype: Signed numeric dtype of the result.
+    stateless_seed: Int tensor [2] that determines the signs; None if they come
+      from an op with a state.
 
   Returns:
     Tensor of the shape and dtype.
   """
-  bits = tf.random_uniform(shape, maxval=2, dtype=tf.int32)
+  if stateless_seed is None:
+    bits = tf.random_uniform(shape, maxval=2, dtype=tf.int32)
+  else:
+    bits = tf.random.stateless_uniform(
+        shape, stateless_seed, minval=0, maxval=2, dtype=tf.int32)
   return tf.cast(2 * bits - 1, dtype)
