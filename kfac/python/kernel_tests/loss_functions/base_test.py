@@ -103,6 +103,52 @@ class LossFunctionTest(tf.test.TestCase):
       value, = oracles.run(loss.evaluate())
       self.assertAllClose(value, 2 * np.log(4.) + (3. + 1.) / 2.)
 
+  def _counted(self, loss, x):
+    """Returns two evaluations of the gradient on one counted sample."""
+    grad, = tf.gradients(loss.evaluate_on_counted_sample(
+        tf.constant(3, tf.int64), 0), x)
+    with tf.Session() as sess:
+      return sess.run(grad), sess.run(grad)
+
+  def testUserSamplesAreUsedThoughTheyHaveNoCounter(self):
+    ours = loss_functions.NormalMeanNegativeLogProbLoss
+
+    class OwnSample(ours):
+
+      def sample(self, seed):
+        del seed
+        return 7. * tf.ones_like(self.params)
+
+    class OwnEvaluation(ours):
+
+      def evaluate_on_sample(self, seed=None):
+        del seed
+        return tf.reduce_sum(7. * self.params)
+
+    class OwnBoth(OwnSample):
+
+      def stateless_sample(self, seed):
+        del seed
+        return 5. * tf.ones_like(self.params)
+
+    class OwnDistribution(ours):
+      dist = property(
+          lambda self: tf.distributions.Normal(self.params, tf.sqrt(0.5)))
+
+    with tf.Graph().as_default():
+      x = tf.zeros([30])
+      for cls, expected in ((OwnSample, -14.), (OwnEvaluation, 7.),
+                            (OwnBoth, -10.)):
+        first, second = self._counted(cls(x, seed=1), x)
+        self.assertAllClose(first, 30 * [expected])
+        self.assertAllEqual(first, second)
+      self.assertAllEqual(*self._counted(ours(x, seed=1), x))
+      self.assertNotAllClose(*self._counted(OwnDistribution(x, seed=1), x))
+    with tf.Graph().as_default():
+      laplace = tf.distributions.Laplace(tf.zeros([30]), 2.)
+      self.assertNotAllClose(*self._counted(
+          self._laplace()(dist=laplace), laplace.loc))
+
   def testMissingDistributionRaises(self):
     loss = self._laplace()()
     with self.assertRaisesRegex(
@@ -151,6 +197,24 @@ class AllLossesTest(tf.test.TestCase):
       self.assertAllEqual(first, again)
       self.assertAllEqual(first, given)
       self.assertNotAllClose(first, zero)
+
+  def testCountedSamplesAreAFunctionOfCounterIndexAndSeed(self):
+    for make in self._makers():
+      with tf.Graph().as_default():
+        a = tf.zeros([30, 4])
+        counter = tf.placeholder(tf.int64, [])
+
+        def grad(index, seed, a=a, make=make, counter=counter):
+          return tf.gradients(make(a, seed=seed).evaluate_on_counted_sample(
+              counter, index), a)[0]
+
+        grads = [grad(0, 1), grad(0, 1), grad(1, 1), grad(0, 2), grad(0, None)]
+        with tf.Session() as sess:
+          first, again, *others = sess.run(grads, {counter: 2**62})
+          others += sess.run(grads, {counter: 2**62 + 1})[1:]
+        self.assertAllEqual(first, again)
+      for one, other in itertools.combinations([first, *others], 2):
+        self.assertNotAllClose(one, other)
 
   def testEvaluateNeedsTargets(self):
     for make in self._makers():

@@ -35,17 +35,20 @@ class MultiBernoulliNegativeLogProbLossTest(tf.test.TestCase):
     with tf.Graph().as_default():
       loss = loss_functions.MultiBernoulliNegativeLogProbLoss(
           tf.constant(np.tile(logits, (oracles.NUM_SAMPLES, 1))))
-      sample, mean, variance = oracles.run(
-          loss.sample(5), loss.dist.mean()[0], loss.dist.variance()[0])
+      *samples, mean, variance = oracles.run(
+          loss.sample(5), loss.stateless_sample(tf.constant([5, 6])),
+          loss.dist.mean()[0], loss.dist.variance()[0])
     probs = oracles.sigmoid(logits)
     self.assertAllClose(mean, probs)
     self.assertAllClose(variance, probs * (1 - probs))
-    self.assertAllEqual(np.unique(sample), [0, 1])
     error = np.sqrt(probs * (1 - probs) / oracles.NUM_SAMPLES)
-    self.assertAllLess(np.abs(sample.mean(axis=0) - probs) / error, 6.)
-    # Neighbours are independent.
-    correlations = np.corrcoef(sample.T) - np.eye(3)
-    self.assertAllLess(np.abs(correlations) * np.sqrt(oracles.NUM_SAMPLES), 6.)
+    for sample in samples:
+      self.assertAllEqual(np.unique(sample), [0, 1])
+      self.assertAllLess(np.abs(sample.mean(axis=0) - probs) / error, 6.)
+      # Neighbours are independent.
+      correlations = np.corrcoef(sample.T) - np.eye(3)
+      self.assertAllLess(
+          np.abs(correlations) * np.sqrt(oracles.NUM_SAMPLES), 6.)
 
   def testErrorsNameArgumentRuleAndValue(self):
     make = loss_functions.MultiBernoulliNegativeLogProbLoss

@@ -238,9 +238,10 @@ class TrainingTest(tf.test.TestCase):
         self._train(loss.evaluate(), [weights, log_var], layers, "regular")
 
   def _train(self, loss, variables, layers, momentum_type):
+    is_regular = momentum_type == "regular"
     kfac = optimizer.KfacOptimizer(
-        0.02, 0.9, 1., layers, var_list=variables, batch_size=4,
-        momentum=0.9 if momentum_type == "regular" else 0.,
+        0.02 if is_regular else 1., 0.9, 1., layers, var_list=variables,
+        batch_size=4, momentum=0.9 if is_regular else 0.,
         momentum_type=momentum_type)
     loss = loss / 4.  # The batch has four examples.
     step = kfac.minimize(loss)

@@ -52,13 +52,20 @@ class CategoricalLogitsNegativeLogProbLossTest(tf.test.TestCase):
           tf.constant(logits))
       onehot_loss = loss_functions.OnehotCategoricalLogitsNegativeLogProbLoss(
           tf.constant(logits))
-      sample, onehot = oracles.run(loss.sample(3), onehot_loss.sample(4))
-    self.assertAllEqual(sample.shape, [oracles.NUM_SAMPLES])
-    self.assertAllEqual(onehot.sum(axis=1), np.ones(oracles.NUM_SAMPLES))
+      results = oracles.run(
+          [loss.sample(3), onehot_loss.sample(4)],
+          [one.stateless_sample(tf.constant([3, 4]))
+           for one in (loss, onehot_loss)])
     error = np.sqrt(probs * (1 - probs) / oracles.NUM_SAMPLES)
-    for frequencies in (np.bincount(sample, minlength=3) / oracles.NUM_SAMPLES,
-                        onehot.mean(axis=0)):
-      self.assertAllLess(np.abs(frequencies - probs) / error, 6.)
+    for sample, onehot in results:
+      self.assertAllEqual(sample.shape, [oracles.NUM_SAMPLES])
+      self.assertAllEqual(onehot.sum(axis=1), np.ones(oracles.NUM_SAMPLES))
+      for frequencies in (
+          np.bincount(sample, minlength=3) / oracles.NUM_SAMPLES,
+          onehot.mean(axis=0)):
+        self.assertAllLess(np.abs(frequencies - probs) / error, 6.)
+    # A stateless seed gives both losses the same classes.
+    self.assertAllEqual(results[1][0], np.argmax(results[1][1], axis=1))
 
   def testAdditionalMinibatchesJoinTheBatch(self):
     rng = np.random.RandomState(0)

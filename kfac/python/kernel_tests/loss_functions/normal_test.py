@@ -54,12 +54,22 @@ class NormalMeanNegativeLogProbLossTest(tf.test.TestCase):
       mean = np.tile([[1., -2.]], (oracles.NUM_SAMPLES, 1))
       loss = loss_functions.NormalMeanNegativeLogProbLoss(
           tf.constant(mean), [0.25, 4.])
-      sample, std = oracles.run(loss.sample(seed=1), loss.dist.stddev())
+      *samples, std = oracles.run(
+          loss.sample(seed=1), loss.stateless_sample(tf.constant([1, 2])),
+          loss.dist.stddev())
     self.assertAllClose(std, [0.5, 2.])
+    for sample in samples:
+      self._assertMeanAndVariance(sample)
+    self.assertNotAllClose(*samples)
+
+  def _assertMeanAndVariance(self, sample):
     error = np.array([0.5, 2.]) / np.sqrt(oracles.NUM_SAMPLES)
     self.assertAllLess(np.abs(sample.mean(0) - [1., -2.]) / error, 6.)
     error = np.array([0.25, 4.]) * np.sqrt(2. / oracles.NUM_SAMPLES)
     self.assertAllLess(np.abs(sample.var(0) - [0.25, 4.]) / error, 6.)
+    # Neighbours are independent.
+    self.assertLess(
+        np.abs(np.corrcoef(sample.T)[0, 1]) * np.sqrt(oracles.NUM_SAMPLES), 6.)
 
   def testSamplesAreConstants(self):
     # A sample is mean + noise; if it were differentiated, the gradient would be

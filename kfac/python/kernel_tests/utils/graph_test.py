@@ -228,17 +228,30 @@ class GenerateRandomSignsTest(tf.test.TestCase):
       fed = tf.placeholder(tf.int32, [2])
       others = [graph.generate_random_signs(fed, dtype=dtype)
                 for dtype in (tf.float64, tf.int32)]
+      others.append(graph.generate_random_signs(
+          fed, stateless_seed=tf.constant([1, 2])))
       self.assertEqual([100, 100], fixed.shape.as_list())
       again = sess.run(fixed)
       results = sess.run([fixed] + others, {fed: [100, 100]})
-    for dtype, signs in zip((np.float32, np.float64, np.int32), results,
-                            strict=True):
+    for dtype, signs in zip(
+        (np.float32, np.float64, np.int32, np.float32), results, strict=True):
       self.assertEqual(dtype, signs.dtype)
       self.assertAllEqual(np.ones([100, 100]), np.abs(signs))
       # Five standard deviations of the mean of 10^4 signs are 0.05.
       self.assertLess(abs(signs.mean()), 0.05)
       self.assertLess(abs((signs[1:] * signs[:-1]).mean()), 0.05)
     self.assertLess(abs((again * results[0]).mean()), 0.05)
+
+  def testAStatelessSeedDeterminesSigns(self):
+    with kinds.new_graph(), self.session() as sess:
+      seed = tf.placeholder(tf.int64, [2])
+      signs = graph.generate_random_signs([50], stateless_seed=seed)
+      first, again, other, third = [
+          sess.run(signs, {seed: value})
+          for value in ([1, 2], [1, 2], [1, 3], [2, 2])]
+      self.assertAllEqual(first, again)
+      self.assertNotAllEqual(first, other)
+      self.assertNotAllEqual(first, third)
 
 
 if __name__ == "__main__":

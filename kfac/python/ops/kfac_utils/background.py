@@ -146,8 +146,13 @@ class BackgroundInverses:
 class BackgroundInversesHook(tf.train.SessionRunHook):
   """Updates covariances with each step, and inverses in the background.
 
-  In each new session, including one restored from a checkpoint, the hook runs a
-  covariance and an inverse update before the first step.
+  With `max_age` 0 nothing runs in parallel: covariances are updated before the
+  inverses, and these before the step, so that equal programs get equal results,
+  also if they are restored from a checkpoint in between.
+
+  Otherwise covariances are updated beside the step. In each new session,
+  including one restored from a checkpoint, the hook then runs a covariance and
+  an inverse update before the first step.
   """
 
   def __init__(self, optimizer: Any, max_age: int,
@@ -184,13 +189,16 @@ class BackgroundInversesHook(tf.train.SessionRunHook):
   def before_run(self, run_context: Any) -> Any:  # noqa: D102
     if not schedules.is_step(run_context, self._train_op):
       return None
+    is_first = self._inverses is None
     if self._inverses is None:
       self._inverses = BackgroundInverses(
           run_context.session, self._inv_op, self._max_age)
+    in_order = self._max_age == 0
+    if is_first or in_order:
       run_context.session.run(
           self._cov_op, run_context.original_args.feed_dict)
     self._inverses.step()
-    return tf.train.SessionRunArgs(self._cov_op)
+    return tf.train.SessionRunArgs([] if in_order else self._cov_op)
 
   def end(self, session: tf.Session) -> None:
     """Stops the thread."""

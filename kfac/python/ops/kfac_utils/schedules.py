@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import fisher_factors as ff
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import run_order
 from kfac.python.ops.utils import scalars
 
 
@@ -147,14 +148,18 @@ class Updates:
     Args:
       optimizer: KfacOptimizer or FisherEstimator.
       schedule: Schedule.
-      cov_first: Whether inverses use covariances that include the batch of the
-        step. If so and both are due, covariances are updated in a separate
-        run, which repeats the registered forward pass.
+      cov_first: Whether covariances that are due are updated before inverses
+        and step, so that inverses include the batch of the step, and equal
+        programs get equal results. This takes a separate run, which repeats
+        the registered forward pass, unless no inverse is due and the step
+        could not tell the difference; see `start`.
     """
     estimator = getattr(optimizer, "_fisher_est", optimizer)
     self._schedule = schedule
     self._cov_first = cov_first
     self._cov_op = estimator.cov_update_op
+    # Fetches of a step -> whether covariances may be updated in its run.
+    self._may_share_a_run: dict[tuple, bool] = {}
     inverses = estimator.inv_update_ops
     shares = balanced_shares(inverse_costs(estimator.factors), schedule.shares)
     self._shares = [tf.group(*[inverses[index] for index in share])
@@ -182,23 +187,31 @@ class Updates:
             if self._schedule.inv_due(t, share)]
 
   def start(self, sess: tf.Session, t: int | hints.TensorLike,
-            feed_dict: dict | None = None) -> list:
+            feed_dict: dict | None = None, step: Any = None) -> list:
     """Runs the updates that must precede a step.
 
     These are the inverses that are due. With `cov_first`, or at t = 0, where no
     covariances exist yet, the covariances that are due come before them; if
     batches come from a queue, their batch is then not the step's.
 
+    With `cov_first`, covariances are updated together with the step if no
+    inverse is due and the step cannot change what they are computed from, nor
+    read them (`utils/run_order.py`). It can if the statistics have a forward
+    pass of their own, if parameters are reference variables, in blocks that
+    keep no inverses, and if damping is adapted and momentum is not "qmodel".
+
     Args:
       sess: Session.
       t: Int, number of the update.
       feed_dict: Feeds of the model.
+      step: Fetches of the step; None if they are unknown.
 
     Returns:
       List of the ops to run together with the step.
     """
     inv_ops, beside = self._inv_ops(t), self._cov_ops(t)
-    if t == 0 or (self._cov_first and inv_ops and beside):
+    if beside and (t == 0 or (self._cov_first and (
+        inv_ops or not self._may_share(step)))):
       sess.run(beside, feed_dict)
       beside = []
     if inv_ops:
@@ -218,8 +231,20 @@ class Updates:
     Returns:
       The values of the fetches.
     """
-    beside = self.start(sess, t, feed_dict)
+    beside = self.start(sess, t, feed_dict, train_op)
     return sess.run([train_op, beside], feed_dict)[0]
+
+
+  def _may_share(self, step):
+    """Whether covariances may be updated in the run of a step."""
+    if step is None:
+      return False
+    fetches = tuple(tf.nest.flatten(step, expand_composites=True))
+    key = tuple(getattr(fetch, "name", fetch) for fetch in fetches)
+    if key not in self._may_share_a_run:
+      self._may_share_a_run[key] = run_order.may_share_a_run(
+          self._cov_op, fetches, self._cov_op.graph)
+    return self._may_share_a_run[key]
 
 
 class ScheduleHook(tf.train.SessionRunHook):
@@ -230,7 +255,8 @@ class ScheduleHook(tf.train.SessionRunHook):
   """
 
   def __init__(self, optimizer: Any, schedule: Schedule, train_op: Any = None,
-               global_step: hints.Scalar | None = None) -> None:
+               global_step: hints.Scalar | None = None,
+               cov_first: bool = False) -> None:
     """Keeps the arguments; ops are made by `begin`.
 
     Args:
@@ -239,11 +265,14 @@ class ScheduleHook(tf.train.SessionRunHook):
       train_op: The train op; only runs that fetch it are steps. None if all
         runs are steps.
       global_step: Variable that the train op increments; None for the graph's.
+      cov_first: See Updates. With it, training that is killed and restored from
+        a checkpoint equals training that was not.
     """
     self._optimizer = optimizer
     self._schedule = schedule
     self._train_op = train_op
     self._global_step = global_step
+    self._cov_first = cov_first
     self._updates: Updates | None = None
 
   def begin(self) -> None:
@@ -257,15 +286,17 @@ class ScheduleHook(tf.train.SessionRunHook):
     if self._global_step is None:
       raise ValueError("global_step must be given if the graph has none, got "
                        "None.")
-    self._updates = Updates(self._optimizer, self._schedule)
+    self._updates = Updates(
+        self._optimizer, self._schedule, self._cov_first)
 
   def before_run(self, run_context: Any) -> Any:  # noqa: D102
     if not is_step(run_context, self._train_op):
       return None
     assert self._updates is not None  # A session calls `begin` first.
     t = int(run_context.session.run(self._global_step))
+    step = run_context.original_args
     return tf.train.SessionRunArgs(self._updates.start(
-        run_context.session, t, run_context.original_args.feed_dict))
+        run_context.session, t, step.feed_dict, step.fetches))
 
 
 def is_step(run_context: Any, train_op: Any) -> bool:
