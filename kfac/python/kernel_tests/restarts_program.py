@@ -25,7 +25,7 @@ from kfac.python.ops.kfac_utils import background
 from kfac.python.ops.kfac_utils import periodic_inv_cov_update_kfac_opt
 from kfac.python.ops.kfac_utils import schedules
 
-NUM_STEPS = 40
+NUM_STEPS = 36
 STEPS_PER_CHECKPOINT = 3
 # The steps that a killed life may begin after those that are waited for.
 EXTRA_STEPS = 2
@@ -166,10 +166,14 @@ def train(configuration, mode, folder, seed, num_steps, report):
       tf.set_random_seed(seed)
     train_op, hooks = CONFIGURATIONS[configuration]()
     hooks += [report, tf.train.StopAtStepHook(last_step=num_steps)]
+    # Without the graph, whose text takes longer than a step.
+    saver = tf.train.CheckpointSaverHook(
+        folder, save_steps=STEPS_PER_CHECKPOINT, save_graph_def=False)
     with tf.train.MonitoredTrainingSession(
-        checkpoint_dir=folder, hooks=hooks, save_checkpoint_secs=None,
-        save_checkpoint_steps=STEPS_PER_CHECKPOINT, save_summaries_steps=None,
-        save_summaries_secs=None, log_step_count_steps=None) as sess:
+        checkpoint_dir=folder, hooks=hooks, chief_only_hooks=[saver],
+        save_checkpoint_secs=None, save_checkpoint_steps=None,
+        save_summaries_steps=None, save_summaries_secs=None,
+        log_step_count_steps=None) as sess:
       while num_steps and not sess.should_stop():
         sess.run(train_op)
 

@@ -257,6 +257,21 @@ class TrainingTest(tf.test.TestCase):
     self.assertEqual(count, 30)
     self.assertLess(end, start)
 
+  def testHookOfAgeZeroContinuesFromACheckpoint(self):
+    data = dense_net.batches(6)
+    with tf.Graph().as_default(), self.session() as sess:
+      model, optimizer, train_op = self._build()
+      updates = optimizer.cov_update_op, optimizer.inv_update_op
+      sess.run(tf.global_variables_initializer())
+      dense_net.train(sess, model, optimizer, train_op, data[:-1], updates)
+      x, y = data[-1]
+      expected = sess.run(model.loss, {model.x: x, model.y: y})
+    folder = self.get_temp_dir()
+    self._train(data[:2], folder, 0)
+    self._train(data[2:5], folder, 0)
+    _, loss = self._train(data[5:], folder, 0)
+    self.assertAllClose(loss, expected, rtol=1e-9)
+
   def testHookRestartsInANewSession(self):
     with tf.Graph().as_default():
       model, optimizer, train_op = self._build()

@@ -1,6 +1,7 @@
 """Tests of schedules: due updates, balanced shares, hooks."""
 
 import itertools
+import os
 import re
 
 import numpy as np
@@ -128,8 +129,8 @@ class BalancedSharesTest(tf.test.TestCase):
 class _Training:
   """A dense network with a K-FAC optimizer in the default graph."""
 
-  def __init__(self, global_step=False):
-    self.model = dense_net.build()
+  def __init__(self, global_step=False, use_resource=True):
+    self.model = dense_net.build(use_resource=use_resource)
     self.step = tf.train.create_global_step() if global_step else None
     self.optimizer = kfac.KfacOptimizer(
         LEARNING_RATE, 0.9, 0.1, self.model.layers, estimation_mode="exact")
@@ -210,6 +211,38 @@ class UpdatesTest(tf.test.TestCase):
       results.append(by_hand)
     self.assertNotAllClose(*results)
 
+  def testCovariancesBesideAStepThatCannotTellTheDifference(self):
+    schedule = schedules.Schedule(inv_every=3)
+    (x, y), = dense_net.batches(1)
+    for use_resource in (True, False):
+      with tf.Graph().as_default() as graph, self.session() as sess:
+        training = _Training(use_resource=use_resource)
+        train_op, model = training.train_op, training.model
+        cov_op = training.optimizer.cov_update_op
+        read = tf.identity(
+            training.optimizer._fisher_est.factors[0].get_cov())
+        runs = {}
+        for cov_first in (False, True):
+          runs[cov_first] = schedules.Updates(
+              training.optimizer, schedule, cov_first=cov_first)
+        sess.run(tf.global_variables_initializer())
+        graph.finalize()
+        feed = {model.x: x, model.y: y}
+        for cov_first, updates in runs.items():
+          for t, step, beside in (
+              (0, train_op, False), (1, train_op, True),
+              (1, [train_op, {"loss": model.loss}], True),
+              (1, [train_op, read], False), (1, None, False),
+              (3, train_op, False)):
+            if not cov_first:
+              beside = t > 0
+            elif not use_resource and step is not None:
+              beside = False
+            with self.subTest(t=t, cov_first=cov_first, resource=use_resource):
+              self.assertEqual(
+                  updates.start(sess, t, feed, step),
+                  [cov_op] if beside else [])
+
   def testOpsThatAreDue(self):
     with tf.Graph().as_default() as graph, self.session() as sess:
       training = _Training()
@@ -238,7 +271,8 @@ class UpdatesTest(tf.test.TestCase):
 
 class ScheduleHookTest(tf.test.TestCase):
 
-  def _train(self, batches, checkpoint_dir=None, only_steps=True):
+  def _train(self, batches, checkpoint_dir=None, only_steps=True,
+             cov_first=False):
     """Trains with a hook.
 
     Args:
@@ -246,6 +280,7 @@ class ScheduleHookTest(tf.test.TestCase):
       checkpoint_dir: Directory to restore from and save to.
       only_steps: Whether the hook has the train op, so that other runs are
         allowed.
+      cov_first: As in the hook.
 
     Returns:
       Parameters, the number of covariance updates before each step, and the
@@ -257,7 +292,7 @@ class ScheduleHookTest(tf.test.TestCase):
       factor = training.optimizer._fisher_est.factors[0]
       hook = schedules.ScheduleHook(
           training.optimizer, schedules.Schedule(2, 3),
-          training.train_op if only_steps else None)
+          training.train_op if only_steps else None, cov_first=cov_first)
       step = None
       with tf.train.MonitoredTrainingSession(
           checkpoint_dir=checkpoint_dir, hooks=[hook],
@@ -280,13 +315,30 @@ class ScheduleHookTest(tf.test.TestCase):
 
   def testContinuesFromACheckpoint(self):
     data = dense_net.batches(5)
-    whole, _, _ = self._train(data)
-    folder = self.get_temp_dir()
-    self._train(data[:3], folder)
-    parts, numbers, step = self._train(data[3:], folder)
-    self.assertEqual(numbers, [2, 3])
-    self.assertEqual(step, 5)
-    self.assertAllClose(whole, parts, rtol=1e-9, atol=1e-9)
+    for cov_first in (False, True):
+      whole, _, _ = self._train(data, cov_first=cov_first)
+      folder = os.path.join(self.get_temp_dir(), str(cov_first))
+      self._train(data[:3], folder, cov_first=cov_first)
+      parts, numbers, step = self._train(data[3:], folder, cov_first=cov_first)
+      self.assertEqual(numbers, [2, 3])
+      self.assertEqual(step, 5)
+      self.assertAllClose(whole, parts, rtol=1e-9, atol=1e-9)
+
+  def testCovFirstEqualsUpdates(self):
+    data = dense_net.batches(7)
+    results = {}
+    for cov_first in (False, True):
+      results[cov_first], _, _ = self._train(data, cov_first=cov_first)
+      with tf.Graph().as_default(), self.session() as sess:
+        training = _Training()
+        updates = schedules.Updates(
+            training.optimizer, schedules.Schedule(2, 3), cov_first)
+        sess.run(tf.global_variables_initializer())
+        for t, batch in enumerate(data):
+          updates.run(sess, t, training.train_op, training.feed(batch))
+        self.assertAllClose(results[cov_first],
+                            sess.run(training.model.variables), rtol=1e-9)
+    self.assertNotAllClose(results[False], results[True])
 
   def testAGlobalStepIsNeeded(self):
     with tf.Graph().as_default():
