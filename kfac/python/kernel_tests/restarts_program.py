@@ -106,11 +106,13 @@ def qmodel():
 
 
 def periodic():
-  """All updates inside the train op, inverses in shares, and burn-in."""
+  """All updates in the train op: burn-in, inverses in shares, adaptation."""
   net = Net()
   optimizer = periodic_inv_cov_update_kfac_opt.PeriodicInvCovUpdateKfacOpt(
       invert_every=4, cov_update_every=2, num_burnin_steps=3, amortize=True,
-      learning_rate=0.05, damping=0.01, layer_collection=net.layers)
+      learning_rate=1., damping=0.1, layer_collection=net.layers, momentum=None,
+      momentum_type="qmodel", batch_size=BATCH_SIZE, adapt_damping=True,
+      loss_fn=net.loss_fn, train_batch=net.batch, damping_adaptation_interval=2)
   return optimizer.minimize(net.loss, net.step), []
 
 

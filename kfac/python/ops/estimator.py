@@ -15,7 +15,6 @@ from kfac.python.ops.layer_collection import collection
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
-from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
 from kfac.python.ops.utils import stateless_seeds
 

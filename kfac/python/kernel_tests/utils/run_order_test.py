@@ -54,7 +54,8 @@ class MayShareARunTest(tf.test.TestCase):
         branch = tf.cond(condition, change, lambda: tf.constant(0.))
         self._check(False, branch, 2. * a)
         self._check(True, branch, 2. * _variable("b"))
-        loop = tf.while_loop(lambda i: i < 3., lambda i: i + a, [0.])
+        loop = tf.while_loop(
+            lambda i: i < 3., lambda i, a=a: i + a, [0.])
         self._check(False, loop, tf.assign_add(a, 1.))
 
   def testOtherStatesAreLikeVariables(self):
