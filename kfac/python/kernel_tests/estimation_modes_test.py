@@ -5,6 +5,8 @@ of the parameters of the losses with respect to the outputs of a layer; F is the
 Fisher matrix of the losses.
 """
 
+import itertools
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -95,10 +97,10 @@ class _Net:
 
 class ModesTest(tf.test.TestCase):
 
-  def _gradients(self, mode, net, tensors=None, colocate=True):
+  def _gradients(self, mode, net, tensors=None, colocate=True, counter=None):
     """Returns values [source][tensor] of compute_gradients."""
     sources = estimation_modes.compute_gradients(
-        mode, net.layers, tensors or net.outputs, colocate)
+        mode, net.layers, tensors or net.outputs, colocate, counter)
     with self.session() as sess:
       sess.run(tf.global_variables_initializer())
       return sess.run(sources)
@@ -126,11 +128,12 @@ class ModesTest(tf.test.TestCase):
       self.assertAllEqual(source[1], np.zeros([4, 4]))
 
   def testSampledModesHaveTheFisherMatrixAsExpectation(self):
-    for mode in ("gradients", "curvature_prop"):
+    for mode, counter in itertools.product(
+        sorted(estimation_modes.RANDOM_MODES), (None, 7)):
       with tf.Graph().as_default():
         tf.set_random_seed(0)
         net = _Net(copies=5000, targets=False)
-        (source,) = self._gradients(mode, net)
+        (source,) = self._gradients(mode, net, counter=counter)
       for grads, fishers in zip(source, net.fishers(), strict=True):
         self._assertCovariance(grads, np.mean(fishers, axis=0))
 
@@ -143,6 +146,20 @@ class ModesTest(tf.test.TestCase):
         sess.run(tf.global_variables_initializer())
         first, second = sess.run(source), sess.run(source)
       self.assertNotAllClose(first[0], second[0])
+
+  def testACounterDeterminesSampledModes(self):
+    for mode in sorted(estimation_modes.RANDOM_MODES):
+      with tf.Graph().as_default(), self.session() as sess:
+        net = _Net(targets=False)
+        counter = tf.placeholder(tf.int64, [])
+        (source,) = estimation_modes.compute_gradients(
+            mode, net.layers, net.outputs, True, counter)
+        sess.run(tf.global_variables_initializer())
+        first, second, other = [
+            sess.run(source, {counter: value}) for value in (1, 1, 2)]
+      for one, again, another in zip(first, second, other, strict=True):
+        self.assertAllEqual(one, again)
+        self.assertNotAllClose(one, another)
 
   def testEmpiricalIsTheGradientOnTargets(self):
     with tf.Graph().as_default():

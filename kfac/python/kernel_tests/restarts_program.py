@@ -197,7 +197,6 @@ def _in_child(held, function, *args):
     os._exit(0)
   except BaseException as error:
     print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    raise
   finally:
     os._exit(1)
 

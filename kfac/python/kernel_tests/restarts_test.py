@@ -18,6 +18,8 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.kernel_tests import restarts_program as program
 
+TIMEOUT = 900  # Seconds, so that a test cannot hang. No test measures time.
+
 _ROOT = pathlib.Path(__file__).parents[3]
 
 
@@ -45,7 +47,7 @@ class RestartsTest(tf.test.TestCase):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True)
     try:
-      output, _ = process.communicate()
+      output, _ = process.communicate(timeout=TIMEOUT)
     finally:
       try:
         os.killpg(process.pid, signal.SIGKILL)

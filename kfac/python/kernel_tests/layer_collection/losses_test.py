@@ -132,8 +132,11 @@ class LossesTest(tf.test.TestCase):
       layers.register_normal_predictive_distribution(tiled_op, seed=2)
       layers.register_multi_bernoulli_predictive_distribution(
           tiled_op, seed=3)
-      values, total = sess.run([
-          layers.eval_losses_on_samples(), layers.total_sampled_loss()])
+      counter = tf.constant(5, tf.int64)
+      results = sess.run([
+          [layers.eval_losses_on_samples(), layers.total_sampled_loss()],
+          [layers.eval_losses_on_samples(counter),
+           layers.total_sampled_loss(counter)]])
     p = np.exp(logits[0]) / np.sum(np.exp(logits[0]))
     q = 1 / (1 + np.exp(-logits[0]))
     entropies = [
@@ -141,8 +144,47 @@ class LossesTest(tf.test.TestCase):
         -np.sum(q * np.log(q) + (1 - q) * np.log(1 - q))]
     # The log probability of one example varies by less than 1.3 here.
     error = 5 * 1.3 / np.sqrt(runs)
-    self.assertAllClose(np.array(values) / runs, entropies, atol=error)
-    self.assertAllClose(total / runs, np.sum(entropies), atol=3 * error)
+    for values, total in results:
+      self.assertAllClose(np.array(values) / runs, entropies, atol=error)
+      self.assertAllClose(total / runs, np.sum(entropies), atol=3 * error)
+    # One counter, one sample.
+    self.assertAllClose(np.sum(results[1][0]), results[1][1], rtol=1e-12)
+
+  def testLossesOfOneCounterAreIndependent(self):
+    # The second pair are towers of one loss.
+    with tf.Graph().as_default(), self.cached_session() as sess:
+      layers = lc.LayerCollection()
+      means = [tf.zeros([500]) for _ in range(4)]
+      for mean, name, reuse in zip(
+          means, (None, None, "a", "a"), (False, False, False, True),
+          strict=True):
+        layers.register_normal_predictive_distribution(
+            mean, seed=1, name=name, reuse=reuse)
+      total = layers.total_sampled_loss(tf.constant(5, tf.int64))
+      noises = sess.run(tf.gradients(total, means))
+    correlations = np.corrcoef(noises) - np.eye(4)
+    self.assertAllLess(np.abs(correlations) * np.sqrt(500), 5.)
+
+  def testALossThatIsNoDistributionSamplesByItself(self):
+    members = {name: None for name in lf.LossFunction.__abstractmethods__}
+    loss = type("Own", (lf.LossFunction,), {
+        **members,
+        "evaluate_on_sample": lambda self: tf.constant(3.)})()
+    with tf.Graph().as_default(), self.cached_session() as sess:
+      loss.inputs = tf.ones([2])
+      layers = lc.LayerCollection()
+      layers.register_loss_function(loss, loss.inputs, "own")
+      self.assertAllEqual(sess.run(layers.eval_losses_on_samples(
+          tf.constant(5, tf.int64))), [3.])
+
+  def testLossesHaveSeeds(self):
+    for seeds, expected in (((1, 0), True), ((1, None), False)):
+      with tf.Graph().as_default():
+        layers = lc.LayerCollection()
+        for seed in seeds:
+          layers.register_normal_predictive_distribution(
+              tf.ones([2]), seed=seed)
+        self.assertEqual(layers.losses_have_seeds(), expected)
 
   def testEvaluationNeedsTargets(self):
     with tf.Graph().as_default():
