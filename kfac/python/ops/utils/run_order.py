@@ -22,14 +22,15 @@ _READS = frozenset([
 
 
 def may_share_a_run(one: Any, other: Any, graph: tf.Graph) -> bool:
-  """Whether a run of two sets of fetches equals a run of one and of the other.
+  """Whether two sets of fetches that share a run cannot disturb each other.
 
   TensorFlow orders ops only by their inputs. So the answer is no if some state,
   such as a variable, is changed by an op that only one of the sets needs, and
-  used by an op that only the other one needs. It is also no if a reference
-  variable is changed by one and used by both, since what was read of it may
-  change with it. Reads that both sets need belong to the order of each. Ops
-  with functions, such as loops of control flow v2, count as changes.
+  used by an op that only the other one needs. An op that both need runs once,
+  and its place among the ops of each set is the same as without the other. But
+  what it reads of a reference variable may change with the variable, so that
+  the answer is also no if one set changes a reference variable that both use.
+  Ops with functions, such as loops of control flow v2, count as changes.
 
   Args:
     one: Nested list of ops, tensors, variables or their names.
