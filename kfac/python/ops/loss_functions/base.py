@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import bad_numbers
+from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import overriding
 from kfac.python.ops.utils import stateless_seeds
@@ -185,16 +186,18 @@ class NegativeLogProbLoss(LossFunction):
     """
     if seed is None:
       seed = self._seed
-    with tf.control_dependencies([self._check_params()]):
+    with tf.control_dependencies(self._check_params()):
       return self._evaluate(_constant(self.sample(seed)))
 
   def _check_params(self):
-    """Returns whether the parameters are finite, boolean tensor []."""
-    return bad_numbers.checked(
-        tf.reduce_all([bad_numbers.is_finite(value)
-                       for value in tf.nest.flatten(self.params)]),
-        f"the inputs of {type(self).__name__} are not finite; it may be "
-        f"{bad_numbers.CAUSES}")
+    """Returns ops that end the run if the parameters of p are not finite."""
+    if constants.read("utils", "ON_BAD_NUMBERS") == "skip":
+      return []
+    finite = tf.reduce_all([bad_numbers.is_finite(value)
+                            for value in tf.nest.flatten(self.params)])
+    return [bad_numbers.checked(
+        finite, f"the inputs of {type(self).__name__} are not finite; it may "
+        f"be {bad_numbers.CAUSES}")]
 
   def evaluate_on_counted_sample(self, counter: tf.Tensor,
                                  index: int) -> tf.Tensor:
@@ -222,7 +225,7 @@ class NegativeLogProbLoss(LossFunction):
           counter, "sample", index, self._seed))
     if sample is None:
       return self.evaluate_on_sample()
-    with tf.control_dependencies([self._check_params()]):
+    with tf.control_dependencies(self._check_params()):
       return self._evaluate(_constant(sample))
 
   def stateless_sample(self, seed: tf.Tensor) -> tf.Tensor | None:
