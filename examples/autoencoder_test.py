@@ -241,6 +241,7 @@ class TrainerTest(SmallTestCase):
       self.assertAllClose(losses[0], losses[1], rtol=1e-4)
 
   def testStatisticsUseTheFirstExamplesAndShareTheWeights(self):
+    self._patch(recipe, "MIN_EXAMPLES", 2)
     spy = self._patch(kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer)
     trainer = self._trainer("kfac", 0.5)
     settings = spy.call_args.kwargs

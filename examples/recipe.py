@@ -2,9 +2,18 @@
 
 The quadratic model determines the step size and the momentum (Martens & Grosse
 2015, sections 6.4 and 7). The damping adapts to the error of the change of the
-loss that the quadratic model predicts (section 6.5). The gradient is computed
-from the whole batch, the statistics and the quadratic model from a part of it
-(section 8). g3doc/performance.md reports the results.
+loss that the quadratic model predicts (section 6.5), but stays large enough that
+no step is predicted to remove more than a quarter of the loss. The gradient is
+computed from the whole batch, the statistics and the quadratic model from a part
+of it (section 8). g3doc/performance.md reports the results, g3doc/tuning.md what
+the bound of the damping does.
+
+The settings are the same for all batch sizes, except for the parts of the batch.
+With 500 examples or more, they are a quarter. What makes the statistics reliable
+is the number of examples, not their share: a quarter of 50 would be 12 examples,
+for the covariance [785, 785] of an image. So the parts do not shrink below a
+quarter of 500: with fewer than 125 examples, the statistics and the quadratic
+model use the whole batch.
 """
 
 import tensorflow.compat.v1 as tf
@@ -28,18 +37,49 @@ RECIPE = {
     # Per update: in an interval the damping changes by at most 0.97**2.
     "damping_adaptation_decay": 0.97,
     "min_damping": 1e-4,
+    # A step that removes half of the loss fits each example of its batch.
+    "max_predicted_decrease": 0.25,
     # The inverses use a tenth of the damping of the quadratic model. The
     # quadratic model shortens a step that is too long as a result.
     "precon_damping_mult": 0.1,
 }
-# The statistics use the first 1 / STATISTICS_DIVISOR of the batch.
+# The statistics use the first 1 / STATISTICS_DIVISOR of the batch, but at least
+# MIN_EXAMPLES if it has so many.
 STATISTICS_DIVISOR = 4
+MIN_EXAMPLES = 125
 # The quadratic model uses the 1 / QMODEL_DIVISOR of the batch with the largest
-# losses, and a sample of the same size that represents the other examples.
+# losses, and a sample of the same size that represents the other examples. A
+# smaller divisor makes them about MIN_EXAMPLES if the batch is small.
 QMODEL_DIVISOR = 8
 # Covariances are updated at every update, inverses at each of the first 20
 # updates and at every fifth update after that.
 SCHEDULE = schedules.Schedule(cov_every=1, inv_every=5, burn_in=20)
+
+
+def num_statistics_examples(batch_size):
+  """Computes the number of examples for the statistics.
+
+  Args:
+    batch_size: Int or integer tensor [], the number of examples in the batch.
+
+  Returns:
+    Integer tensor [].
+  """
+  quarter = (batch_size - 1) // STATISTICS_DIVISOR + 1
+  return tf.maximum(quarter, tf.minimum(batch_size, MIN_EXAMPLES))
+
+
+def qmodel_divisor(batch_size):
+  """Computes the argument `one_in` of sample_examples.
+
+  Args:
+    batch_size: Int or integer tensor [], the number of examples in the batch.
+
+  Returns:
+    Integer tensor [] from 1 to QMODEL_DIVISOR.
+  """
+  return tf.clip_by_value(
+      batch_size // (MIN_EXAMPLES // 2), 1, QMODEL_DIVISOR)
 
 
 def make_optimizer(register_pass, example_losses, train_batch, loss_fn,
@@ -64,9 +104,9 @@ def make_optimizer(register_pass, example_losses, train_batch, loss_fn,
   # From the batch, because the passes for the statistics and for the quadratic
   # model may not depend on the pass that computes the gradient.
   batch_size = tf.shape(tf.nest.flatten(train_batch)[0])[0]
-  first = tf.range((batch_size - 1) // STATISTICS_DIVISOR + 1)
+  first = tf.range(num_statistics_examples(batch_size))
   sampled, weights = kfac.optimizer.sample_examples(
-      example_losses, QMODEL_DIVISOR)
+      example_losses, qmodel_divisor(batch_size))
   statistics, quadratic_model = kfac.LayerCollection(), kfac.LayerCollection()
   register_pass(statistics, first)
   register_pass(quadratic_model, sampled)

@@ -308,7 +308,7 @@ class TrainerTest(RunnerTestCase):
         [settings["batch_size"], settings["layer_collection"].losses[0].inputs],
         {trainer._images: data.train_images[:20]})
     self.assertEqual(20, batch_size)
-    self.assertLen(logits, 5)  # a quarter of 20
+    self.assertLen(logits, 20)  # small batches are used as a whole
     losses = [trainer.evaluate(data.train_images, data.train_labels)[0]]
     for number in range(3):
       trainer.update(number, data.train_images[:20], data.train_labels[:20])

@@ -20,6 +20,7 @@ from absl import flags
 import kfac
 from examples import mlp_mnist_main
 from examples import mnist
+from examples import recipe
 from examples import runner
 from examples import tutorial_main
 
@@ -28,7 +29,8 @@ UPDATES = 200
 EVALUATE_EVERY = 5
 
 # One run: its label, and the settings that differ from BASE, a dict. Its keys
-# are those of BASE, "recipe" and "cov_examples_fraction".
+# are those of BASE, "recipe", "recipe_changes" (a dict of what differs from
+# recipe.RECIPE), "cov_examples_fraction", "updates" and "evaluate_every".
 Choice = collections.namedtuple("Choice", ["label", "changes"])
 # One plot of a figure.
 Panel = collections.namedtuple("Panel", ["title", "choices"])
@@ -42,6 +44,8 @@ BASE = {
 }
 QMODEL = {"momentum_type": "qmodel", "learning_rate": 1.}
 UNBOUND = {"norm_constraint": None}
+# The damping needs many updates to fall until it harms.
+ADAPTED = {"recipe": True, "updates": 2000, "evaluate_every": 25}
 VERDICTS = ("too small", "good", "too large")
 INTERVALS = ("expensive", "good", "long", "too long")
 
@@ -51,6 +55,14 @@ def _vary(name, values, verdicts=VERDICTS, **fixed):
   return tuple(
       Choice(f"{value:g}: {verdict}", dict(fixed, **{name: value}))
       for value, verdict in zip(values, verdicts, strict=True))
+
+
+def _vary_recipe(batch_size, **changes):
+  """Returns a Choice without and with the bound of the predicted decrease."""
+  return tuple(
+      Choice(label, dict(ADAPTED, batch_size=batch_size, recipe_changes=dict(
+          changes, max_predicted_decrease=share)))
+      for label, share in (("no bound", None), ("0.25", 0.25)))
 
 
 KNOBS = {
@@ -86,6 +98,11 @@ KNOBS = {
             Choice("fixed learning rate 0.05", {}),
             Choice("quadratic model", QMODEL),
             Choice("quadratic model, adapted damping", {"recipe": True}))),),
+    "adaptation": (
+        Panel("share of the loss, batch size 200",
+              _vary_recipe(batch_size=200)),
+        Panel("share of the loss, batch size 500, min_damping 1e-8",
+              _vary_recipe(batch_size=500, min_damping=1e-8))),
 }
 
 flags.DEFINE_enum("knob", None, sorted(KNOBS), "The setting to vary. By "
@@ -131,6 +148,17 @@ def changed_constants(**values):
     kfac.fisher_factors.set_global_constants(**before)
 
 
+@contextlib.contextmanager
+def changed_recipe(values):
+  """Context that changes settings of recipe.RECIPE, given by a dict."""
+  before = {name: recipe.RECIPE[name] for name in values}
+  recipe.RECIPE.update(values)
+  try:
+    yield
+  finally:
+    recipe.RECIPE.update(before)
+
+
 def train(changes, data):
   """Trains the perceptron with BASE and some changes.
 
@@ -143,18 +171,21 @@ def train(changes, data):
   """
   settings = dict(BASE, **changes)
   experiment = dataclasses.replace(
-      mlp_mnist_main.EXPERIMENT, name=NAME, updates=UPDATES,
+      mlp_mnist_main.EXPERIMENT, name=NAME,
+      updates=settings.get("updates", UPDATES),
       learning_rates={"kfac": settings["learning_rate"]},
       momentums={"kfac": settings["momentum"]},
       **{name: settings[name] for name in (
           "momentum_type", "damping", "norm_constraint", "batch_size")})
   constants = {name: value for name, value in changes.items()
                if name == "cov_examples_fraction"}
-  with changed_constants(**constants), changed_flags(
+  with changed_recipe(settings.get("recipe_changes", {})), changed_constants(
+      **constants), changed_flags(
       cov_update_every=settings["cov_every"],
       inv_update_every=settings["inv_every"],
       recipe=settings.get("recipe", False),
-      evaluate_every=FLAGS.evaluate_every or EVALUATE_EVERY):
+      evaluate_every=FLAGS.evaluate_every or settings.get(
+          "evaluate_every", EVALUATE_EVERY)):
     return runner.train(experiment, "kfac", data)
 
 

@@ -8,12 +8,14 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from examples import mnist
+from examples import recipe
 from examples import runner
 from examples import tuning_main
 from examples import tutorial_test
 
 # Settings that a choice can change, in addition to the keys of BASE.
-SPECIAL = ("recipe", "cov_examples_fraction")
+SPECIAL = ("recipe", "recipe_changes", "cov_examples_fraction", "updates",
+           "evaluate_every")
 
 
 class KnobsTest(tf.test.TestCase):
@@ -61,6 +63,23 @@ class ProgramTest(tutorial_test.FiguresTestCase):
     settings = self._choose(dict(tuning_main.QMODEL, batch_size=40))
     self.assertEqual(settings["momentum_type"], "qmodel")
     self.assertEqual(settings["batch_size"], 40)
+
+  def testChangesOfTheRecipeReachTheOptimizerAndAreRestored(self):
+    before = dict(recipe.RECIPE)
+    settings = self._choose({
+        "recipe": True, "batch_size": 40,
+        "recipe_changes": {"max_predicted_decrease": None, "damping": 0.5}})
+    self.assertIsNone(settings["max_predicted_decrease"])
+    self.assertEqual(settings["damping"], 0.5)
+    self.assertEqual(before, recipe.RECIPE)
+
+  def testChoicesMayChangeTheNumberOfUpdates(self):
+    runner.FLAGS(self._argv())
+    with unittest.mock.patch.object(runner, "train") as train:
+      tuning_main.train({"updates": 7}, None)
+      tuning_main.train({}, None)
+    self.assertEqual([7, tuning_main.UPDATES], [
+        call.args[0].updates for call in train.call_args_list])
 
   def testFlagsAndConstantsAreRestored(self):
     runner.FLAGS(self._argv())

@@ -5,6 +5,8 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from kfac.python.kernel_tests import dense_net_oracle as dense_net
+from kfac.python.kernel_tests import restored_constants
+from kfac.python.ops.optimizer import damping as damping_lib
 
 _DAMPING, _DECAY = 0.05, 0.8
 
@@ -54,8 +56,8 @@ def _train(data, dtype=tf.float64, use_resource=True, **kwargs):
 
 
 def _train_in_numpy(data, interval, decay, learning_rate=1., mult=1.,
-                    bounds=(1e-8, np.inf)):
-  """The same in NumPy."""
+                    bounds=(1e-8, np.inf), most=0.25):
+  """The same in NumPy; `most`: max_predicted_decrease."""
   oracle = dense_net.Kfac(_DAMPING, _DECAY)
   damping, rho, trail, params = _DAMPING, 0., [], []
   for step, (x, y) in enumerate(data):
@@ -66,7 +68,10 @@ def _train_in_numpy(data, interval, decay, learning_rate=1., mult=1.,
       after = dense_net.Net(oracle.params, x, y).loss
       rho = (after - before) / oracle.change
       factor = decay**interval
-      damping *= 1. / factor if rho < 0.25 else factor if rho > 0.75 else 1.
+      if rho < 0.25 or -oracle.change > most * before:
+        damping /= factor
+      elif rho > 0.75:
+        damping *= factor
       damping = float(np.clip(damping, *bounds))
     trail.append((damping, rho, oracle.change, before))
     params.append(oracle.params)
@@ -79,9 +84,10 @@ class ReductionRatioTest(tf.test.TestCase):
     data = dense_net.batches(6)
     moves = set()
     for interval, decay, rate in ((1, 0.7, 1.), (2, 0.5, 1.), (1, 0.7, 3.)):
-      expected = _train_in_numpy(data, interval, decay, rate)
+      expected = _train_in_numpy(data, interval, decay, rate, most=np.inf)
       got = _train(data, learning_rate=rate, damping_adaptation_decay=decay,
-                   damping_adaptation_interval=interval)
+                   damping_adaptation_interval=interval,
+                   max_predicted_decrease=None)
       self.assertAllClose(expected[0], got[0], 1e-7, 1e-7)
       self.assertAllClose(expected[1][-1], got[1][-1], 1e-7, 1e-7)
       moves.update(np.sign(np.diff(
@@ -196,7 +202,10 @@ class ReductionRatioTest(tf.test.TestCase):
           ({"precon_damping_mult": 0.}, ValueError,
            "precon_damping_mult must be finite and more than 0.0, got 0.0."),
           ({"max_loss_increase": -1.}, ValueError,
-           "max_loss_increase must be finite and at least 0.0, got -1.0.")):
+           "max_loss_increase must be finite and at least 0.0, got -1.0."),
+          ({"max_predicted_decrease": 0.}, ValueError,
+           "max_predicted_decrease must be finite and more than 0.0, got "
+           "0.0.")):
         with self.assertRaises(error) as caught:
           _optimizer(model, **kwargs)
         self.assertEqual(message, str(caught.exception))
@@ -204,6 +213,145 @@ class ReductionRatioTest(tf.test.TestCase):
           ValueError, "^min_damping must not be given unless adapt_damping is "
           "True.$"):
         kfac.KfacOptimizer(0.1, 0.9, 0.1, model.layers, min_damping=0.1)
+
+
+class PredictedDecreaseTest(tf.test.TestCase):
+
+  def testDampingRisesWhileAStepRemovesTooMuch(self):
+    data = dense_net.batches(5)
+    kwargs = {"damping_adaptation_interval": 1, "damping_adaptation_decay": 0.7}
+    unbound = _train_in_numpy(data, 1, 0.7, most=np.inf)[0]
+    shares = [-change / loss for _, _, change, loss in unbound]
+    # Some steps exceed the bound, others do not.
+    most = float(np.median(shares) + min(shares)) / 2.
+    expected = _train_in_numpy(data, 1, 0.7, most=most)
+    moves = np.sign(np.diff([_DAMPING] + [row[0] for row in expected[0]]))
+    self.assertContainsSubset({-1., 1.}, set(moves))
+    self.assertNotAllClose(unbound[-1][0], expected[0][-1][0])
+    got = _train(data, max_predicted_decrease=most, **kwargs)
+    self.assertAllClose(expected[0], got[0], 1e-7, 1e-7)
+    self.assertAllClose(expected[1][-1], got[1][-1], 1e-7, 1e-7)
+
+  def testBoundIsAQuarterByDefault(self):
+    data = dense_net.batches(2)
+    kwargs = {"damping_adaptation_interval": 1, "damping_adaptation_decay": 0.7}
+    expected = _train_in_numpy(data, 1, 0.7, most=0.25)
+    self.assertNotAllClose(
+        expected[0], _train_in_numpy(data, 1, 0.7, most=np.inf)[0])
+    self.assertAllClose(expected[0], _train(data, **kwargs)[0], 1e-7, 1e-7)
+
+  def testNoBoundWhileTheLossIsNotPositive(self):
+    data = dense_net.batches(1)
+    for offset, omega in ((0., 1. / 0.7), (-100., 0.7)):
+      with tf.Graph().as_default(), self.session() as sess:
+        model = dense_net.build(tf.float64)
+        optimizer = _optimizer(
+            model, damping_adaptation_interval=1, damping_adaptation_decay=0.7,
+            learning_rate=0.5, max_predicted_decrease=1e-6,
+            loss_fn=lambda batch, model=model, offset=offset: offset + (
+                dense_net.loss_on(dense_net.logits_of(
+                    batch[0], model.variables), batch[1])))
+        train_op = optimizer.minimize(model.loss + offset)
+        updates = optimizer.cov_update_op, optimizer.inv_update_op
+        sess.run(tf.global_variables_initializer())
+        feed = dict(zip((model.x, model.y), data[0], strict=True))
+        for op in (*updates, train_op):
+          sess.run(op, feed)
+        rho, damping = sess.run((optimizer._rho, optimizer.damping))
+        self.assertGreater(rho, 0.75)
+        self.assertAllClose(_DAMPING * omega, damping)
+
+
+class BadNumbersTest(tf.test.TestCase):
+
+  def _control(self, loss_fn, **kwargs):
+    """Makes a DampingControl that judges a step which changes nothing.
+
+    Args:
+      loss_fn: Function that returns the loss after the step.
+      **kwargs: Of damping.Rule.
+
+    Returns:
+      DampingControl, placeholders of the loss before the step and of the
+      predicted change, and the op of the step.
+    """
+    control = damping_lib.DampingControl(_DAMPING)
+    control.adapt(damping_lib.Rule(
+        batch=None, loss_fn=loss_fn, interval=1, decay=0.5, **kwargs),
+                  tf.float32)
+    loss, change = (tf.placeholder(tf.float32, []) for _ in range(2))
+    variable = tf.get_variable("x", initializer=1.)
+    velocity = tf.get_variable("v", initializer=1.)
+    state = control.state_before_step(loss, [variable])
+    with tf.control_dependencies(state.ops):
+      ((step, _),) = control.with_predicted_change(
+          [(tf.constant(0.), variable)], lambda: change)
+      step = tf.assign_sub(variable, step).op
+    return control, loss, change, control.after_step(
+        step, state, lambda _: velocity)
+
+  def _run(self, cases, **kwargs):
+    """Runs steps.
+
+    Args:
+      cases: List of loss before, loss after and predicted change.
+      **kwargs: Of damping.Rule.
+
+    Returns:
+      List of damping, rho, predicted change, stored loss and rejected steps.
+    """
+    with tf.Graph().as_default(), self.session() as sess:
+      after = tf.placeholder(tf.float32, [])
+      control, loss, change, step = self._control(lambda _: after, **kwargs)
+      watched = [control.damping, control.rho, control.predicted_change,
+                 control._prev_loss]
+      if control.num_rejected is not None:
+        self.assertEqual(tf.int64, control.num_rejected.dtype.base_dtype)
+        watched.append(control.num_rejected)
+      sess.run(tf.global_variables_initializer())
+      rows = []
+      for before_value, after_value, change_value in cases:
+        sess.run(step, {loss: before_value, after: after_value,
+                        change: change_value})
+        rows.append(sess.run(watched))
+      return rows
+
+  def testOnlyFiniteNumbersEnter(self):
+    good = (4., 3.5, -0.5)
+    (start,) = self._run([good])
+    self.assertAllClose([_DAMPING / 2., 1., -0.5, 4.], start)
+    for bad in (np.nan, np.inf, -np.inf):
+      for case, change, loss in (
+          ((bad, 3., -0.5), -0.5, 4.), ((8., bad, -0.5), -0.5, 8.),
+          ((8., 7., bad), 0., 8.), ((bad, bad, bad), 0., 4.)):
+        _, got = self._run([good, case])
+        self.assertAllClose([_DAMPING / 2., 1., change, loss], got)
+
+  def testRejectedStepsAreCounted(self):
+    # Loss before, loss after -> damping over the initial one, rho, steps.
+    table = (((4., 3.5), 0.5, 1., 0), ((4., 6.), 1., -np.inf, 1),
+             ((4., np.nan), 2., -np.inf, 2), ((4., np.inf), 4., -np.inf, 3),
+             # A bad batch: the step is not to blame.
+             ((np.nan, np.nan), 4., -np.inf, 3), ((np.inf, 1.), 4., -np.inf, 3),
+             ((4., 3.5), 2., 1., 3))
+    rows = self._run([(*losses, -0.5) for losses, *_ in table],
+                     max_loss_increase=1.)
+    for (_, factor, rho, count), row in zip(table, rows, strict=True):
+      self.assertAllClose([factor * _DAMPING, rho], row[:2])
+      self.assertEqual(count, row[-1])
+
+  def testCountIsMadeOnlyWhereStepsMayBeRejected(self):
+    restored_constants.restore_after(self)
+
+    def names(**kwargs):
+      with tf.Graph().as_default():
+        self._control(lambda _: tf.constant(0.), **kwargs)
+        return [v.op.name for v in tf.global_variables()]
+
+    self.assertIn("num_rejected", names(max_loss_increase=0.))
+    self.assertNotIn("num_rejected", names())
+    kfac.use_contrib_numerics()
+    self.assertNotIn("num_rejected", names(max_loss_increase=0.))
 
 
 class RejectionTest(tf.test.TestCase):

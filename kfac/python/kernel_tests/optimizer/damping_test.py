@@ -97,11 +97,11 @@ class _DampingTest(tf.test.TestCase):
       if follow:
         oracle.inverse_damping = damping
       if (step + 1) % interval == 0:
-        rho = np.nan
         if step:
           loss = dense_net.Net(oracle.params, *data[step - 1]).loss
           rho = (loss - prev_loss) / oracle.change
-        damping = _adapt(damping, rho, decay**interval, min_damping)
+          damping = _adapt(damping, rho, decay**interval, min_damping)
+        damping = max(damping, min_damping)
       oracle.damping = damping
       prev_loss = dense_net.Net(oracle.params, x, y).loss
       oracle.step(x, y, learning_rate, 0.5, momentum_type)
@@ -264,7 +264,9 @@ class AdaptedDampingTest(tf.test.TestCase):
         (0.5, 0.1, 0.5, 0., 1.), (0.5, -3., 0.5, 0., 1.),
         (0.5, -np.inf, 0.5, 0., 1.), (0.5, 0.25, 0.5, 0., 0.5),
         (0.5, 0.5, 0.5, 0., 0.5), (0.5, 0.75, 0.5, 0., 0.5),
-        (0.5, 0.8, 0.5, 0., 0.25), (0.5, np.inf, 0.5, 0., 0.25),
+        (0.5, 0.8, 0.5, 0., 0.25), (0.5, np.inf, 0.5, 0., 0.5),
+        # It does not overflow.
+        (2.**127, 0.1, 2.**-1000, 0., 2.**127),
         (0.5, np.nan, 0.5, 0., 0.5), (0.5, 0.8, 0.5, 0.375, 0.375),
         (0.25, 0.5, 0.5, 0.375, 0.375), (0.5, 0.1, 0.5, 2., 2.))
     with tf.Graph().as_default(), self.session() as sess:

@@ -66,6 +66,16 @@ class SampleExamplesTest(tf.test.TestCase):
         self.assertEqual(size - 1, np.max(examples))
         self.assertAllClose(size, np.sum(weights))
 
+  def testShareMayBeATensor(self):
+    losses = self._rng.exponential(size=17)
+    (expected,) = self._samples([(losses, 3)])
+    with tf.Graph().as_default(), tf.Session() as sess:
+      one_in = tf.placeholder(tf.int32, [])
+      got = sess.run(kfac.optimizer.sample_examples(
+          tf.constant(losses), one_in), {one_in: 3})
+    for one, other in zip(expected, got, strict=True):
+      self.assertAllEqual(one, other)
+
   def testShareMustBeAPositiveInt(self):
     for one_in in (0, 1.5, None):
       with self.assertRaisesRegex(

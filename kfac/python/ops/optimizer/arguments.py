@@ -9,6 +9,7 @@ from typing import Any
 from typing import TypedDict
 
 from kfac.python.ops.layer_collection import collection
+from kfac.python.ops.optimizer import damping
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
@@ -24,6 +25,7 @@ class RuleArguments(TypedDict, total=False):
   damping_adaptation_decay: float
   damping_adaptation_interval: int
   max_loss_increase: float | None
+  max_predicted_decrease: float | None
 
 
 class Arguments(RuleArguments, total=False):
@@ -67,6 +69,7 @@ RULE_ARGUMENTS = {
     "damping_adaptation_decay": "decay",
     "damping_adaptation_interval": "interval",
     "max_loss_increase": "max_loss_increase",
+    "max_predicted_decrease": "max_predicted_decrease",
 }
 
 
@@ -78,7 +81,8 @@ def rule_arguments(adapt_damping: bool, given: Mapping[str, Any]) -> dict:
     given: The keyword arguments for the adaptation.
 
   Returns:
-    Dict by the names of `damping.Rule`.
+    Dict by the names of `damping.Rule`. By default, `max_predicted_decrease` is
+    `damping.MAX_PREDICTED_DECREASE`.
 
   Raises:
     TypeError: If an argument is unknown or missing.
@@ -93,7 +97,11 @@ def rule_arguments(adapt_damping: bool, given: Mapping[str, Any]) -> dict:
   for name in ("loss_fn", "train_batch"):
     if adapt_damping and given.get(name) is None:
       raise TypeError(f"{name} must be given with adapt_damping.")
-  return {RULE_ARGUMENTS[name]: value for name, value in given.items()}
+  if not adapt_damping:
+    return {}
+  # Not the default of Rule, because contrib's way to adapt has no such bound.
+  known = {"max_predicted_decrease": damping.MAX_PREDICTED_DECREASE, **given}
+  return {RULE_ARGUMENTS[name]: value for name, value in known.items()}
 
 
 def check_learning_rate(learning_rate: hints.LearningRate | None) -> None:

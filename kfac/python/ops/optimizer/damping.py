@@ -4,6 +4,15 @@ The reduction ratio rho is the change of the loss over the change that the
 quadratic model predicted. The Levenberg-Marquardt rule raises the damping after
 a small rho and lowers it after a large one (Martens & Grosse 2015, section
 6.5).
+
+On the batch of the step, rho is near 1 even if the step is bad for all other
+examples: with little damping, the step fits its batch. What tells is the
+prediction itself. Near a minimum of zero, the loss of an example is about e^-m
+for a margin m, and its Newton step is predicted to remove half of it. A step
+that is predicted to remove half of the loss of a batch thus fits each example
+of it, whatever the others need. So a step that is judged on its own batch also
+raises the damping if it is predicted to remove more than a given share of the
+loss. g3doc/tuning.md shows the effect.
 """
 
 from __future__ import annotations
@@ -23,6 +32,9 @@ from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
 
+# Half of the half that a step removes if it fits each example.
+MAX_PREDICTED_DECREASE = 0.25
+
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
@@ -40,6 +52,9 @@ class Rule:
       one.
     max_loss_increase: The increase of the loss above which a step is rejected,
       or None. If it is given, every step is judged.
+    max_predicted_decrease: The share of the loss that a step may be predicted
+      to remove: if it is more, the damping rises, whatever rho is. None for no
+      bound. There is none while the loss is not positive.
     scope: Variable scope in which `loss_fn` is called; the current one of the
       call if None.
   """
@@ -53,6 +68,7 @@ class Rule:
   interval: int = 5
   immediately: bool = True
   max_loss_increase: float | None = None
+  max_predicted_decrease: float | None = None
   scope: Any = None
 
   def __post_init__(self) -> None:
@@ -69,6 +85,8 @@ class Rule:
           f"{self.interval!r}.")
     scalars.check_number(
         "max_loss_increase", self.max_loss_increase, minimum=0.)
+    scalars.check_number(
+        "max_predicted_decrease", self.max_predicted_decrease, above=0.)
     if self.max_loss_increase is not None and not self.immediately:
       raise ValueError(
           "max_loss_increase must be None unless steps are judged immediately, "
@@ -82,11 +100,14 @@ class _State(NamedTuple):
     ops: Ops that run before the step.
     variables: The variables that the step changes.
     values: Their values before it, if the step may be rejected.
+    is_known: Bool tensor [], whether the loss before the step is finite. If it
+      is not, the step is not judged: the batch is bad, not the damping.
   """
 
   ops: list
   variables: list
   values: list
+  is_known: Any = None
 
 
 class DampingControl:
@@ -101,13 +122,17 @@ class DampingControl:
     precon_damping_mult: Scalar. The damping of the inverses is this multiple of
       the damping.
     rule: Rule, or None if the damping is constant.
-    rho: Variable [], the last reduction ratio; -inf for a rejected step.
-    predicted_change: Variable [], the predicted change of the last step.
+    rho: Variable [], the last reduction ratio that was finite; -inf for a
+      rejected step.
+    predicted_change: Variable [], the predicted change of the last step; 0 if
+      the step was skipped or the change was not finite, which means that there
+      is nothing to judge.
     actual_change: Variable [], the change of the loss by the step last judged;
       rho times what was predicted for it.
     num_steps: Variable [], the number of steps, or None if the rule does not
       judge by it.
-    num_rejected: Variable [], the number of rejected steps.
+    num_rejected: Variable [], the number of rejected steps, int64; None unless
+      steps may be rejected.
   """
 
   def __init__(self, damping: hints.Damping,
@@ -164,6 +189,10 @@ class DampingControl:
     if rule.immediately:
       self.num_steps = plain_variables.make_variable(
           "num_steps", tf.zeros([], tf.int64))
+    if rule.max_loss_increase is not None and not constants.read(
+        "fisher_factors", "CONTRIB_VARIABLES"):
+      self.num_rejected = plain_variables.make_variable(
+          "num_rejected", tf.zeros([], tf.int64))
 
   def before_step(self, loss: hints.TensorLike,
                   global_step: hints.Scalar | None) -> list:
@@ -201,13 +230,15 @@ class DampingControl:
     rule = self.rule
     if rule is None or not rule.immediately:
       return _State([], [], [])
-    ops = [self._make_remember_op(self._loss(rule) if loss is None else loss)]
+    loss = self._loss(rule) if loss is None else loss
+    ops = [self._make_remember_op(loss)]
     values = []
     if rule.max_loss_increase is not None:
       # The result of reading a reference variable may share its memory.
       values = [tf.raw_ops.DeepCopy(x=variable.read_value())
                 for variable in variables]
-    return _State(ops + values, list(variables), values)
+    return _State(
+        ops + values, list(variables), values, tf.math.is_finite(loss))
 
   def with_predicted_change(
       self, steps: hints.Pairs, predict: Callable[[], hints.TensorLike],
@@ -259,8 +290,10 @@ class DampingControl:
       return tf.cast(rule.loss_fn(rule.batch), self.rho.dtype)
 
   def _make_remember_op(self, loss):
-    """Makes the op that stores the loss before a step."""
-    return tf.assign(self._prev_loss, tf.cast(loss, self._prev_loss.dtype)).op
+    """Makes the op that stores the loss before a step, if it is finite."""
+    loss = tf.cast(loss, self._prev_loss.dtype)
+    return tf.assign(
+        self._prev_loss, _if_finite(loss, self._prev_loss.read_value())).op
 
   def _make_judge_last_op(self, rule, global_step):
     """Makes the op that judges the last step if an adaptation is due."""
@@ -274,37 +307,63 @@ class DampingControl:
     """Makes the op that judges the step just made, if an adaptation is due."""
     due = tf.equal(tf.assign_add(self.num_steps, 1) % rule.interval, 0)
     if rule.max_loss_increase is None:
+      due = tf.logical_and(due, state.is_known)
       return tf.group(tf.cond(
           due, lambda: self._adapt(rule, self._ratio(self._loss(rule))),
           tf.no_op), name=name)
     loss = self._loss(rule)
     limit = self._prev_loss + scalars.cast_scalar(
         rule.max_loss_increase, loss.dtype)
-    rejected = tf.logical_or(tf.is_nan(loss), loss > limit)
+    rejected = tf.logical_and(
+        tf.logical_or(tf.is_nan(loss), loss > limit), state.is_known)
+    due = tf.logical_and(due, state.is_known)
     rho = tf.where(rejected, tf.constant(-np.inf, loss.dtype),
                    self._ratio(loss))
     return tf.group(
         tf.cond(tf.logical_or(due, rejected), lambda: self._adapt(rule, rho),
                 tf.no_op),
+        *self._make_count_ops(rejected),
         *_restore(rejected, state, velocity_of), name=name)
 
+  def _make_count_ops(self, rejected):
+    """Makes the ops that count a step if it is rejected."""
+    if self.num_rejected is None:
+      return []
+    return [tf.assign_add(self.num_rejected, tf.cast(rejected, tf.int64)).op]
+
   def _ratio(self, loss):
-    """Returns rho of the step after which the loss is `loss`."""
+    """Returns rho of the step after which the loss is `loss`, or NaN."""
     change = tf.convert_to_tensor(self.predicted_change)
+    unknown = tf.constant(np.nan, loss.dtype)
     # Before the first step, no change was predicted.
-    return tf.where(tf.equal(change, 0.), change + float("nan"),
-                    (loss - self._prev_loss) / change)
+    rho = tf.where(tf.equal(change, 0.), unknown,
+                   (loss - self._prev_loss) / change)
+    return _if_finite(rho, unknown)
+
+  def _removes_too_much(self, rule):
+    """Returns a bool tensor []: whether a step fits its batch too closely."""
+    if rule.max_predicted_decrease is None:
+      return tf.constant(False)
+    loss = tf.convert_to_tensor(self._prev_loss)
+    share = scalars.cast_scalar(rule.max_predicted_decrease, loss.dtype)
+    return tf.logical_and(loss > 0., -self.predicted_change > share * loss)
 
   def _adapt(self, rule, rho):
     """Makes the op that stores rho and adapts the damping to it."""
-    store = tf.assign(self.rho, rho)
+    judged = tf.where(
+        tf.logical_and(self._removes_too_much(rule), tf.math.is_finite(rho)),
+        tf.constant(-np.inf, rho.dtype), rho)
+    found = [(self.rho, rho)]
     if self.actual_change is not None:
-      store = tf.group(store, tf.assign(
-          self.actual_change, rho * self.predicted_change))
+      found.append((self.actual_change, rho * self.predicted_change))
+    store = tf.group(*[
+        tf.assign(variable, tf.where(
+            tf.is_nan(value), variable.read_value(), value))
+        for variable, value in found])
     if not rule.is_chief:
-      return tf.group(store)
+      return store
     return tf.group(store, tf.assign(self.damping, next_damping(
-        tf.convert_to_tensor(self.damping), rho, rule.decay ** rule.interval,
+        tf.convert_to_tensor(self.damping), judged, rule.decay ** rule.interval,
         rule.min_damping, rule.max_damping)))
 
 
@@ -315,22 +374,30 @@ def next_damping(damping: tf.Tensor, rho: tf.Tensor, omega: float,
 
   Args:
     damping: Scalar tensor.
-    rho: Scalar tensor. If it is NaN, the damping does not change.
+    rho: Scalar tensor, -inf for a step that is bad without a ratio. If it is
+      NaN or inf, the damping does not change.
     omega: Number < 1.
     min_damping: Scalar.
     max_damping: Scalar, or None for no bound.
 
   Returns:
     Scalar tensor within the bounds: damping / omega if rho < 1/4,
-    damping * omega if rho > 3/4, otherwise damping.
+    damping * omega if rho > 3/4, otherwise damping. It is finite if the damping
+    and the bounds are.
   """
   omega = scalars.cast_scalar(omega, damping.dtype)
-  adapted = tf.where(rho < 0.25, damping / omega, damping)
-  adapted = tf.where(rho > 0.75, damping * omega, adapted)
+  adapted = tf.where(rho < 0.25, _if_finite(damping / omega, damping), damping)
+  adapted = tf.where(
+      tf.logical_and(rho > 0.75, rho < np.inf), damping * omega, adapted)
   if max_damping is not None:
     adapted = tf.minimum(
         adapted, scalars.cast_scalar(max_damping, damping.dtype))
   return tf.maximum(adapted, scalars.cast_scalar(min_damping, damping.dtype))
+
+
+def _if_finite(value, otherwise):
+  """Returns one scalar tensor if it is finite, or the other one."""
+  return tf.where(tf.math.is_finite(value), value, otherwise)
 
 
 def _restore(rejected, state, velocity_of):

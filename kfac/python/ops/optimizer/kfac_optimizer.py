@@ -96,8 +96,9 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       inv_devices: See make_fisher_estimator.
       **adaptation: With `adapt_damping`: `loss_fn` and its argument
         `train_batch` are mandatory; `min_damping`, `max_damping`,
-        `damping_adaptation_decay`, `damping_adaptation_interval`, `is_chief`
-        and `max_loss_increase` as in damping.Rule.
+        `damping_adaptation_decay`, `damping_adaptation_interval`, `is_chief`,
+        `max_loss_increase` and `max_predicted_decrease` as in damping.Rule; the
+        last one is 1/4 by default.
 
     Raises:
       TypeError: If a mandatory argument is missing.

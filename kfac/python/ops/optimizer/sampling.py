@@ -9,7 +9,7 @@ from kfac.python.ops.utils import scalars
 
 
 def sample_examples(example_losses: hints.TensorLike,
-                 one_in: int) -> tuple[tf.Tensor, tf.Tensor]:
+                 one_in: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Picks examples and weights for estimating a mean over the batch.
 
   Once a classifier is nearly right, its Fisher matrix is that of the few
@@ -20,8 +20,9 @@ def sample_examples(example_losses: hints.TensorLike,
 
   Args:
     example_losses: Tensor [B], the loss of each example.
-    one_in: Int >= 1. B / one_in of the B examples are those with the largest
-      losses, and about as many are sampled from the others.
+    one_in: Int >= 1, or such an int32 tensor []. B / one_in of the B examples
+      are those with the largest losses, and about as many are sampled from the
+      others.
 
   Returns:
     Indices of examples, int tensor [n] with n about 2 B / one_in; and weights
@@ -30,7 +31,8 @@ def sample_examples(example_losses: hints.TensorLike,
   Raises:
     ValueError: If `one_in` is no positive int.
   """
-  scalars.check_int("one_in", one_in, minimum=1)
+  if not tf.is_tensor(one_in):
+    scalars.check_int("one_in", one_in, minimum=1)
   example_losses = tf.convert_to_tensor(example_losses)
   num_examples = tf.shape(example_losses)[0]
   num_largest = num_examples // one_in
