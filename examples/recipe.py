@@ -2,18 +2,18 @@
 
 The quadratic model determines the step size and the momentum (Martens & Grosse
 2015, sections 6.4 and 7). The damping adapts to the error of the change of the
-loss that the quadratic model predicts (section 6.5), but stays large enough that
-no step is predicted to remove more than a quarter of the loss. The gradient is
-computed from the whole batch, the statistics and the quadratic model from a part
-of it (section 8). g3doc/performance.md reports the results, g3doc/tuning.md what
-the bound of the damping does.
+loss that the quadratic model predicts (section 6.5), but stays large enough
+that no step is predicted to remove more than a quarter of the loss. The
+gradient is computed from the whole batch, the statistics and the quadratic
+model from a part of it (section 8). g3doc/performance.md reports the results,
+g3doc/tuning.md what the bound of the damping does.
 
-The settings are the same for all batch sizes, except for the parts of the batch.
-With 500 examples or more, they are a quarter. What makes the statistics reliable
-is the number of examples, not their share: a quarter of 50 would be 12 examples,
-for the covariance [785, 785] of an image. So the parts do not shrink below a
-quarter of 500: with fewer than 125 examples, the statistics and the quadratic
-model use the whole batch.
+The settings are the same for all batch sizes, except for the parts of the
+batch. With 500 examples or more, they are a quarter. What makes the statistics
+reliable is the number of examples, not their share: a quarter of 50 would be 12
+examples, for the covariance [785, 785] of an image. So the parts do not shrink
+below a quarter of 500: with fewer than 125 examples, the statistics and the
+quadratic model use the whole batch.
 """
 
 import tensorflow.compat.v1 as tf
@@ -78,8 +78,7 @@ def qmodel_divisor(batch_size):
   Returns:
     Integer tensor [] from 1 to QMODEL_DIVISOR.
   """
-  return tf.clip_by_value(
-      batch_size // (MIN_EXAMPLES // 2), 1, QMODEL_DIVISOR)
+  return tf.clip_by_value(2 * batch_size // MIN_EXAMPLES, 1, QMODEL_DIVISOR)
 
 
 def make_optimizer(register_pass, example_losses, train_batch, loss_fn,
