@@ -1,5 +1,6 @@
 """Tests of the parts of the batch that the recipe uses."""
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 import kfac
@@ -24,7 +25,7 @@ class RecipeTest(tf.test.TestCase):
             (statistics, sampled, weights), {batch_size: size})
         self.assertEqual(num_statistics, got)
         self.assertLen(set(examples), num_sampled)
-        self.assertAllClose(size, sum(of_examples))
+        self.assertAllClose(size, np.sum(of_examples))
 
 
 if __name__ == "__main__":
