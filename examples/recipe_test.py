@@ -27,6 +27,14 @@ class RecipeTest(tf.test.TestCase):
         self.assertLen(set(examples), num_sampled)
         self.assertAllClose(size, np.sum(of_examples))
 
+  def testShareOfTheLossGrowsWithTheBatch(self):
+    with tf.Graph().as_default(), self.session() as sess:
+      batch_size = tf.placeholder(tf.int32, [])
+      share = recipe.max_predicted_decrease(batch_size)
+      for size, expected in ((1, 0.25), (50, 0.25), (375, 0.25), (500, 1. / 3.),
+                             (750, 0.5), (2000, 0.5)):
+        self.assertAllClose(expected, sess.run(share, {batch_size: size}))
+
 
 if __name__ == "__main__":
   tf.test.main()

@@ -30,7 +30,7 @@ EVALUATE_EVERY = 5
 
 # One run: its label, and the settings that differ from BASE, a dict. Its keys
 # are those of BASE, "recipe", "recipe_changes" (a dict of what differs from
-# recipe.RECIPE), "cov_examples_fraction", "updates" and "evaluate_every".
+# the arguments in recipe.RECIPE), "cov_examples_fraction", "updates" and "evaluate_every".
 Choice = collections.namedtuple("Choice", ["label", "changes"])
 # One plot of a figure.
 Panel = collections.namedtuple("Panel", ["title", "choices"])
@@ -151,11 +151,12 @@ def changed_constants(**values):
 @contextlib.contextmanager
 def changed_recipe(values):
   """Context that changes settings of recipe.RECIPE, given by a dict."""
-  before = {name: recipe.RECIPE[name] for name in values}
+  before = dict(recipe.RECIPE)
   recipe.RECIPE.update(values)
   try:
     yield
   finally:
+    recipe.RECIPE.clear()
     recipe.RECIPE.update(before)
 
 
