@@ -17,8 +17,8 @@ and grows with the batch size from 375 to 750 examples to the whole half.
 The second is the part of the batch. With 500 examples or more, it is a quarter.
 What makes the statistics reliable is the number of examples, not their share: a
 quarter of 50 would be 12 examples, for the covariance [785, 785] of an image.
-So the parts do not shrink below a quarter of 500: with fewer than 125 examples,
-the statistics and the quadratic model use the whole batch.
+So the part does not shrink below a quarter of 500: with fewer than 125
+examples, the statistics and the quadratic model use the whole batch.
 """
 
 import tensorflow.compat.v1 as tf
@@ -54,8 +54,8 @@ MIN_EXAMPLES = 125
 # losses, and a sample of the same size that represents the other examples. A
 # smaller divisor makes them about MIN_EXAMPLES if the batch is small.
 QMODEL_DIVISOR = 8
-# Bounds of the share of the loss that a step may be predicted to remove, and the
-# batch size whose share would be 1.
+# Bounds of the share of the loss that a step may be predicted to remove, and
+# the batch size whose share would be 1.
 LEAST_DECREASE, MOST_DECREASE = 0.25, 0.5
 WHOLE_DECREASE = 1500
 # Covariances are updated at every update, inverses at each of the first 20

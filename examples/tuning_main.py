@@ -30,7 +30,8 @@ EVALUATE_EVERY = 5
 
 # One run: its label, and the settings that differ from BASE, a dict. Its keys
 # are those of BASE, "recipe", "recipe_changes" (a dict of what differs from
-# the arguments in recipe.RECIPE), "cov_examples_fraction", "updates" and "evaluate_every".
+# the arguments in recipe.RECIPE), "cov_examples_fraction", "updates" and
+# "evaluate_every".
 Choice = collections.namedtuple("Choice", ["label", "changes"])
 # One plot of a figure.
 Panel = collections.namedtuple("Panel", ["title", "choices"])
