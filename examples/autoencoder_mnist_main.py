@@ -14,12 +14,19 @@ import time
 # A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+if __name__ == "__main__":
+  # Importing TensorFlow takes seconds.
+  from examples import interrupts
+  interrupts.catch()
+
 import numpy as np
 from absl import flags
 
 from examples import autoencoder
 from examples import curves
+from examples import interrupts
 from examples import mnist
+from examples import programs
 from examples import recipe
 from examples import runner
 
@@ -130,7 +137,7 @@ def train(optimizer, learning_rate, images):
 
   Returns:
     The runner.History. It ends early if the run diverges, reaches --target or
-    exceeds --seconds.
+    exceeds --seconds, or if a signal interrupts the program.
   """
   num_updates = FLAGS.updates or UPDATES[optimizer]
   evaluate_every = FLAGS.evaluate_every or EVALUATE_EVERY[optimizer]
@@ -141,6 +148,7 @@ def train(optimizer, learning_rate, images):
   trainer = autoencoder.Trainer(optimizer, learning_rate, FLAGS.seed)
   history = runner.History(optimizer, learning_rate)
   progress = runner.Progress(optimizer, num_updates)
+  interrupts.keep_results()
   seconds = 0.
   for number in range(num_updates + 1):
     is_last = number == num_updates or _is_over(seconds)
@@ -149,6 +157,8 @@ def train(optimizer, learning_rate, images):
       progress.show(history)
       if is_last or has_diverged(history) or _is_reached(history):
         break
+    if interrupts.requested():
+      break
     batch = images[next(batches)]
     start = time.perf_counter()
     trainer.update(batch)
@@ -182,14 +192,19 @@ def compare(images):
 
   Returns:
     One runner.History per optimizer: K-FAC, then momentum and Adam with the
-    best learning rate of each.
+    best learning rate of each. Some are missing if a signal interrupts the
+    program.
   """
   best = []
   for optimizer in ("momentum", "adam"):
-    histories = [train(optimizer, rate, images)
-                 for rate in GRIDS[FLAGS.grid][optimizer]]
-    print("\n".join(make_grid_table(histories)), flush=True)
-    best.append(min(histories, key=lambda history: history.lowest_loss()))
+    histories = runner.until_interrupted(
+        train(optimizer, rate, images)
+        for rate in GRIDS[FLAGS.grid][optimizer])
+    if histories:
+      print("\n".join(make_grid_table(histories)), flush=True)
+      best.append(min(histories, key=lambda history: history.lowest_loss()))
+  if interrupts.requested():
+    return best
   kfac = train("kfac", default_rate("kfac"), images)
   print("\n".join(make_comparison(kfac, best)))
   print("Updates and seconds are those until the training loss is at most the "
@@ -255,6 +270,7 @@ def run():
 
   Raises:
     runner.SettingsError: If a flag is invalid.
+    plots.OutputError: If the plot cannot be written.
     mnist.DataError: If the data cannot be read.
   """
   check_flags()
@@ -270,4 +286,4 @@ def run():
 
 
 if __name__ == "__main__":
-  runner.run_program(NAME, run)
+  programs.run_program(NAME, run)

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import unittest.mock
@@ -17,7 +18,9 @@ import kfac
 from examples import autoencoder
 from examples import autoencoder_mnist_main
 from examples import fake_mnist
+from examples import interrupts
 from examples import mnist
+from examples import programs
 from examples import recipe
 from examples import runner
 
@@ -286,7 +289,7 @@ class FlagsTest(SmallTestCase):
     """Runs the whole program and returns its one-line error."""
     with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
       with self.assertRaises(SystemExit) as caught:
-        runner.run_program("autoencoder", autoencoder_mnist_main.run)
+        programs.run_program("autoencoder", autoencoder_mnist_main.run)
     message = caught.exception.code
     self.assertIsInstance(message, str)
     self.assertNotIn("\n", message)
@@ -514,6 +517,27 @@ class CompareTest(ProgramTestCase):
       self.assertEqual(row[:3], [
           history.label, f"{history.learning_rate:g}",
           f"{history.lowest_loss():.2f}"])
+
+  def testSignalLeavesTheTablesSoFar(self):
+    # Number of updates, of histories and of mentions in tables and their text.
+    for last, num_histories, num_mentions in ((2, 1, 1), (8, 2, 2), (14, 3, 4)):
+      count = 0
+
+      def interrupt(*_, last=last):
+        nonlocal count
+        count += 1
+        if count == last:
+          os.kill(os.getpid(), signal.SIGINT)
+
+      with interrupts.caught(), unittest.mock.patch.object(
+          autoencoder.Trainer, "update", interrupt), (
+              unittest.mock.patch.dict(autoencoder_mnist_main.GRIDS, {
+                  "coarse": {"momentum": (1e-4,), "adam": (1e-3,)}})):
+        histories, printed = self._run(
+            "--compare", "--grid=coarse", "--updates=6", "--evaluate_every=2")
+      self.assertEqual(count, last)
+      self.assertLen(histories, num_histories)
+      self.assertEqual(printed.count("lowest loss"), num_mentions)
 
   def testTableHasUpdatesSecondsAndRatios(self):
     kfac_history = runner.History(

@@ -12,9 +12,15 @@ import sys
 # A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+if __name__ == "__main__":
+  # Importing TensorFlow takes seconds.
+  from examples import interrupts
+  interrupts.catch()
+
 from absl import flags
 
 from examples import convnet
+from examples import programs
 from examples import runner
 
 flags.DEFINE_boolean(
@@ -36,4 +42,4 @@ EXPERIMENT = runner.Experiment(
     norm_constraint=0.003, batch_size=500, updates=120)
 
 if __name__ == "__main__":
-  runner.main(EXPERIMENT)
+  programs.main(EXPERIMENT)

@@ -15,11 +15,17 @@ import sys
 # A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+if __name__ == "__main__":
+  # Importing TensorFlow takes seconds.
+  from examples import interrupts
+  interrupts.catch()
+
 import tensorflow.compat.v1 as tf
 from absl import flags
 
 from examples import convnet
 from examples import convnet_mnist_main
+from examples import programs
 from examples import runner
 from kfac.python.ops import fisher_factors
 
@@ -92,4 +98,4 @@ EXPERIMENT = dataclasses.replace(
     build=build, register=register)
 
 if __name__ == "__main__":
-  runner.main(EXPERIMENT)
+  programs.main(EXPERIMENT)

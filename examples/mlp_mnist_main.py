@@ -11,9 +11,15 @@ import sys
 # A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+if __name__ == "__main__":
+  # Importing TensorFlow takes seconds.
+  from examples import interrupts
+  interrupts.catch()
+
 from absl import flags
 
 from examples import mlp
+from examples import programs
 from examples import runner
 
 flags.adopt_module_key_flags(runner)
@@ -25,4 +31,4 @@ EXPERIMENT = runner.Experiment(
     damping=0.001, norm_constraint=0.003, batch_size=500, updates=1400)
 
 if __name__ == "__main__":
-  runner.main(EXPERIMENT)
+  programs.main(EXPERIMENT)

@@ -5,6 +5,7 @@ import gzip
 import itertools
 import math
 import os
+import stat
 import zlib
 
 import numpy as np
@@ -41,11 +42,14 @@ def load(data_dir=DEFAULT_DIR):
     and of the test set.
 
   Raises:
-    DataError: If the directory or a file is missing, or the contents of a file
-      do not match its name or header.
+    DataError: If the directory or a file is missing or cannot be read, or the
+      contents of a file do not match its name or header.
   """
-  if not os.path.isdir(data_dir):
+  mode = _mode(data_dir)
+  if mode is None:
     raise DataError(f"{data_dir!r}: no such directory.")
+  if not stat.S_ISDIR(mode):
+    raise DataError(f"{data_dir!r}: not a directory.")
   return Dataset(*(_load_split(data_dir, "train")
                    + _load_split(data_dir, "t10k")))
 
@@ -71,11 +75,22 @@ def _load_split(data_dir, split):
   return images.reshape(len(images), -1), labels.astype(np.int32)
 
 
+def _mode(path):
+  """Returns the type and permissions of a file, None if it does not exist."""
+  try:
+    return os.stat(path).st_mode
+  except FileNotFoundError:
+    return None
+  except OSError as error:
+    raise DataError(f"{path}: cannot be read, {error.strerror}.") from None
+
+
 def _find(data_dir, name):
   """Returns the path of a file, without ".gz" if that exists."""
   plain = os.path.join(data_dir, name)
   for path in (plain, plain + ".gz"):
-    if os.path.isfile(path):
+    mode = _mode(path)
+    if mode is not None and stat.S_ISREG(mode):
       return path
   raise DataError(f"{plain}: no such file, with or without .gz.")
 

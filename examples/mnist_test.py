@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import tracemalloc
+import unittest.mock
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -78,6 +79,28 @@ class LoadTest(TempDirTestCase):
     os.remove(self._path("t10k-labels-idx1-ubyte.gz"))
     os.mkdir(self._path("t10k-labels-idx1-ubyte"))
     self.assertIn("no such file", self._error(mnist.load, self._dir))
+
+  def testFileInPlaceOfDirectory(self):
+    fake_mnist.write_dataset(self._dir)
+    path = self._path("train-labels-idx1-ubyte.gz")
+    self.assertEqual(
+        self._error(mnist.load, path), f"{path!r}: not a directory.")
+    path = os.path.join(path, "data")
+    self.assertEqual(self._error(mnist.load, path),
+                     f"{path}: cannot be read, Not a directory.")
+
+  def testNoPermission(self):
+    # A mock, because the superuser may read anything.
+    fake_mnist.write_dataset(self._dir)
+    stat = os.stat
+    for path in (self._dir, self._path("train-labels-idx1-ubyte")):
+      def refuse(name, refused=path):
+        if name == refused:
+          raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return stat(name)
+      with unittest.mock.patch.object(os, "stat", refuse):
+        self.assertEqual(self._error(mnist.load, self._dir),
+                         f"{path}: cannot be read, Permission denied.")
 
   def testOtherImageSize(self):
     fake_mnist.write_dataset(self._dir)

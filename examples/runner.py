@@ -2,7 +2,7 @@
 
 This module has the training loop, the command line flags and the report that
 the programs in this directory share. A program describes its model by an
-Experiment and calls `main`.
+Experiment and calls `programs.main`.
 """
 
 import collections.abc
@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from absl import app
 from absl import flags
 
 import kfac
+from examples import interrupts
 from examples import mnist
+from examples import plots
 from examples import recipe
 from kfac.python.ops.kfac_utils import schedules
 
@@ -264,8 +265,13 @@ def check_output_dir(path):
     raise SettingsError(
         f"--output_dir={FLAGS.output_dir} cannot be created, "
         f"{error.strerror}.") from None
-  if not os.access(path if os.path.exists(path) else FLAGS.output_dir, os.W_OK):
+  # An existing plot is replaced, not written to.
+  if not os.access(FLAGS.output_dir, os.W_OK | os.X_OK):
     raise SettingsError(f"--output_dir={FLAGS.output_dir} is not writable.")
+  if os.path.isdir(path):
+    raise SettingsError(
+        f"--output_dir={FLAGS.output_dir} must not have a directory named "
+        f"{os.path.basename(path)}.")
 
 
 def chosen_optimizers():
@@ -454,7 +460,6 @@ def score(logits, labels):
   return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(correct, tf.float32))
 
 
-
 def train(experiment, optimizer, data):
   """Trains with one optimizer.
 
@@ -464,7 +469,8 @@ def train(experiment, optimizer, data):
     data: mnist.Dataset.
 
   Returns:
-    The History. It ends early if the loss is not finite.
+    The History. It ends early if the loss is not finite, or if a signal
+    interrupts the program.
   """
   rate = FLAGS.learning_rate or experiment.learning_rates[optimizer]
   batch_size = FLAGS.batch_size or experiment.batch_size
@@ -474,6 +480,7 @@ def train(experiment, optimizer, data):
   trainer = Trainer(experiment, optimizer, rate, batch_size)
   history = History(optimizer, rate)
   progress = Progress(optimizer, num_updates)
+  interrupts.keep_results()
   evaluate_every = FLAGS.evaluate_every or EVALUATE_EVERY
   seconds = 0.
   for number in range(num_updates + 1):
@@ -484,6 +491,8 @@ def train(experiment, optimizer, data):
       progress.show(history)
       if number == num_updates or not math.isfinite(loss):
         break
+    if interrupts.requested():
+      break
     batch = next(batches)
     images, labels = data.train_images[batch], data.train_labels[batch]
     start = time.perf_counter()
@@ -492,6 +501,24 @@ def train(experiment, optimizer, data):
   progress.close()
   trainer.close()
   return history
+
+
+def until_interrupted(histories):
+  """Collects the results of runs, until a signal interrupts the program.
+
+  Args:
+    histories: Iterator over Histories; each step trains once.
+
+  Returns:
+    List of Histories. The last one may be incomplete.
+  """
+  collected = []
+  while not interrupts.requested():
+    try:
+      collected.append(next(histories))
+    except StopIteration:
+      break
+  return collected
 
 
 def count_updates(experiment, num_examples, batch_size):
@@ -518,7 +545,7 @@ class Progress:
     self._num_updates = num_updates
     self._bar = None
     tqdm = _import_or_none("tqdm")
-    if tqdm:
+    if tqdm and sys.stderr is not None:  # It is None if it is closed.
       self._bar = tqdm.tqdm(total=num_updates, desc=self._label.ljust(8),
                             unit="update", ncols=100)
 
@@ -595,12 +622,9 @@ def _cells_at(history, goal):
 
 def report_plot(histories, path, log_axes="y"):
   """Calls `write_plot`, and prints the path or why there is no plot."""
-  try:
-    drawn = write_plot(histories, path, log_axes)
-    print(f"Plot: {path}" if drawn else
-          "No plot: matplotlib is not installed (pip install matplotlib).")
-  except OSError as error:
-    print(f"No plot: {error}.")
+  drawn = write_plot(histories, path, log_axes)
+  print(f"Plot: {path}" if drawn else
+        "No plot: matplotlib is not installed (pip install matplotlib).")
 
 
 def write_plot(histories, path, log_axes="y"):
@@ -613,6 +637,9 @@ def write_plot(histories, path, log_axes="y"):
 
   Returns:
     False if matplotlib is not installed, and no plot was drawn.
+
+  Raises:
+    plots.OutputError: If the file cannot be written.
   """
   if not _import_or_none("matplotlib"):
     return False
@@ -634,7 +661,7 @@ def write_plot(histories, path, log_axes="y"):
   right.set_xlabel("seconds of training")
   left.set_ylabel("training loss (nats)")
   left.legend()
-  figure.savefig(path)
+  plots.save_figure(figure, path)
   return True
 
 
@@ -649,12 +676,13 @@ def run(experiment):
 
   Raises:
     SettingsError: If a flag is invalid.
+    plots.OutputError: If the plot cannot be written.
     mnist.DataError: If the data cannot be read.
   """
   check_flags(experiment)
   data = mnist.load(FLAGS.data_dir)
-  histories = [train(experiment, optimizer, data)
-               for optimizer in chosen_optimizers()]
+  histories = until_interrupted(train(experiment, optimizer, data)
+                                for optimizer in chosen_optimizers())
   print_table(histories)
   for history in histories:
     if not math.isfinite(history.losses[-1]):
@@ -662,34 +690,3 @@ def run(experiment):
             f"after {history.updates[-1]} updates.")
   report_plot(histories, plot_path(experiment))
   return histories
-
-
-def main(experiment):
-  """Runs the program of an Experiment; see `run_program`."""
-  run_program(experiment.name, lambda: run(experiment))
-
-
-def run_program(name, function):
-  """Runs a program; invalid flags and data end it with a one-line error.
-
-  Args:
-    name: Name of the program, with which the error begins.
-    function: Function without arguments, called after the flags are parsed.
-  """
-  def start(argv):
-    try:
-      if len(argv) > 1:
-        raise SettingsError(f"arguments must begin with --, got {argv[1]}.")
-      function()
-    except (SettingsError, mnist.DataError) as error:
-      sys.exit(f"{name}: {error}")
-
-  def parse(argv):
-    try:
-      return FLAGS(argv)
-    except flags.Error as error:
-      message = " ".join(str(error).split())
-      sys.exit(f"{name}: {message}")
-
-  tf.logging.set_verbosity(tf.logging.ERROR)
-  app.run(start, flags_parser=parse)

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import unittest.mock
@@ -15,8 +16,11 @@ from absl.testing import flagsaver
 
 import kfac
 from examples import fake_mnist
+from examples import interrupts
 from examples import mlp
 from examples import mnist
+from examples import plots
+from examples import programs
 from examples import recipe
 from examples import runner
 
@@ -87,7 +91,7 @@ class FlagsTest(RunnerTestCase):
     """Runs the whole program and returns its one-line error."""
     with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
       with self.assertRaises(SystemExit) as caught:
-        runner.main(EXPERIMENT)
+        programs.main(EXPERIMENT)
     message = caught.exception.code
     self.assertIsInstance(message, str)
     self.assertNotIn("\n", message)
@@ -185,6 +189,12 @@ class FlagsTest(RunnerTestCase):
       self.assertEqual(
           self._error(),
           f"--output_dir={self._dir} is not writable.")
+
+  def testPlotIsADirectory(self):
+    os.mkdir(os.path.join(self._dir, "small.png"))
+    self.assertEqual(
+        self._error(), f"--output_dir={self._dir} must not have a directory "
+        "named small.png.")
 
 
 class ScoresTest(RunnerTestCase):
@@ -403,6 +413,53 @@ class TrainTest(RunnerTestCase):
         f"{histories[0].updates[-1]} updates.", printed)
 
 
+class InterruptTest(RunnerTestCase):
+
+  def testSignalEndsTheRunAndTheComparison(self):
+    update = runner.Trainer.update
+
+    def interrupt(trainer, number, images, labels):
+      update(trainer, number, images, labels)
+      if number == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    self.enterContext(
+        unittest.mock.patch.object(runner.Trainer, "update", interrupt))
+    with interrupts.caught():
+      histories, printed = self._run("--compare", "--evaluate_every=2")
+      self.assertTrue(interrupts.requested())
+    self.assertEqual([h.optimizer for h in histories], ["kfac"])
+    # The third update is done, the fourth is not.
+    self.assertEqual(histories[0].updates, [0, 2])
+    self.assertIn("test accuracy", printed)
+    self.assertIn("No plot: matplotlib is not installed", printed)
+
+  def testSignalDuringTheFirstEvaluationLeavesItsResult(self):
+    evaluate = runner.Trainer.evaluate
+
+    def interrupt(*args):
+      if not interrupts.requested():
+        os.kill(os.getpid(), signal.SIGTERM)
+      return evaluate(*args)
+
+    self.enterContext(
+        unittest.mock.patch.object(runner.Trainer, "evaluate", interrupt))
+    close = self.enterContext(
+        unittest.mock.patch.object(runner.Progress, "close"))
+    with interrupts.caught():
+      histories, printed = self._run("--optimizer=adam", "--updates=1000000")
+    self.assertEqual(histories[0].updates, [0])
+    self.assertIn("test accuracy", printed)
+    close.assert_called_once()
+
+  def testNoRunStartsAfterASignal(self):
+    with interrupts.caught():
+      interrupts.keep_results()
+      self.assertEqual(runner.until_interrupted(iter("abc")), [*"abc"])
+      os.kill(os.getpid(), signal.SIGINT)
+      self.assertEqual(runner.until_interrupted(iter("abc")), [])
+
+
 class CompareTest(RunnerTestCase):
 
   def testAllOptimizersGetTheSameBatches(self):
@@ -474,10 +531,13 @@ class ReportTest(RunnerTestCase):
       self.assertEqual(stream.read(8), b"\x89PNG\r\n\x1a\n")
 
   def testTableIsPrintedIfThePlotFails(self):
-    self._patch("write_plot", side_effect=OSError("disk full"))
-    _, printed = self._run("--optimizer=momentum")
-    self.assertIn("test accuracy", printed)
-    self.assertIn("No plot: disk full.", printed)
+    self._patch("write_plot", side_effect=plots.OutputError("disk full"))
+    self._parse("--optimizer=momentum")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), self.assertRaisesRegex(
+        plots.OutputError, "disk full"):
+      runner.run(EXPERIMENT)
+    self.assertIn("test accuracy", printed.getvalue())
 
   def testProgressBar(self):
     shown = io.StringIO()

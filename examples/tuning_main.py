@@ -15,11 +15,18 @@ import sys
 # A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+if __name__ == "__main__":
+  # Importing TensorFlow takes seconds.
+  from examples import interrupts
+  interrupts.catch()
+
 from absl import flags
 
 import kfac
+from examples import interrupts
 from examples import mlp_mnist_main
 from examples import mnist
+from examples import programs
 from examples import recipe
 from examples import runner
 from examples import tutorial_main
@@ -191,6 +198,27 @@ def train(changes, data):
     return runner.train(experiment, "kfac", data)
 
 
+def train_panels(panels, data):
+  """Trains with each choice, until a signal interrupts the program.
+
+  Args:
+    panels: Sequence of Panels.
+    data: mnist.Dataset.
+
+  Returns:
+    The Panels with the choices that were trained with, at least one; and for
+    each Panel, one runner.History per choice.
+  """
+  trained, found = [], []
+  for panel in panels:
+    histories = runner.until_interrupted(
+        train(choice.changes, data) for choice in panel.choices)
+    if histories:
+      trained.append(panel._replace(choices=panel.choices[:len(histories)]))
+      found.append(histories)
+  return trained, found
+
+
 def make_table(panel, histories):
   """Returns the lines of a table with one row per choice of a panel.
 
@@ -240,6 +268,7 @@ def run():
 
   Raises:
     runner.SettingsError: If a flag is invalid, or matplotlib is not installed.
+    plots.OutputError: If a figure cannot be written.
     mnist.DataError: If the data cannot be read.
   """
   tutorial_main.check_flags([plot_path(knob) for knob in knobs()])
@@ -247,14 +276,15 @@ def run():
   data = mnist.load(FLAGS.data_dir)
   found = {}
   for knob in knobs():
-    found[knob] = [[train(choice.changes, data) for choice in panel.choices]
-                   for panel in KNOBS[knob]]
-    for panel, histories in zip(KNOBS[knob], found[knob], strict=True):
+    panels, found[knob] = train_panels(KNOBS[knob], data)
+    for panel, histories in zip(panels, found[knob], strict=True):
       print("\n".join(make_table(panel, histories)), flush=True)
-    write_plot(KNOBS[knob], found[knob], plot_path(knob))
+    write_plot(panels, found[knob], plot_path(knob))
     print(f"Plot: {plot_path(knob)}", flush=True)
+    if interrupts.requested():
+      break
   return found
 
 
 if __name__ == "__main__":
-  runner.run_program(NAME, run)
+  programs.run_program(NAME, run)

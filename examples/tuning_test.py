@@ -2,11 +2,13 @@
 
 import math
 import os
+import signal
 import unittest.mock
 
 import tensorflow.compat.v1 as tf
 
 import kfac
+from examples import interrupts
 from examples import mnist
 from examples import recipe
 from examples import runner
@@ -126,6 +128,26 @@ class ProgramTest(tutorial_test.FiguresTestCase):
     self.assertEqual(list(found), ["momentum", "schedule"])
     for knob in found:
       self._assert_png(f"tuning_{knob}.png")
+
+  def testSignalLeavesTheTablesAndTheFigureSoFar(self):
+    count = 0
+
+    def fake(*_):
+      nonlocal count
+      count += 1
+      if count == 4:  # The first choice of the second panel.
+        os.kill(os.getpid(), signal.SIGINT)
+      return runner.History("kfac", 1., [0, 2], [0., 1.], [2., 1.], [0.1, 0.9])
+
+    with unittest.mock.patch.object(runner, "train", fake), (
+        interrupts.caught()):
+      interrupts.keep_results()
+      found, printed = self._run()
+    (knob,) = found
+    self.assertEqual([len(histories) for histories in found[knob]], [3, 1])
+    self._assert_png(f"tuning_{knob}.png")
+    self.assertEqual(printed.count("loss after 2 updates"), 2)
+    self.assertEqual(count, 4)
 
   def testUnknownKnobAndFlagsOfOtherPrograms(self):
     self.assertIn("--knob=luck", self._error("--knob=luck"))

@@ -12,6 +12,11 @@ import sys
 # A program that runs as a file does not find modules in the parent directory.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+if __name__ == "__main__":
+  # Importing TensorFlow takes seconds.
+  from examples import interrupts
+  interrupts.catch()
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import flags
@@ -20,6 +25,8 @@ import kfac
 from examples import mlp
 from examples import mlp_mnist_main
 from examples import mnist
+from examples import plots
+from examples import programs
 from examples import runner
 
 NAME = "tutorial"
@@ -123,7 +130,7 @@ def write_factors(factors, path):
   right.set_xlabel("index in descending order")
   right.grid(alpha=0.3)
   right.legend(ncols=len(factors) // 2, loc="lower left")
-  figure.savefig(path)
+  plots.save_figure(figure, path)
 
 
 def write_losses(panels, path):
@@ -145,7 +152,7 @@ def write_losses(panels, path):
     axes.grid(alpha=0.3)
     axes.legend()
   all_axes[0].set_ylabel("training loss (nats)")
-  figure.savefig(path)
+  plots.save_figure(figure, path)
 
 
 def run():
@@ -156,6 +163,7 @@ def run():
 
   Raises:
     runner.SettingsError: If a flag is invalid, or matplotlib is not installed.
+    plots.OutputError: If a figure cannot be written.
     mnist.DataError: If the data cannot be read.
   """
   factors_path, loss_path = plot_path("factors"), plot_path("loss")
@@ -166,8 +174,9 @@ def run():
   batch = data.train_images[:experiment.batch_size]
   write_factors(compute_factors(batch), factors_path)
   print(f"Plot: {factors_path}", flush=True)
-  histories = [runner.train(experiment, optimizer, data)
-               for optimizer in runner.OPTIMIZERS]
+  histories = runner.until_interrupted(
+      runner.train(experiment, optimizer, data)
+      for optimizer in runner.OPTIMIZERS)
   runner.print_table(histories)
   lines = [(history.describe_settings(), history) for history in histories]
   write_losses([("perceptron", lines)], loss_path)
@@ -186,4 +195,4 @@ def check_matplotlib():
 
 
 if __name__ == "__main__":
-  runner.run_program(NAME, run)
+  programs.run_program(NAME, run)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import unittest.mock
@@ -13,7 +14,9 @@ import tensorflow.compat.v1 as tf
 from absl.testing import flagsaver
 
 from examples import fake_mnist
+from examples import interrupts
 from examples import mnist
+from examples import programs
 from examples import runner
 from examples import tutorial_main
 
@@ -53,7 +56,7 @@ class FiguresTestCase(tf.test.TestCase):
     """Runs the whole program and returns its one-line error."""
     with unittest.mock.patch.object(sys, "argv", self._argv(*args)):
       with self.assertRaises(SystemExit) as caught:
-        runner.run_program(self.main.NAME, self.main.run)
+        programs.run_program(self.main.NAME, self.main.run)
     message = caught.exception.code
     self.assertIsInstance(message, str)
     self.assertNotIn("\n", message)
@@ -134,6 +137,20 @@ class ProgramTest(FiguresTestCase):
     self._assert_png("tutorial_loss.png")
     self.assertIn("updates to loss", printed)
     self.assertIn("tutorial_factors.png", printed)
+
+  def testSignalLeavesTheTableAndTheFigureSoFar(self):
+    def fake(_, optimizer, *__):
+      os.kill(os.getpid(), signal.SIGINT)
+      return runner.History(
+          optimizer, 1., [0, 2], [0., 1.], [2., 1.], [0.1, 0.9])
+
+    with unittest.mock.patch.object(runner, "train", fake), (
+        interrupts.caught()):
+      interrupts.keep_results()
+      histories, printed = self._run()
+    self.assertEqual([history.optimizer for history in histories], ["kfac"])
+    self.assertIn("test accuracy", printed)
+    self._assert_png("tutorial_loss.png")
 
 
 if __name__ == "__main__":

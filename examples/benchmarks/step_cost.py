@@ -19,11 +19,17 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__)))))
 
+if __name__ == "__main__":
+  # Importing TensorFlow takes seconds.
+  from examples import interrupts
+  interrupts.catch()
+
 import numpy as np
 import tensorflow.compat.v1 as tf
-from absl import app
 from absl import flags
 
+from examples import interrupts
+from examples import programs
 from examples import runner
 from examples.benchmarks import models
 from kfac.python.ops import curvature_matrix_vector_products as cmvp
@@ -316,15 +322,21 @@ def count_memory(model):
 
 def report_memory(name):
   """Prints the peak memory of each optimizer, in separate processes."""
-  def peak(process):
-    return float(subprocess.run(
+  def peak(optimizer):
+    process = subprocess.Popen(
         [sys.executable, os.path.abspath(__file__), "--models=" + name,
-         "--process=" + process], check=True, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True).stdout.split()[-1])
+         "--process=" + optimizer], stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True)
+    with process, interrupts.cleanup(process.kill):
+      output, _ = process.communicate()
+    if process.returncode:
+      raise subprocess.CalledProcessError(process.returncode, process.args)
+    return float(output.split()[-1])
 
   model = models.MODELS[name]
   none, momentum, whole, part = (
-      peak(process) for process in ("none", "momentum", "whole", "recommended"))
+      peak(optimizer)
+      for optimizer in ("none", "momentum", "whole", "recommended"))
   print(f"\n{name}, batch size {model.batch_size}: K-FAC needs tensors of "
         f"{count_memory(model):.0f} MB")
   rows = [("training with", "peak MB of the process", "MB of the training",
@@ -338,11 +350,15 @@ def report_memory(name):
   print("\n".join(runner.align(rows)), flush=True)
 
 
-def main(_):
-  """Runs the benchmark."""
+def run():
+  """Runs the benchmark.
+
+  Raises:
+    runner.SettingsError: If a flag is invalid.
+  """
   unknown = set(FLAGS.models) - set(models.MODELS)
   if unknown:
-    sys.exit(
+    raise runner.SettingsError(
         f"--models must be among {sorted(models.MODELS)}, got "
         f"{sorted(unknown)}.")
   variants = {variant for _, variant in SCHEDULES.values()}
@@ -362,5 +378,4 @@ def main(_):
 
 if __name__ == "__main__":
   tf.disable_v2_behavior()
-  tf.logging.set_verbosity(tf.logging.ERROR)
-  app.run(main)
+  programs.run_program("step_cost", run)
