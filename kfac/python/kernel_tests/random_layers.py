@@ -162,12 +162,12 @@ class Kind(NamedTuple):
   Attributes:
     apply: Function of a Case, parameters and inputs that returns the outputs of
       one use.
-    register: Function of a LayerCollection, a Case, parameters, inputs and
-      outputs, and `approx` and `reuse`.
+    arguments: Function of a Case, inputs and outputs that returns the arguments
+      of the method `register_...` of LayerCollection, without `params`.
   """
 
   apply: Callable[..., Any]
-  register: Callable[..., None]
+  arguments: Callable[..., dict[str, Any]]
 
 
 def _add_bias(outputs, params):
@@ -200,57 +200,57 @@ def _outer(values):
   return [1, *values, 1]
 
 
-def _uses(case):
-  return {"num_uses": case.num_uses} if case.one_tensor else {}
-
-
-def _register_generic(layers, case, params, inputs, outputs, **kwargs):
+def _generic_arguments(case, inputs, outputs):
   del case, outputs
   batch_size = tf.compat.dimension_value(inputs.shape[0])
-  layers.register_generic(
-      params, tf.shape(inputs)[0] if batch_size is None else batch_size,
-      **kwargs)
+  return {"batch_size": (
+      tf.shape(inputs)[0] if batch_size is None else batch_size)}
 
 
-def _register_conv2d(layers, case, params, inputs, outputs, **kwargs):
-  layers.register_conv2d(
-      params, _outer(case.strides), case.padding, inputs, outputs,
-      dilations=_outer(case.dilations), **kwargs)
+def _data_arguments(case, inputs, outputs):
+  arguments = {"inputs": inputs, "outputs": outputs}
+  if case.one_tensor:
+    arguments["num_uses"] = case.num_uses
+  return arguments
 
 
-def _register_conv2d_multi(layers, case, params, inputs, outputs, **kwargs):
-  layers.register_conv2d_multi(
-      params, _outer(case.strides), case.padding, inputs, outputs,
-      dilations=_outer(case.dilations), **_uses(case), **kwargs)
+def _conv2d_arguments(case, *data):
+  return {**_data_arguments(case, *data), "strides": _outer(case.strides),
+          "padding": case.padding, "dilations": _outer(case.dilations)}
+
+
+def _convolution_arguments(case, *data):
+  return {**_data_arguments(case, *data), "strides": case.strides,
+          "padding": case.padding, "dilation_rate": case.dilations}
+
+
+def _depthwise_arguments(case, *data):
+  return {**_data_arguments(case, *data), "strides": _outer(case.strides),
+          "padding": case.padding, "rate": case.dilations}
 
 
 LAYERS = {
-    "generic": Kind(_dense, _register_generic),
-    "fully_connected": Kind(
-        _dense, lambda layers, case, *args, **kwargs:
-        layers.register_fully_connected(*args, **kwargs)),
-    "conv2d": Kind(_convolution, _register_conv2d),
-    "convolution": Kind(
-        _convolution, lambda layers, case, *args, **kwargs:
-        layers.register_convolution(
-            *args, case.padding, strides=case.strides,
-            dilation_rate=case.dilations, **kwargs)),
-    "depthwise_conv2d": Kind(
-        _depthwise, lambda layers, case, *args, **kwargs:
-        layers.register_depthwise_conv2d(
-            *args, _outer(case.strides), case.padding, rate=case.dilations,
-            **kwargs)),
-    "embedding": Kind(
-        _lookup, lambda layers, case, *args, **kwargs:
-        layers.register_embedding(*args, **kwargs)),
-    "fully_connected_multi": Kind(
-        _dense, lambda layers, case, *args, **kwargs:
-        layers.register_fully_connected_multi(*args, **_uses(case), **kwargs)),
-    "conv2d_multi": Kind(_convolution, _register_conv2d_multi),
-    "embedding_multi": Kind(
-        _lookup, lambda layers, case, *args, **kwargs:
-        layers.register_embedding_multi(*args, **_uses(case), **kwargs)),
+    "generic": Kind(_dense, _generic_arguments),
+    "fully_connected": Kind(_dense, _data_arguments),
+    "conv2d": Kind(_convolution, _conv2d_arguments),
+    "convolution": Kind(_convolution, _convolution_arguments),
+    "depthwise_conv2d": Kind(_depthwise, _depthwise_arguments),
+    "embedding": Kind(_lookup, _data_arguments),
+    "fully_connected_multi": Kind(_dense, _data_arguments),
+    "conv2d_multi": Kind(_convolution, _conv2d_arguments),
+    "embedding_multi": Kind(_lookup, _data_arguments),
 }
+
+
+def register(layers, case, **arguments):
+  """Registers a layer.
+
+  Args:
+    layers: LayerCollection.
+    case: Case.
+    **arguments: Arguments of the method for its kind.
+  """
+  getattr(layers, "register_" + case.kind)(**arguments)
 
 
 class Layer:
@@ -305,11 +305,11 @@ class Layer:
     self.feed[tensor] = array
     return tensor
 
-  def _predict(self, outputs, num_examples):
+  def _predict(self, outputs):
     """Maps the outputs of all uses to [batch, 2], in at least 32 bits."""
-    totals = [tf.tanh(tf.reshape(precision.as_wide_tensor(use), [
-        -1 if num_examples is None else num_examples,
-        self._num_features(use)])) for use in outputs]
+    totals = [tf.tanh(tf.reshape(precision.as_wide_tensor(use),
+                                 [-1, self._num_features(use)]))
+              for use in outputs]
     flat = tf.concat(totals, axis=1)
     if self._head is None:
       self._head = tf.constant(
@@ -331,27 +331,14 @@ class Layer:
     Args:
       layers: LayerCollection.
       part: Slice of the examples.
-      **kwargs: `reuse`.
+      **kwargs: Arguments of the registration, for instance `reuse`.
 
     Returns:
       The inputs and outputs of each use, two lists; and the loss, a mean.
     """
-    kind = LAYERS[self.case.kind]
-    data = [array[part] for array in self._data]
-    if self.case.one_tensor:
-      all_inputs: Any = self._tensor(np.concatenate(data))
-      all_outputs: Any = kind.apply(self.case, self._params, all_inputs)
-      inputs = tf.split(all_inputs, self.case.num_uses)
-      outputs = tf.split(all_outputs, self.case.num_uses)
-    else:
-      inputs = [self._tensor(array) for array in data]
-      outputs = [kind.apply(self.case, self._params, use) for use in inputs]
-      one = not _has_uses(self.case.kind)
-      all_inputs, all_outputs = (
-          (inputs[0], outputs[0]) if one else (inputs, outputs))
-    kind.register(layers, self.case, self.params, all_inputs, all_outputs,
-                  approx=self.case.approx, **kwargs)
-    predictions = self._predict(outputs, None)
+    inputs, outputs, arguments = self.make_tower(part)
+    register(layers, self.case, **{**arguments, **kwargs})
+    predictions = self._predict(outputs)
     targets = tf.constant(self._targets[part], predictions.dtype)
     layers.register_normal_predictive_distribution(
         predictions, targets=targets, seed=self.case.seed, name="loss",
@@ -359,6 +346,33 @@ class Layer:
     loss = tf.reduce_mean(tf.reduce_sum(
         tf.square(predictions - targets), axis=1)) / 2.
     return inputs, outputs, loss
+
+  def make_tower(self, part=slice(None)):
+    """Applies the layer to some of the examples.
+
+    Args:
+      part: Slice of the examples.
+
+    Returns:
+      The inputs and outputs of each use, two lists; and the arguments of the
+      registration.
+    """
+    case = self.case
+    kind = LAYERS[case.kind]
+    data = [array[part] for array in self._data]
+    if case.one_tensor:
+      whole = self._tensor(np.concatenate(data))
+      registered = whole, kind.apply(case, self._params, whole)
+      inputs, outputs = [
+          tf.split(tensor, case.num_uses) for tensor in registered]
+    else:
+      inputs = [self._tensor(array) for array in data]
+      outputs = [kind.apply(case, self._params, use) for use in inputs]
+      registered = ((inputs, outputs) if _has_uses(case.kind)
+                    else (inputs[0], outputs[0]))
+    return inputs, outputs, {
+        "params": self.params, "approx": case.approx,
+        **kind.arguments(case, *registered)}
 
   def placeholders(self):
     """Returns placeholders that are structured like the parameters."""

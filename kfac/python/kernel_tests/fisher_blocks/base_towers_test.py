@@ -60,7 +60,8 @@ class TowersTest(parameterized.TestCase, tf.test.TestCase):
       session.run(tf.global_variables_initializer())
       for index in (0, 1):
         session.run([ops[index] for ops, _ in builds], layer.feed)
-      feed = {**layer.feed, **random_layers.feed(self._vector, layer.random_vector(0))}
+      feed = {**layer.feed, **random_layers.feed(
+          self._vector, layer.random_vector(0))}
       one, *others = session.run([values for _, values in builds], feed)
       for other in others:
         self.assertAllClose(one, other, rtol=1e-8, atol=1e-10)

@@ -136,7 +136,7 @@ class DenseErrorsTest(errors.ErrorsCase):
           (x, [y, y], 4, "outputs must have num_uses = 4 uses, got 2"),
           (x, y, 0, "num_uses must be a positive int, got 0"),
           (x, y, 1.5, "num_uses must be a positive int, got 1.5"),
-          ([], [], None, "num_uses must be a positive int, got 0"),
+          ([], [], None, r"inputs must not be an empty list, got \[\]"),
           ([x, tf.ones([4, 2])], [y, y], None,
            r"inputs must have shape \[\?, 3\], got \[4, 2\]"),
           ([x, tf.ones([5, 3])], [y, y], None,
@@ -160,7 +160,7 @@ class DenseErrorsTest(errors.ErrorsCase):
         layers.register_generic(self.w, tf.constant([4]))
       with self.assertRejected(
           layers, ValueError,
-          r"params must be at least one variable, got \[\]"):
+          r"params must not be an empty list, got \[\]"):
         layers.register_generic([], 4)
       with self.assertRejected(
           layers, ValueError, "params must have dtype floating, got int32"):

@@ -10,6 +10,7 @@ import functools
 from typing import Any
 
 from kfac.python.ops import fisher_blocks as fb
+from kfac.python.ops.utils import scalars
 
 APPROX_KRONECKER_NAME = "kron"
 APPROX_DIAGONAL_NAME = "diagonal"
@@ -66,10 +67,10 @@ def check_approximation(kind: str, approx: str) -> None:
     kind: Key of APPROXIMATIONS.
     approx: Name of an approximation.
   """
-  if approx not in APPROXIMATIONS[kind]:
+  if not isinstance(approx, str) or approx not in APPROXIMATIONS[kind]:
     raise ValueError(
         f"approx of {kind} must be one of {sorted(APPROXIMATIONS[kind])}, got "
-        f"{approx!r}.")
+        f"{scalars.shown(approx)}.")
 
 
 def check_any_kind(approx: str | None) -> None:
@@ -79,9 +80,11 @@ def check_any_kind(approx: str | None) -> None:
     approx: Name of an approximation, or None for the default.
   """
   names = {name for table in APPROXIMATIONS.values() for name in table}
-  if approx is not None and approx not in names:
+  if approx is not None and (
+      not isinstance(approx, str) or approx not in names):
     raise ValueError(
-        f"approximation must be one of {sorted(names)}, got {approx!r}.")
+        f"approximation must be one of {sorted(names)}, got "
+        f"{scalars.shown(approx)}.")
 
 
 def default_property(kind: str) -> Any:

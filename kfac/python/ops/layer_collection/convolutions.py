@@ -15,8 +15,8 @@ def conv2d(context: registration.Context, params: Any, strides: Sequence[int],
            dilations: Sequence[int] | None,
            approx: str | None) -> registration.Registration:
   """See LayerCollection.register_conv2d."""
-  _check(context, params, inputs, outputs, padding, strides, dilations,
-         outer=True)
+  _check(context, params, inputs, outputs, padding, strides, data_format,
+         dilations=dilations, outer=True)
   check.check_one_use(inputs, outputs)
   block_type, approx = context.block_type("conv2d", params, approx)
   rates = ("dilation_rate" if approx == approximations.APPROX_KRONECKER_NAME
@@ -32,7 +32,8 @@ def convolution(context: registration.Context, params: Any, inputs: Any,
                 dilation_rate: Sequence[int] | None, data_format: str | None,
                 approx: str | None) -> registration.Registration:
   """See LayerCollection.register_convolution."""
-  _check(context, params, inputs, outputs, padding, strides, dilation_rate)
+  _check(context, params, inputs, outputs, padding, strides, data_format,
+         dilation_rate=dilation_rate)
   check.check_one_use(inputs, outputs)
   block_type, _ = context.block_type("convolution", params, approx)
   block = block_type(
@@ -46,11 +47,13 @@ def depthwise_conv2d(context: registration.Context, params: Any, inputs: Any,
                      rate: Sequence[int] | None, data_format: str | None,
                      approx: str | None) -> registration.Registration:
   """See LayerCollection.register_depthwise_conv2d."""
-  check.check_strides("strides", strides or (), 4, outer_ones=True)
+  check.check_strides(
+      "strides", () if strides is None else strides, 4, outer_ones=True)
   check.check_one_use(inputs, outputs)
+  check.check_graph(context.graph, "params", params)
   if not registration.has_bias(params):  # The block refuses a bias.
-    _check(context, params, inputs, outputs, padding, strides[1:-1], rate,
-           depthwise=True)
+    _check(context, params, inputs, outputs, padding, strides[1:-1],
+           data_format, rate=rate, depthwise=True)
   block_type, _ = context.block_type("depthwise_conv2d", params, approx)
   block = block_type(context.layer_collection, params, strides, padding,
                      rate=rate, data_format=data_format)
@@ -62,7 +65,8 @@ def pointwise_of_separable_conv2d(
     data_format: str | None, approx: str | None) -> registration.Registration:
   """See LayerCollection.register_separable_conv2d."""
   ones = [1, 1, 1, 1]
-  _check(context, params, inputs, outputs, "VALID", ones, None, outer=True)
+  _check(context, params, inputs, outputs, "VALID", ones, data_format,
+         outer=True)
   check.check_one_use(inputs, outputs)
   block_type, approx = context.block_type("conv2d", params, approx)
   kwargs = {}
@@ -80,8 +84,9 @@ def conv2d_multi(context: registration.Context, params: Any,
                  dilations: Sequence[int] | None,
                  approx: str | None) -> registration.Registration:
   """See LayerCollection.register_conv2d_multi."""
-  _check(context, params, inputs, outputs, padding, strides, dilations,
-         outer=True)
+  _check(context, params, inputs, outputs, padding, strides, data_format,
+         dilations=dilations, outer=True)
+  check.check_num_uses(num_uses, inputs, outputs)
   block_type, _ = context.block_type("conv2d_multi", params, approx)
   block = block_type(
       context.layer_collection, params, padding=padding, strides=strides,
@@ -89,8 +94,8 @@ def conv2d_multi(context: registration.Context, params: Any,
   return registration.Registration(params, block, (inputs, outputs))
 
 
-def _check(context, params, inputs, outputs, padding, strides, rates,
-           outer=False, depthwise=False):
+def _check(context, params, inputs, outputs, padding, strides, data_format,
+           outer=False, depthwise=False, **rates):
   """Checks a convolution.
 
   Args:
@@ -100,17 +105,19 @@ def _check(context, params, inputs, outputs, padding, strides, rates,
     outputs: The same.
     padding: "SAME" or "VALID".
     strides: Ints or None.
-    rates: Ints or None.
+    data_format: String or None.
     outer: Whether strides and rates include batch and channels.
     depthwise: Whether the last size of the filter is a channel multiplier.
+    **rates: Dilations, ints or None, by the name of the argument; at most one.
   """
   ranks = [4] if outer or depthwise else [3, 4, 5]
   shape = registration.check_layer(
       context.graph, params, ranks, inputs, outputs)
   *filter_sizes, in_channels, out_channels = shape
   num_dims = len(filter_sizes)
-  for name, values in (("strides", strides), ("dilation", rates)):
+  for name, values in {"strides": strides, **rates}.items():
     check.check_strides(name, values, num_dims + 2 * outer, outer)
+  check.check_data_format(data_format, num_dims)
   if depthwise:
     out_channels *= in_channels
   unknown = (num_dims + 1) * [None]
@@ -120,4 +127,4 @@ def _check(context, params, inputs, outputs, padding, strides, rates,
       inputs, outputs, filter_sizes, padding,
       *[num_dims * [1] if values is None
         else list(values)[outer:num_dims + outer]
-        for values in (strides, rates)])
+        for values in (strides, next(iter(rates.values()), None))])

@@ -25,6 +25,7 @@ def fully_connected_multi(context: registration.Context, params: Any,
                           approx: str | None) -> registration.Registration:
   """See LayerCollection.register_fully_connected_multi."""
   _check(context, params, inputs, outputs)
+  check.check_num_uses(num_uses, inputs, outputs)
   block_type, _ = context.block_type("fully_connected_multi", params, approx)
   block = block_type(context.layer_collection,
                      has_bias=registration.has_bias(params), num_uses=num_uses)

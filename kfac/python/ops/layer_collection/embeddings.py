@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.layer_collection import registration
 from kfac.python.ops.layer_collection import validation as check
+from kfac.python.ops.utils import scalars
 
 
 def embedding(context: registration.Context, params: Any, inputs: Any,
@@ -29,6 +30,7 @@ def embedding_multi(context: registration.Context, params: Any, inputs: Any,
   """See LayerCollection.register_embedding_multi."""
   params, inputs, vocab_size = _check(
       context, params, inputs, outputs, partition_strategy)
+  check.check_num_uses(num_uses, inputs, outputs)
   block_type, _ = context.block_type("embedding_multi", params, approx)
   block = block_type(context.layer_collection, vocab_size, num_uses=num_uses)
   return registration.Registration(params, block, (inputs, outputs))
@@ -49,10 +51,13 @@ def _check(context, params, inputs, outputs, partition_strategy):
     vocabulary.
   """
   parts = _parts(params)
-  if partition_strategy not in ("mod", "div"):
+  check.check_not_empty("params", parts)
+  check.check_graph(context.graph, "params", parts)
+  if (not isinstance(partition_strategy, str)
+      or partition_strategy not in ("mod", "div")):
     raise ValueError(
         "partition_strategy must be 'mod' or 'div', got "
-        f"{partition_strategy!r}.")
+        f"{scalars.shown(partition_strategy)}.")
   if any(part.shape.rank == 1 for part in parts[1:]):
     raise ValueError("params must be W without a bias, got "
                      f"{[part.name for part in parts]}.")

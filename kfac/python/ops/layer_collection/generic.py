@@ -15,9 +15,8 @@ def generic(context: registration.Context, params: Any,
             batch_size: hints.Scalar,
             approx: str | None) -> registration.Registration:
   """See LayerCollection.register_generic."""
+  check.check_not_empty("params", params)
   check.check_graph(context.graph, "params", params)
-  if isinstance(params, (list, tuple)) and not params:
-    raise ValueError(f"params must be at least one variable, got {params!r}.")
   check.check_dtype("params", params, "floating")
   batch_size = tf.compat.dimension_value(batch_size)
   check.check_batch_size(batch_size)

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import parameters
 from kfac.python.ops.layer_collection import validation as check
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import scalars
 
 # The value of `reuse` that stands for that of the current variable scope.
 VARIABLE_SCOPE = "VARIABLE_SCOPE"
@@ -84,9 +86,10 @@ def pick_block_type(approx: str, approx_to_type: Mapping[str, Any]) -> Any:
   Raises:
     ValueError: If there is no such approximation.
   """
-  if approx not in approx_to_type:
+  if not isinstance(approx, str) or approx not in approx_to_type:
     raise ValueError(
-        f"approx must be one of {sorted(approx_to_type)}, got {approx!r}.")
+        f"approx must be one of {sorted(approx_to_type)}, got "
+        f"{scalars.shown(approx)}.")
   return approx_to_type[approx]
 
 
@@ -106,10 +109,12 @@ def resolve_reuse(reuse: hints.Reuse) -> Any:
     reuse = tf.get_variable_scope().reuse
   if reuse is None:
     return False
-  if reuse not in (True, False, tf.AUTO_REUSE):
+  # An array or a dtype has its own meaning of equality.
+  if (not isinstance(reuse, (int, np.bool_, type(tf.AUTO_REUSE)))
+      or reuse not in (True, False, tf.AUTO_REUSE)):
     raise ValueError(
         "reuse must be True, False, tf.AUTO_REUSE or VARIABLE_SCOPE, got "
-        f"{reuse!r}.")
+        f"{scalars.shown(reuse)}.")
   return reuse
 
 
@@ -170,6 +175,7 @@ def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
   """
   for name, value in (("params", params), ("inputs", inputs),
                       ("outputs", outputs)):
+    check.check_not_empty(name, value)
     check.check_graph(graph, name, value)
   weights, *bias = (
       params if isinstance(params, (list, tuple)) else [params])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +13,10 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import patches
+from kfac.python.ops.utils import scalars
+
+# Have a dtype and a shape, but are not tensors.
+_NOT_DENSE = (tf.SparseTensor, tf.IndexedSlices, tf.RaggedTensor)
 
 
 def check_graph(graph: tf.Graph, name: str, tensor: Any) -> None:
@@ -19,14 +25,20 @@ def check_graph(graph: tf.Graph, name: str, tensor: Any) -> None:
   Args:
     graph: The graph of the layer collection.
     name: Name of the argument.
-    tensor: Its value, or a (nested) list of such.
+    tensor: Its value, or a list of such.
   """
   if isinstance(tensor, (list, tuple)):
     for item in tensor:
+      if isinstance(item, (list, tuple)):
+        raise ValueError(
+            f"{name} must not be a list of lists, got {scalars.shown(tensor)}.")
       check_graph(graph, name, item)
     return
-  if not hasattr(tensor, "dtype") or not hasattr(tensor, "shape"):
-    raise ValueError(f"{name} must be a tensor or variable, got {tensor!r}.")
+  if (not hasattr(tensor, "dtype") or not hasattr(tensor, "shape")
+      or isinstance(tensor, _NOT_DENSE)):
+    raise ValueError(
+        f"{name} must be a tensor or variable, got "
+        f"{scalars.shown(tensor)}.")
   # An eager tensor has no graph, and says so with AttributeError.
   if getattr(tensor, "graph", None) is None:
     raise ValueError(
@@ -62,6 +74,17 @@ def check_not_in_control_flow(graph: tf.Graph) -> None:
     raise ValueError(
         "layers and losses must be registered outside of the branches and "
         f"bodies of control flow, got {getattr(graph, 'name', graph)!r}.")
+
+
+def check_not_empty(name: str, tensors: Any) -> None:
+  """Raises ValueError if a list of tensors or variables is empty.
+
+  Args:
+    name: Name of the argument.
+    tensors: Its value, a list or anything else.
+  """
+  if isinstance(tensors, (list, tuple)) and not tensors:
+    raise ValueError(f"{name} must not be an empty list, got {tensors!r}.")
 
 
 def check_shape(name: str, tensor: Any, shape: hints.Shape) -> None:
@@ -148,6 +171,50 @@ def check_same_examples(inputs: Any, outputs: Any) -> None:
           f"{one.shape}.")
 
 
+def check_num_uses(num_uses: Any, inputs: Any, outputs: Any) -> None:
+  """Raises ValueError unless the data can be split into uses.
+
+  Args:
+    num_uses: Int, or None if inputs or outputs are lists over uses.
+    inputs: List over uses of tensors, or one tensor of all.
+    outputs: The same.
+  """
+  if num_uses is not None and (
+      not isinstance(num_uses, numbers.Integral) or isinstance(num_uses, bool)
+      or num_uses < 1):
+    raise ValueError(
+        f"num_uses must be a positive int, got {scalars.shown(num_uses)}.")
+  named = (("inputs", inputs), ("outputs", outputs))
+  lengths = [len(data) for _, data in named if isinstance(data, (list, tuple))]
+  count = num_uses or next(iter(lengths), None)
+  for name, data in named:
+    if count is None or isinstance(data, (list, tuple)):
+      continue
+    total = _num_rows(data)
+    if total is not None and total % count:
+      raise ValueError(
+          f"{name} must have a multiple of num_uses = {count} rows, got shape "
+          f"{data.shape}.")
+  # The block checks the lengths of lists.
+  if lengths == [count]:
+    rows = [_num_rows(data) for _, data in named]
+    if None not in rows and rows[0] != rows[1]:
+      raise ValueError(
+          "outputs must have the rows of inputs over all uses, got "
+          f"{rows[1]} and {rows[0]}.")
+
+
+def _num_rows(data: Any) -> int | None:
+  """Returns the number of rows of a tensor or of all uses, None if unknown."""
+  total = 0
+  for use in data if isinstance(data, (list, tuple)) else [data]:
+    rows = tf.compat.dimension_value(use.shape[0]) if use.shape.rank else None
+    if rows is None:
+      return None
+    total += rows
+  return total
+
+
 def check_one_use(inputs: Any, outputs: Any) -> None:
   """Raises ValueError if inputs or outputs are lists over uses.
 
@@ -176,10 +243,28 @@ def check_strides(name: str, values: Sequence[int], length: int,
     return
   if not isinstance(values, (list, tuple)) or len(values) != length or any(
       not isinstance(v, int) or v < 1 for v in values):
-    raise ValueError(f"{name} must be {length} positive ints, got {values!r}.")
+    raise ValueError(
+        f"{name} must be {length} positive ints, got {scalars.shown(values)}.")
   if outer_ones and (values[0] != 1 or values[-1] != 1):
     raise ValueError(
         f"{name} must be 1 for batch and channels, got {values!r}.")
+
+
+def check_data_format(data_format: Any, num_dims: int) -> None:
+  """Raises ValueError unless a data format can be one of a convolution.
+
+  Whether the channels are last, the block checks.
+
+  Args:
+    data_format: String with a letter for each dimension, or None.
+    num_dims: Number of spatial dimensions.
+  """
+  if data_format is None:
+    return
+  if not isinstance(data_format, str) or len(data_format) != num_dims + 2:
+    raise ValueError(
+        f"data_format must be None or a string of {num_dims + 2} letters, got "
+        f"{scalars.shown(data_format)}.")
 
 
 def check_convolution(inputs: Any, outputs: Any, filter_sizes: Sequence[int],
@@ -196,7 +281,8 @@ def check_convolution(inputs: Any, outputs: Any, filter_sizes: Sequence[int],
     rates: The same.
   """
   if not isinstance(padding, str) or padding.upper() not in ("SAME", "VALID"):
-    raise ValueError(f"padding must be 'SAME' or 'VALID', got {padding!r}.")
+    raise ValueError(
+        f"padding must be 'SAME' or 'VALID', got {scalars.shown(padding)}.")
   if isinstance(inputs, (list, tuple)) != isinstance(outputs, (list, tuple)):
     return
   if not isinstance(inputs, (list, tuple)):
@@ -249,12 +335,15 @@ def check_batch_size(batch_size: Any) -> None:
   """
   if isinstance(batch_size, tf.Tensor):
     check_rank("batch_size", batch_size, [0])
-  elif (isinstance(batch_size, bool) or not hasattr(batch_size, "__index__")
-        or batch_size < 1):
+    return
+  try:
+    is_positive = operator.index(batch_size) >= 1
+  except TypeError:
+    is_positive = False
+  if isinstance(batch_size, bool) or not is_positive:
     raise ValueError(
         "batch_size must be a positive int or a scalar tensor, got "
-        f"{batch_size!r}."
-        )
+        f"{scalars.shown(batch_size)}.")
 
 
 def _text(shape):

@@ -11,6 +11,9 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import hints
 
+# Number of characters of a value in an error message.
+_MAX_SHOWN = 200
+
 
 def cast_scalar(value: Any, dtype: hints.DType) -> tf.Tensor:
   """Returns `value` as a tensor of `dtype`, a Python float in full precision.
@@ -33,6 +36,16 @@ def is_number(value: Any) -> bool:
   """True for Python and NumPy real numbers, False for tensors."""
   return isinstance(value, numbers.Real) or (
       isinstance(value, np.ndarray) and value.ndim == 0)
+
+
+def shown(value: Any) -> str:
+  """Returns a value as an error message shows it: in one short line.
+
+  Args:
+    value: Any object, for instance an array, whose `repr` has several lines.
+  """
+  text = " ".join(repr(value).split())
+  return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
 
 
 # Rules of check_number: the words, and the operator that finds a violation.
@@ -74,5 +87,6 @@ def check_int(name: str, value: Any, minimum: int) -> int:
   """
   if (not isinstance(value, numbers.Integral) or isinstance(value, bool)
       or value < minimum):
-    raise ValueError(f"{name} must be an int >= {minimum}, got {value!r}.")
+    raise ValueError(
+        f"{name} must be an int >= {minimum}, got {shown(value)}.")
   return int(value)
