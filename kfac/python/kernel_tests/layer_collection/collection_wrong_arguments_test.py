@@ -10,12 +10,12 @@ import kfac
 from kfac.python.kernel_tests import random_layers
 
 # No argument may be any of these.
-_NEVER = ("x", -1, 1.5, float("nan"), object(), [[]], [None], {"a": 1}, b"SAME",
+_NEVER: tuple = ("x", -1, 1.5, float("nan"), object(), [[]], [None], {"a": 1}, b"SAME",
           np.ones([2, 2]), len, tf.float32)
-_NOT_TENSORS = (*_NEVER, None, 0, True, [], (), "weights", [1, 2])
-_NOT_SIZES = (*_NEVER, 0, [], (), [0] * 4, [-1] * 4, [1.5] * 4, [2.] * 4,
+_NOT_TENSORS: tuple = (*_NEVER, None, 0, True, [], (), "weights", [1, 2])
+_NOT_SIZES: tuple = (*_NEVER, 0, [], (), [0] * 4, [-1] * 4, [1.5] * 4, [2.] * 4,
               ["1"] * 4, [[1]] * 4, [1] * 7, np.ones([4], int), "1111")
-_NOT_COUNTS = (*_NEVER, 0, True, [], [2], "2", np.ones([2], int), 2.)
+_NOT_COUNTS: tuple = (*_NEVER, 0, True, [], [2], "2", np.ones([2], int), 2.)
 
 # {argument: values that are always wrong}. Some values of tensors that are
 # always wrong too are in `_wrong_tensors`.
@@ -30,7 +30,7 @@ WRONG = {
     "dilation_rate": _NOT_SIZES,
     "rate": _NOT_SIZES,
     "padding": (*_NEVER, None, 0, True, [], "", "FULL", [[0, 0]] * 4),
-    "data_format": (*_NEVER, 0, True, [], "", "NCHW", "NCW", "NCDHW", "NHWCC",
+    "data_format": (*_NEVER, 0, True, [], "", "NCHW", "NCW", "NCDHW", "NHWCCC",
                     ["N", "H", "W", "C"]),
     "num_uses": _NOT_COUNTS,
     "batch_size": (*_NOT_COUNTS, None),

@@ -1,5 +1,6 @@
 """Errors of the registration of dense and generic layers."""
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.kernel_tests.layer_collection import errors_case as errors
@@ -76,7 +77,13 @@ class DenseErrorsTest(errors.ErrorsCase):
                 for name, value in outer.items()]
       cases += [("params", "w", "must be a tensor or variable, got 'w'"),
                 ("inputs", None, "must be a tensor or variable, got None"),
-                ("outputs", 3., "must be a tensor or variable, got 3.0")]
+                ("outputs", 3., "must be a tensor or variable, got 3.0"),
+                ("inputs", np.ones([2, 2]), r"must be a tensor or variable, "
+                 r"got array\(\[\[1., 1.\], \[1., 1.\]\]\)"),
+                ("inputs", tf.SparseTensor([[0, 0]], [1.], [4, 3]),
+                 "must be a tensor or variable, got .*SparseTensor"),
+                ("inputs", [[self.x]], "must not be a list of lists, got "),
+                ("params", [], r"must not be an empty list, got \[\]")]
       for name, value, text in cases:
         with self.assertRejected(
             layers, ValueError, f"^{name} {text}"):

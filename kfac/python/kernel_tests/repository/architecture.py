@@ -37,7 +37,8 @@ MAX_FUNCTION_LINES = 60  # Without the docstring.
 # What kfac/ may import beside Python's own library and itself.
 DEPENDENCIES = ("absl", "numpy", "tensorflow")
 # {folder: what its files may import as well}, the packages of an extra.
-EXTRA_DEPENDENCIES = {"kfac/python/tools/": ("libcst",)}
+EXTRA_DEPENDENCIES = {"kfac/python/tools/": ("libcst",),
+                      "kfac/python/kernel_tests/": ("hypothesis",)}
 BANNED = ("tensorflow_probability", "tf_keras")
 TENSORFLOW = "import tensorflow.compat.v1 as tf"
 

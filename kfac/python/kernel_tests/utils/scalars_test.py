@@ -19,5 +19,15 @@ class CheckIntTest(tf.test.TestCase):
         scalars.check_int("n", value, 2)
 
 
+class ShownTest(tf.test.TestCase):
+
+  def testIsOneShortLine(self):
+    self.assertEqual(scalars.shown("a b"), "'a b'")
+    self.assertEqual(
+        scalars.shown(np.ones([2, 2])), "array([[1., 1.], [1., 1.]])")
+    text = scalars.shown("x" * 1000)
+    self.assertEqual(text, "'" + "x" * 199 + "...")
+
+
 if __name__ == "__main__":
   tf.test.main()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import hints
@@ -16,7 +17,8 @@ from kfac.python.ops.utils import patches
 from kfac.python.ops.utils import scalars
 
 # Have a dtype and a shape, but are not tensors.
-_NOT_DENSE = (tf.SparseTensor, tf.IndexedSlices, tf.RaggedTensor)
+_NOT_TENSORS = (np.ndarray, np.generic, tf.SparseTensor, tf.IndexedSlices,
+                tf.RaggedTensor)
 
 
 def check_graph(graph: tf.Graph, name: str, tensor: Any) -> None:
@@ -35,7 +37,7 @@ def check_graph(graph: tf.Graph, name: str, tensor: Any) -> None:
       check_graph(graph, name, item)
     return
   if (not hasattr(tensor, "dtype") or not hasattr(tensor, "shape")
-      or isinstance(tensor, _NOT_DENSE)):
+      or isinstance(tensor, _NOT_TENSORS)):
     raise ValueError(
         f"{name} must be a tensor or variable, got "
         f"{scalars.shown(tensor)}.")
