@@ -10,8 +10,9 @@ import kfac
 from kfac.python.kernel_tests import random_layers
 
 # No argument may be any of these.
-_NEVER: tuple = ("x", -1, 1.5, float("nan"), object(), [[]], [None], {"a": 1}, b"SAME",
-          np.ones([2, 2]), len, tf.float32)
+_NEVER: tuple = (
+    "x", -1, 1.5, float("nan"), object(), [[]], [None], {"a": 1}, b"SAME",
+    np.ones([2, 2]), len, tf.float32)
 _NOT_TENSORS: tuple = (*_NEVER, None, 0, True, [], (), "weights", [1, 2])
 _NOT_SIZES: tuple = (*_NEVER, 0, [], (), [0] * 4, [-1] * 4, [1.5] * 4, [2.] * 4,
               ["1"] * 4, [[1]] * 4, [1] * 7, np.ones([4], int), "1111")
