@@ -15,7 +15,7 @@ _NEVER: tuple = (
     np.ones([2, 2]), len, tf.float32)
 _NOT_TENSORS: tuple = (*_NEVER, None, 0, True, [], (), "weights", [1, 2])
 _NOT_SIZES: tuple = (*_NEVER, 0, [], (), [0] * 4, [-1] * 4, [1.5] * 4, [2.] * 4,
-              ["1"] * 4, [[1]] * 4, [1] * 7, np.ones([4], int), "1111")
+                     ["1"] * 4, [[1]] * 4, [1] * 7, np.ones([4], int), "1111")
 _NOT_COUNTS: tuple = (*_NEVER, 0, True, [], [2], "2", np.ones([2], int), 2.)
 
 # {argument: values that are always wrong}. Some values of tensors that are
