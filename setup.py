@@ -63,7 +63,8 @@ setuptools.setup(
         "port": _PORT,
         # setuptools builds the package, mypy reads its hints: both are tested.
         "tests": ["codespell>=2.3", "hypothesis>=6.100", "mypy>=1.8",
-                  "pytest>=7", "pytest-xdist", "ruff>=0.14", "setuptools>=70.1", *_DOCS, *_PORT],
+                  "pytest>=7", "pytest-xdist", "ruff>=0.14",
+                  "setuptools>=70.1", *_DOCS, *_PORT],
     },
     # Not "build": where names ignore example, the file BUILD has that name.
     options={"build": {"build_base": "dist/build"}},

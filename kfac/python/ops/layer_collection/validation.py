@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from absl import logging
 
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import patches
@@ -174,7 +175,10 @@ def check_same_examples(inputs: Any, outputs: Any) -> None:
 
 
 def check_num_uses(num_uses: Any, inputs: Any, outputs: Any) -> None:
-  """Raises ValueError unless the data can be split into uses.
+  """Raises ValueError unless the number of uses is a number.
+
+  Data that cannot be split into so many uses have wrong counts; since training
+  with them is possible, they are a warning.
 
   Args:
     num_uses: Int, or None if inputs or outputs are lists over uses.
@@ -194,16 +198,16 @@ def check_num_uses(num_uses: Any, inputs: Any, outputs: Any) -> None:
       continue
     total = _num_rows(data)
     if total is not None and total % count:
-      raise ValueError(
-          f"{name} must have a multiple of num_uses = {count} rows, got shape "
-          f"{data.shape}.")
+      logging.warning(
+          "%s should have a multiple of num_uses = %d rows, got shape %s.",
+          name, count, data.shape)
   # The block checks the lengths of lists.
   if lengths == [count]:
     rows = [_num_rows(data) for _, data in named]
     if None not in rows and rows[0] != rows[1]:
-      raise ValueError(
-          "outputs must have the rows of inputs over all uses, got "
-          f"{rows[1]} and {rows[0]}.")
+      logging.warning(
+          "outputs should have the rows of inputs over all uses, got %d and "
+          "%d.", rows[1], rows[0])
 
 
 def _num_rows(data: Any) -> int | None:
