@@ -7,6 +7,7 @@ import kfac
 from kfac.python.kernel_tests import dense_net_oracle as dense_net
 from kfac.python.kernel_tests import restored_constants
 from kfac.python.ops.optimizer import damping as damping_lib
+from kfac.python.ops.optimizer import quadratic_model
 
 _DAMPING, _DECAY = 0.05, 0.8
 
@@ -240,6 +241,23 @@ class PredictedDecreaseTest(tf.test.TestCase):
         expected[0], _train_in_numpy(data, 1, 0.7, most=np.inf)[0])
     self.assertAllClose(expected[0], _train(data, **kwargs)[0], 1e-7, 1e-7)
 
+  def testBoundIsOfTheBestMultipleOfAStep(self):
+    # However small the learning rate is, the direction is the same.
+    x, y = dense_net.batches(1)[0]
+    oracle = dense_net.Kfac(_DAMPING, _DECAY)
+    net = oracle.update(x, y)
+    precon = oracle.precondition(net.grads)
+    share = dense_net.dot(net.grads, precon)**2 / (
+        2. * dense_net.dot(precon, oracle.multiply(precon))) / net.loss
+    for rate in (1., 1e-3):
+      for mult, omega in ((0.99, 1. / 0.7), (1.01, 0.7)):
+        trail, _ = _train(
+            [(x, y)], learning_rate=rate, momentum_type="regular",
+            momentum=0.5, max_predicted_decrease=mult * share,
+            damping_adaptation_interval=1, damping_adaptation_decay=0.7,
+            loss_fn=lambda _, rate=rate: tf.constant(-1e3, tf.float64))
+        self.assertAllClose(_DAMPING * omega, trail[0][0])
+
   def testNoBoundWhileTheLossIsNotPositive(self):
     data = dense_net.batches(1)
     for offset, omega in ((0., 1. / 0.7), (-100., 0.7)):
@@ -285,7 +303,8 @@ class BadNumbersTest(tf.test.TestCase):
     state = control.state_before_step(loss, [variable])
     with tf.control_dependencies(state.ops):
       ((step, _),) = control.with_predicted_change(
-          [(tf.constant(0.), variable)], lambda: change)
+          [(tf.constant(0.), variable)],
+          lambda: quadratic_model.Prediction(change, -change))
       step = tf.assign_sub(variable, step).op
     return control, loss, change, control.after_step(
         step, state, lambda _: velocity)

@@ -206,6 +206,23 @@ class QuadraticModelTest(tf.test.TestCase):
         self.assertAllEqual([True, True], np.isnan(coefficients))
         self.assertTrue(np.isnan(change))
 
+  def testPredictionForAnUpdate(self):
+    rng = np.random.RandomState(0)
+    root, g, d = rng.normal(size=(4, 4)), rng.normal(size=4), rng.normal(size=4)
+    M = root @ root.T
+    # On a fine grid of multiples of d.
+    changes = {t: t * g @ d + t**2 * d @ M @ d / 2.
+               for t in np.linspace(-20., 20., 400001)}
+    with tf.Graph().as_default(), self.session() as sess:
+      for scale in (1., -0.1, 0.):
+        update = tf.constant(scale * d)
+        predicted = sess.run(quadratic_model.prediction(
+            [tf.constant(g)], [update], [tf.constant(M @ (scale * d))]))
+        self.assertAllClose(
+            scale * g @ d + scale**2 * d @ M @ d / 2., predicted.change)
+        self.assertAllClose(
+            -min(changes.values()) if scale else 0., predicted.decrease)
+
 
 if __name__ == "__main__":
   tf.test.main()

@@ -12,7 +12,9 @@ for a margin m, and its Newton step is predicted to remove half of it. A step
 that is predicted to remove half of the loss of a batch thus fits each example
 of it, whatever the others need. So a step that is judged on its own batch also
 raises the damping if it is predicted to remove more than a given share of the
-loss. g3doc/tuning.md shows the effect.
+loss. A small learning rate does not help, because the next steps continue in
+the same directions: what counts is the best multiple of the step.
+g3doc/tuning.md shows the effect.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.optimizer import quadratic_model
 from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
@@ -52,9 +55,10 @@ class Rule:
       one.
     max_loss_increase: The increase of the loss above which a step is rejected,
       or None. If it is given, every step is judged.
-    max_predicted_decrease: The share of the loss that a step may be predicted
-      to remove: if it is more, the damping rises, whatever rho is. None for no
-      bound. There is none while the loss is not positive.
+    max_predicted_decrease: The share of the loss that the best multiple of a
+      step may be predicted to remove: if it is more, the damping rises,
+      whatever rho is. None for no bound. There is none while the loss is not
+      positive.
     scope: Variable scope in which `loss_fn` is called; the current one of the
       call if None.
   """
@@ -148,6 +152,7 @@ class DampingControl:
     self.rho: Any = None
     self.predicted_change: Any = None
     self.actual_change: Any = None
+    self._predicted_decrease: Any = None
     self.num_rejected: Any = None
     self._prev_loss: Any = None
     self.num_steps: Any = None
@@ -189,6 +194,9 @@ class DampingControl:
     if rule.immediately:
       self.num_steps = plain_variables.make_variable(
           "num_steps", tf.zeros([], tf.int64))
+      if rule.max_predicted_decrease is not None:
+        self._predicted_decrease = plain_variables.make_variable(
+            "predicted_decrease", tf.zeros([], dtype))
     if rule.max_loss_increase is not None and not constants.read(
         "fisher_factors", "CONTRIB_VARIABLES"):
       self.num_rejected = plain_variables.make_variable(
@@ -241,27 +249,29 @@ class DampingControl:
         ops + values, list(variables), values, tf.math.is_finite(loss))
 
   def with_predicted_change(
-      self, steps: hints.Pairs, predict: Callable[[], hints.TensorLike],
+      self, steps: hints.Pairs,
+      predict: Callable[[], quadratic_model.Prediction],
       usable: tf.Tensor) -> hints.Pairs:
-    """Stores the predicted change of a step before the step is made.
+    """Stores what is predicted for a step before the step is made.
 
     Args:
       steps: List of (tensor, variable).
-      predict: Function that returns the predicted change of the loss; called
-        only if the damping is adapted.
-      usable: Boolean tensor []. If it is false, or the prediction is not
-        finite, the predicted change is 0, and the step is not judged.
+      predict: Function that returns the Prediction; called only if the damping
+        is adapted.
+      usable: Boolean tensor []. If it is false, or a prediction is not finite,
+        the predicted change is 0, and the step is not judged.
 
     Returns:
-      The steps, which wait until the predicted change is stored.
+      The steps, which wait until the prediction is stored.
     """
     if self.rule is None:
       return steps
-    change = tf.cast(predict(), self.predicted_change.dtype)
-    known = tf.logical_and(usable, bad_numbers.is_finite(change))
-    store = tf.assign(
-        self.predicted_change, tf.where(known, change, tf.zeros_like(change)))
-    with tf.control_dependencies([store]):
+    predicted = predict()
+    stores = [_store_or_zero(self.predicted_change, predicted.change, usable)]
+    if self._predicted_decrease is not None:
+      stores.append(_store_or_zero(
+          self._predicted_decrease, predicted.decrease, usable))
+    with tf.control_dependencies(stores):
       return [(tf.identity(step), variable) for step, variable in steps]
 
   def after_step(self, step: tf.Operation, state: _State,
@@ -342,11 +352,11 @@ class DampingControl:
 
   def _removes_too_much(self, rule):
     """Returns a bool tensor []: whether a step fits its batch too closely."""
-    if rule.max_predicted_decrease is None:
+    if self._predicted_decrease is None:
       return tf.constant(False)
     loss = tf.convert_to_tensor(self._prev_loss)
     share = scalars.cast_scalar(rule.max_predicted_decrease, loss.dtype)
-    return tf.logical_and(loss > 0., -self.predicted_change > share * loss)
+    return tf.logical_and(loss > 0., self._predicted_decrease > share * loss)
 
   def _adapt(self, rule, rho):
     """Makes the op that stores rho and adapts the damping to it."""
@@ -398,6 +408,13 @@ def next_damping(damping: tf.Tensor, rho: tf.Tensor, omega: float,
 def _if_finite(value, otherwise):
   """Returns one scalar tensor if it is finite, or the other one."""
   return tf.where(tf.math.is_finite(value), value, otherwise)
+
+
+def _store_or_zero(variable, value, usable):
+  """Makes the op that stores a scalar, or 0 if it is not finite or usable."""
+  value = tf.cast(value, variable.dtype.base_dtype)
+  known = tf.logical_and(usable, bad_numbers.is_finite(value))
+  return tf.assign(variable, tf.where(known, value, tf.zeros_like(value))).op
 
 
 def _restore(rejected, state, velocity_of):

@@ -300,11 +300,11 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
             "qmodel": self._step_qmodel}[self._momentum_type]
     made = step(grads_and_vars)
     steps = self._damping.with_predicted_change(
-        made.steps, made.predict_change, made.usable)
+        made.steps, made.predict, made.usable)
     return stats_lib.Steps(
         [(steps_lib.zero_unless(made.usable, step), variable)
          for step, variable in steps],
-        made.alpha, made.mu, made.predict_change)
+        made.alpha, made.mu, made.predict)
 
   def _step_regular(self, grads_and_vars):
     """Updates v <- momentum v + P g, with P g clipped."""
@@ -341,7 +341,9 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
                                  "the predicted change": change})
     steps = self._update_velocities(
         precon, *steps_lib.keep_unless(usable, mu, -alpha))
-    return _Step(steps, lambda: change, alpha, mu, usable)
+    # alpha and mu are the best ones, and so is the length of the step.
+    return _Step(steps, lambda: quadratic_model.Prediction(change, -change),
+                 alpha, mu, usable)
 
   def _is_usable(self, grads_and_vars, vecs_and_vars, coefficients):
     """Returns whether all numbers of a step are finite, boolean tensor [].
@@ -400,7 +402,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     coefficients, change = quadratic_model.minimum(M, c)
     return coefficients[0], coefficients[1], change
 
-  def _change_predictor(self, grads_and_vars, steps) -> Callable[[], tf.Tensor]:
+  def _change_predictor(
+      self, grads_and_vars, steps) -> Callable[[], quadratic_model.Prediction]:
     """Returns a function that predicts the change by steps, with approximate F.
 
     The damping of the quadratic model is not that of the inverses, if
@@ -416,7 +419,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       products = self._fisher_est.multiply(
           updates, 1. / self._damping.precon_damping_mult)
       grads = {variable: grad for grad, variable in grads_and_vars}
-      return quadratic_model.predicted_change(
+      return quadratic_model.prediction(
           [grads[variable] for _, variable in updates],
           [update for update, _ in updates],
           [product for product, _ in products])
@@ -694,14 +697,14 @@ class _Step(NamedTuple):
 
   Attributes:
     steps: List of (change over -learning_rate, variable).
-    predict_change: Function that returns the predicted change of the loss.
+    predict: Function that returns its quadratic_model.Prediction.
     alpha: Scalar, see stats.Steps.
     mu: Scalar, see stats.Steps.
     usable: Boolean tensor [], whether all its numbers are finite.
   """
 
   steps: hints.Pairs
-  predict_change: Callable[[], tf.Tensor]
+  predict: Callable[[], quadratic_model.Prediction]
   alpha: Any
   mu: Any
   usable: tf.Tensor

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -96,8 +97,21 @@ def minimum(M: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   return coefficients, tf.reduce_sum(c * coefficients) / 2.
 
 
-def predicted_change(grads: Sequence[Any], updates: Sequence[Any],
-                     fisher_products: Sequence[Any]) -> tf.Tensor:
+class Prediction(NamedTuple):
+  """What the model predicts for an update d.
+
+  Attributes:
+    change: Scalar tensor, the change of the loss.
+    decrease: Scalar tensor >= 0, the decrease of the loss by the best multiple
+      of d, which does not depend on the length of d.
+  """
+
+  change: tf.Tensor
+  decrease: tf.Tensor
+
+
+def prediction(grads: Sequence[Any], updates: Sequence[Any],
+               fisher_products: Sequence[Any]) -> Prediction:
   """Evaluates the model for an update d, given (F + damping I) d.
 
   Args:
@@ -106,7 +120,10 @@ def predicted_change(grads: Sequence[Any], updates: Sequence[Any],
     fisher_products: List of (F + damping I) d, shaped like them.
 
   Returns:
-    Scalar tensor g . d + d . (F + damping I) d / 2.
+    Prediction: g . d + d . (F + damping I) d / 2, and
+    (g . d)^2 / (2 d . (F + damping I) d), which is 0 if d is.
   """
-  return (steps.inner_product(grads, updates) +
-          steps.inner_product(updates, fisher_products) / 2.)
+  slope = steps.inner_product(grads, updates)
+  curvature_along = steps.inner_product(updates, fisher_products)
+  return Prediction(slope + curvature_along / 2., tf.math.divide_no_nan(
+      tf.square(slope), 2. * curvature_along))

@@ -40,23 +40,23 @@ class Steps(list):
   Attributes:
     alpha: Scalar.
     mu: Scalar.
-    predict_change: Function that returns the predicted change of the loss.
+    predict: Function that returns the quadratic_model.Prediction.
   """
 
   def __init__(self, pairs: Iterable[Any], alpha: hints.Scalar,
-               mu: hints.Scalar, predict_change: Callable[[], Any]) -> None:
+               mu: hints.Scalar, predict: Callable[[], Any]) -> None:
     """Keeps the arguments.
 
     Args:
       pairs: Iterable of (tensor, variable).
       alpha: See the class; as the other arguments.
       mu: See the class.
-      predict_change: See the class.
+      predict: See the class.
     """
     super().__init__(pairs)
     self.alpha = alpha
     self.mu = mu
-    self.predict_change = predict_change
+    self.predict = predict
 
 
 class MadeStep(NamedTuple):
@@ -136,7 +136,7 @@ def of_step(step: MadeStep, damping: damping_lib.DampingControl) -> dict:
     if damping.predicted_change is not None:
       values["predicted_change"] = damping.predicted_change
     elif isinstance(step.steps, Steps) and "alpha" in values:
-      values["predicted_change"] = step.steps.predict_change()
+      values["predicted_change"] = step.steps.predict().change
     return {name: tf.identity(value, name) for name, value in values.items()}
 
 
