@@ -129,7 +129,7 @@ class ModesTest(tf.test.TestCase):
 
   def testSampledModesHaveTheFisherMatrixAsExpectation(self):
     for mode, counter in itertools.product(
-        sorted(estimation_modes.RANDOM_MODES), (None, 7)):
+        ("gradients", "curvature_prop"), (None, 7)):
       with tf.Graph().as_default():
         tf.set_random_seed(0)
         net = _Net(copies=5000, targets=False)
@@ -148,7 +148,7 @@ class ModesTest(tf.test.TestCase):
       self.assertNotAllClose(first[0], second[0])
 
   def testACounterDeterminesSampledModes(self):
-    for mode in sorted(estimation_modes.RANDOM_MODES):
+    for mode in ("gradients", "curvature_prop"):
       with tf.Graph().as_default(), self.session() as sess:
         net = _Net(targets=False)
         counter = tf.placeholder(tf.int64, [])
