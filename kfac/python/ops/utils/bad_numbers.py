@@ -21,6 +21,10 @@ CAUSES = (
     "that is a sum over the batch instead of a mean")
 
 
+# The counts that are reported.
+_REPORTED = [10 ** k for k in range(19)]
+
+
 def set_on_bad_numbers(action: str) -> None:
   """Chooses what happens to updates and steps that are not finite.
 
@@ -86,14 +90,12 @@ def count(finite: tf.Tensor, counter: Any, message: Any) -> tf.Operation:
   Returns:
     Op.
   """
-  def skipped():
-    if counter is None:
-      return _report(message)
-    number = tf.identity(tf.assign_add(counter, 1))
-    due = tf.reduce_any(tf.equal(number, [10 ** k for k in range(19)]))
-    return tf.cond(due, lambda: _report(message, number), _nothing)
-
-  return tf.cond(finite, _nothing, skipped).op
+  skipped = tf.logical_not(finite)
+  if counter is None:
+    return tf.cond(skipped, lambda: _report(message), _nothing).op
+  number = tf.identity(tf.assign_add(counter, tf.cast(skipped, tf.int64)))
+  due = tf.logical_and(skipped, tf.reduce_any(tf.equal(number, _REPORTED)))
+  return tf.cond(due, lambda: _report(message, number), _nothing).op
 
 
 def names_of_bad(names: Sequence[str], numbers: tf.Tensor) -> tf.Tensor:
