@@ -1,6 +1,7 @@
 """Restores the constants that use_contrib_numerics sets, after a test."""
 
-import kfac
+import importlib
+
 from kfac.python.ops import contrib_numerics
 
 
@@ -11,5 +12,5 @@ def restore_after(test):
     test: tf.test.TestCase.
   """
   for module, name in contrib_numerics.CONTRIB_VALUES:
-    owner = getattr(kfac, module)
+    owner = importlib.import_module(f"kfac.python.ops.{module}")
     test.addCleanup(setattr, owner, name, getattr(owner, name))

@@ -7,6 +7,7 @@ from kfac.python.ops.utils import constants
 # (module, constant) -> the value with which contrib.kfac's results, and the
 # names of its variables, return.
 CONTRIB_VALUES = {
+    ("estimation_modes", "SIGNS_IN_EXACT_MODE"): False,
     ("fisher_blocks", "CONV_LOCATIONS"): "inputs",
     ("fisher_factors", "CONTRIB_VARIABLES"): True,
     ("optimizer", "ADAPTED_DAMPING_REACHES_INVERSES"): False,

@@ -4,6 +4,10 @@ Each mode is a function of (layer_collection, tensors, colocate, counter) that
 returns a list over sources (backward passes) of gradients with respect to the
 tensors. The counter determines what is random; None leaves that to the state of
 random ops.
+
+Attributes:
+  SIGNS_IN_EXACT_MODE: Whether mode "exact" is right for parameters of unknown
+    use, see _exact; with contrib.kfac's numerics it is not.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops import utils
 from kfac.python.ops.loss_functions import inner_space
 from kfac.python.ops.utils import stateless_seeds
+
+SIGNS_IN_EXACT_MODE = True
 
 
 def _gradients(ys, tensors, colocate, grad_ys=None):
@@ -62,7 +68,8 @@ def _exact(layer_collection, tensors, colocate, counter):
   examples, whose square has terms of pairs of examples. With a random sign for
   each example their expectation is zero; nothing else depends on the signs.
   """
-  has_params = any(hasattr(tensor, "initializer") for tensor in tensors)
+  has_params = SIGNS_IN_EXACT_MODE and any(
+      hasattr(tensor, "initializer") for tensor in tensors)
   sources = []
   for number, loss in enumerate(layer_collection.losses):
     inner_shape = loss.fisher_factor_inner_static_shape.as_list()[1:]

@@ -8,6 +8,10 @@ from kfac.python.ops.optimizer import steps
 from kfac.python.ops.utils import bad_numbers
 
 
+def _variables(names):
+  return [tf.get_variable(name, []) for name in names]
+
+
 class UpdateVelocitiesTest(tf.test.TestCase):
 
   def testAddsDenseAndSparseVectors(self):
@@ -56,7 +60,7 @@ class CheckStepTest(tf.test.TestCase):
       sparse = tf.IndexedSlices(
           tf.placeholder(tf.float64, [1, 2]), [1], [2, 2])
       finite = steps.check_step(
-          [dense, sparse], ["a", "b"],
+          list(zip((dense, sparse), _variables("ab"), strict=True)),
           {"alpha": alpha, "a number": 0.5, "the loss": None}, None)
       both = steps.are_finite([dense, sparse])
       for change, expected, vectors in (
@@ -76,7 +80,8 @@ class CheckStepTest(tf.test.TestCase):
     with tf.Graph().as_default(), self.session() as sess:
       bad = tf.constant(np.nan)
       finite = steps.check_step(
-          [tf.ones([2]), bad, bad], ["a", "b", "c"], {"the loss": bad}, None)
+          list(zip((tf.ones([2]), bad, bad), _variables("abc"), strict=True)),
+          {"the loss": bad}, None)
       with self.assertRaisesRegex(
           tf.errors.InvalidArgumentError,
           "kfac: a step was skipped, since these are not finite: the gradient "

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
-from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -150,7 +149,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     Called like the method of other optimizers, it returns the variables that
     the optimizer itself has created.
     """
-    return _CallableList(self.registered_variables, super().variables)
+    return steps_lib.CallableList(
+        self.registered_variables, super().variables)
 
   @property
   def registered_variables(self) -> list:
@@ -215,7 +215,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     Returns:
       List of (gradient, variable), which carries the loss for apply_gradients.
     """
-    return _Gradients(super().compute_gradients(
+    return steps_lib.Gradients(super().compute_gradients(
         loss, self._check_var_list(var_list), gate_gradients,
         aggregation_method, colocate_gradients_with_ops, grad_loss), loss)
 
@@ -251,13 +251,13 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       tf.errors.InvalidArgumentError: In the session, if the step is not finite,
         after set_on_bad_numbers("raise").
     """
-    loss = getattr(grads_and_vars, "loss", None)
-    grads_and_vars = _Gradients(grads_and_vars, loss)
+    grads_and_vars = steps_lib.Gradients(
+        grads_and_vars, getattr(grads_and_vars, "loss", None))
     arguments.check_gradients(grads_and_vars)
     self._make_update_ops()
     self._make_skip_counter()
     state = self._damping.state_before_step(
-        loss, [variable for _, variable in grads_and_vars])
+        grads_and_vars.loss, [variable for _, variable in grads_and_vars])
     missing = missing_inverses.make_warning_op(self._fisher_est.factors)
     global_step, name = _global_step_and_name(*args, **kwargs)
     train_ops = tf.get_collection_ref(tf.GraphKeys.TRAIN_OP)
@@ -316,8 +316,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         grads_and_vars, precon, {"the clip coefficient": coeff})
     steps = self._update_velocities(
         precon, *steps_lib.keep_unless(usable, self._momentum, coeff))
-    return _Step(steps, self._change_predictor(grads_and_vars, steps),
-                 -coeff, self._momentum, usable)
+    predict = self._change_predictor(grads_and_vars, steps)
+    return steps_lib.Step(steps, predict, -coeff, self._momentum, usable)
 
   def _step_adam(self, grads_and_vars):
     """Updates v <- momentum v + g; the step is P v."""
@@ -326,8 +326,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         grads_and_vars, *steps_lib.keep_unless(finite, self._momentum, 1.))
     steps = self._fisher_est.multiply_inverse(velocity)
     usable = self._is_usable(grads_and_vars, [*steps, *grads_and_vars], {})
-    return _Step(steps, self._change_predictor(grads_and_vars, steps),
-                 -1., self._momentum, usable)
+    predict = self._change_predictor(grads_and_vars, steps)
+    return steps_lib.Step(steps, predict, -1., self._momentum, usable)
 
   def _step_qmodel(self, grads_and_vars):
     """Updates v <- mu v - alpha P g."""
@@ -342,8 +342,9 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     steps = self._update_velocities(
         precon, *steps_lib.keep_unless(usable, mu, -alpha))
     # alpha and mu are the best ones, and so is the length of the step.
-    return _Step(steps, lambda: quadratic_model.Prediction(change, -change),
-                 alpha, mu, usable)
+    return steps_lib.Step(
+        steps, lambda: quadratic_model.Prediction(change, -change), alpha, mu,
+        usable)
 
   def _is_usable(self, grads_and_vars, vecs_and_vars, coefficients):
     """Returns whether all numbers of a step are finite, boolean tensor [].
@@ -355,13 +356,10 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       vecs_and_vars: Pairs of what enters a velocity or a variable, and it.
       coefficients: Scalars by name.
     """
-    coefficients = {
-        **coefficients, "the learning rate": self._learning_rate_value(),
-        "the loss": getattr(grads_and_vars, "loss", None)}
+    others = {"the learning rate": self._learning_rate_value(),
+              "the loss": getattr(grads_and_vars, "loss", None)}
     return steps_lib.check_step(
-        [vec for vec, _ in vecs_and_vars],
-        [variable.op.name for _, variable in vecs_and_vars], coefficients,
-        self._num_skipped_steps)
+        vecs_and_vars, {**coefficients, **others}, self._num_skipped_steps)
 
   def _squared_fisher_norm(self, grads_and_vars, precon_grads_and_vars):
     """Returns the scalar g . P g."""
@@ -479,14 +477,6 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """The number of steps between adaptations of the damping."""
     return self._damping.interval
 
-  @property
-  def _rho(self):
-    return self._damping.rho
-
-  @property
-  def _q_model_change(self):
-    return self._damping.predicted_change
-
   def set_damping_adaptation_params(
       self, is_chief: bool, prev_train_batch: Any,
       loss_fn: Callable[[Any], hints.TensorLike],
@@ -589,6 +579,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """Variable that counts steps, or None unless steps are judged by it."""
     return self._damping.num_steps
 
+  _rho, _q_model_change = rho, qmodel_change  # Their names in contrib.kfac.
+
   # The updates of the factors.
 
   @property
@@ -690,48 +682,6 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """
     self._ask_for_thunks()
     return self._fisher_est.make_ops_and_vars(scope=self.get_name())
-
-
-class _Step(NamedTuple):
-  """A step as its momentum type makes it.
-
-  Attributes:
-    steps: List of (change over -learning_rate, variable).
-    predict: Function that returns its quadratic_model.Prediction.
-    alpha: Scalar, see stats.Steps.
-    mu: Scalar, see stats.Steps.
-    usable: Boolean tensor [], whether all its numbers are finite.
-  """
-
-  steps: hints.Pairs
-  predict: Callable[[], quadratic_model.Prediction]
-  alpha: Any
-  mu: Any
-  usable: tf.Tensor
-
-
-class _Gradients(list):
-  """(gradient, variable) pairs of a loss.
-
-  Attributes:
-    loss: The loss, scalar tensor.
-  """
-
-  def __init__(self, pairs, loss):
-    super().__init__(pairs)
-    self.loss = loss
-
-
-class _CallableList(list):
-  """A list that can also be called."""
-
-  def __init__(self, items, function):
-    super().__init__(items)
-    self._function = function
-
-  def __call__(self):
-    """Returns the result of the function."""
-    return self._function()
 
 
 def _global_step_and_name(global_step=None, name=None):

@@ -1,10 +1,13 @@
-"""Functions of a step: inner products, clip coefficient, velocity updates."""
+"""What a step consists of, and its functions, such as velocity updates."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -12,6 +15,61 @@ from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
+
+
+class Step(NamedTuple):
+  """A step as its momentum type makes it.
+
+  Attributes:
+    steps: List of (change over -learning_rate, variable).
+    predict: Function that returns its quadratic_model.Prediction.
+    alpha: Scalar, see stats.Steps.
+    mu: Scalar, see stats.Steps.
+    usable: Boolean tensor [], whether all its numbers are finite.
+  """
+
+  steps: hints.Pairs
+  predict: Callable[[], Any]
+  alpha: Any
+  mu: Any
+  usable: tf.Tensor
+
+
+class Gradients(list):
+  """(gradient, variable) pairs of a loss.
+
+  Attributes:
+    loss: The loss, scalar tensor; or None.
+  """
+
+  def __init__(self, pairs: Iterable[Any], loss: Any) -> None:
+    """Keeps the arguments.
+
+    Args:
+      pairs: Iterable of (gradient, variable).
+      loss: Scalar tensor, or None if it is not known.
+    """
+    super().__init__(pairs)
+    self.loss = loss
+
+
+class CallableList(list):
+  """A list that can also be called."""
+
+  def __init__(self, items: Iterable[Any],
+               function: Callable[[], Any]) -> None:
+    """Keeps the arguments.
+
+    Args:
+      items: Iterable of the items.
+      function: Function that a call of the list calls.
+    """
+    super().__init__(items)
+    self._function = function
+
+  def __call__(self):
+    """Returns the result of the function."""
+    return self._function()
 
 
 def inner_product(vectors: Sequence[Any], others: Sequence[Any]) -> tf.Tensor:
@@ -101,14 +159,13 @@ def _squared_norms(tensors):
   return tf.stack(squares)
 
 
-def check_step(vectors: Sequence[Any], names: Sequence[str],
+def check_step(vecs_and_vars: hints.Pairs,
                coefficients: Mapping[str, Any],
                counter: tf.Variable | None) -> tf.Tensor:
   """Checks all numbers of a step; counts and reports what is not finite.
 
   Args:
-    vectors: List of tensors or IndexedSlices.
-    names: The names of the variables that they change.
+    vecs_and_vars: List of (tensor or IndexedSlices, variable that it changes).
     coefficients: Further scalars by what they are called in messages. Numbers
       and None are not checked.
     counter: Variable [] of int64 that counts skipped steps, or None.
@@ -120,8 +177,9 @@ def check_step(vectors: Sequence[Any], names: Sequence[str],
     tf.errors.InvalidArgumentError: In the session, if the step is not finite
       and ON_BAD_NUMBERS is "raise".
   """
-  numbers = [_squared_norms(vectors)]
-  words = [f"the gradient or update of {name}" for name in names]
+  numbers = [_squared_norms([vec for vec, _ in vecs_and_vars])]
+  words = [f"the gradient or update of {variable.op.name}"
+           for _, variable in vecs_and_vars]
   for word, value in coefficients.items():
     if value is not None and not scalars.is_number(value):
       numbers.append(tf.reshape(tf.cast(value, numbers[0].dtype), [-1]))
