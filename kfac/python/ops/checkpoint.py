@@ -32,8 +32,8 @@ _OTHER_DAMPING = "other damping"
 # Counters, by the last part of their names. One that a checkpoint lacks starts
 # at its initial value, and what it belongs to is restored without it.
 _OPTIONAL = frozenset({
-    "num_rejected", "num_skipped", "num_skipped_steps", "num_steps",
-    "sample_counter"})
+    "actual_change", "num_rejected", "num_skipped", "num_skipped_steps",
+    "num_steps", "num_updates_kept", "predicted_decrease", "sample_counter"})
 
 # The last part of the name of an optimizer's variable -> its group, and the
 # reason why the group starts anew if the checkpoint has no such variable.
@@ -43,6 +43,8 @@ _GROUPS = {
     "rho": _ADAPTATION,
     "prev_loss": _ADAPTATION,
     "q_model_change": _ADAPTATION,
+    "actual_change": _ADAPTATION,
+    "predicted_decrease": _ADAPTATION,
     "num_steps": _ADAPTATION,
     "num_rejected": _ADAPTATION,
     "num_runs": ("schedule", "another schedule"),
@@ -50,7 +52,8 @@ _GROUPS = {
 
 # Variables of the adapted damping that may be infinite or NaN: rho is, after a
 # rejected step and before the first one.
-_ANY_VALUE = frozenset({"rho", "prev_loss", "q_model_change"})
+_ANY_VALUE = frozenset({
+    "actual_change", "rho", "prev_loss", "q_model_change"})
 
 
 class Anew(NamedTuple):

@@ -118,9 +118,21 @@ MODES = {
     "exact": _exact,
 }
 
-# The modes whose gradients are random; "exact" has signs that matter only to
-# parameters of unknown use.
-RANDOM_MODES = frozenset(["gradients", "curvature_prop", "exact"])
+# The modes whose gradients are random.
+RANDOM_MODES = frozenset(["gradients", "curvature_prop"])
+
+
+def is_random(mode: str, layer_collection: Any) -> bool:
+  """Returns whether the gradients of a mode are random.
+
+  Args:
+    mode: Key of MODES.
+    layer_collection: LayerCollection. "exact" is random only if it has
+      parameters of unknown use.
+  """
+  return mode in RANDOM_MODES or (
+      mode == "exact" and SIGNS_IN_EXACT_MODE
+      and bool(layer_collection.generic_registrations))
 
 
 def compute_gradients(mode: str, layer_collection: Any, tensors: Sequence[Any],

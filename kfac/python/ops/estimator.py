@@ -291,12 +291,13 @@ class FisherEstimator:
       scope: Variable scope.
     """
     if (self._sample_counter is not None
-        or self._estimation_mode not in estimation_modes.RANDOM_MODES
+        or not estimation_modes.is_random(self._estimation_mode, self._layers)
         or constants.read("fisher_factors", "CONTRIB_VARIABLES")):
       return
     with tf.init_scope(), tf.variable_scope(scope):
       self._sample_counter = stateless_seeds.make_counter(
-          "sample_counter", self._layers.losses_have_seeds())
+          "sample_counter", all(getattr(loss, "_seed", None) is not None
+                                for loss in self._layers.losses))
 
   def _blocks_and_grads(self):
     """Differentiates the losses.

@@ -269,7 +269,7 @@ class DampingTest(tf.test.TestCase):
       self.assertEqual(
           [kind + number for number in ("", "_1") for kind in (
               "cholesky", "matpower_exp-0.5", "matpower_exp-1",
-              "cholesky_inverse")], names[-8:])
+              "cholesky_inverse")] + ["num_updates_kept"], names[-9:])
       # In the order of `kept_variables`, which is by kind.
       self.assertEqual(
           ["matpower_exp-0.5_damp0.5", "matpower_exp-1_damp0.5"],

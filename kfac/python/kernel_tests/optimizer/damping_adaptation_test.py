@@ -304,7 +304,8 @@ class BadNumbersTest(tf.test.TestCase):
     with tf.control_dependencies(state.ops):
       ((step, _),) = control.with_predicted_change(
           [(tf.constant(0.), variable)],
-          lambda: quadratic_model.Prediction(change, -change))
+          lambda: quadratic_model.Prediction(change, -change),
+          tf.constant(True))
       step = tf.assign_sub(variable, step).op
     return control, loss, change, control.after_step(
         step, state, lambda _: velocity)

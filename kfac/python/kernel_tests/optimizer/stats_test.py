@@ -508,8 +508,9 @@ class FactorTest(tf.test.TestCase):
     self.assertAllEqual([0, 1, 2, 0, 1, 1, 2, 0, 1, 2, 0], seen)
 
   def testWithoutACounterOrVariablesOfOurOwnThereIsNoAge(self):
-    for name, value in (("ZERO_DEBIAS", False), ("CONTRIB_VARIABLES", True)):
-      with unittest.mock.patch.object(fisher_factors, name, value), (
+    for debias in (False, True):
+      patched = {"ZERO_DEBIAS": debias, "CONTRIB_VARIABLES": True}
+      with unittest.mock.patch.multiple(fisher_factors, **patched), (
           tf.Graph().as_default()):
         _, _, stats, _ = self._build()
         self.assertEmpty(self._ages(stats))
@@ -571,14 +572,14 @@ class FactorTest(tf.test.TestCase):
       sess.run(tf.global_variables_initializer())
       sess.run(updates)
       got = sess.run(stats)
-      dense._average.num_skipped = tf.get_variable("skipped", initializer=2)
-      sess.run(dense.num_skipped_updates.initializer)
-      self.assertEqual(
-          2, sess.run(stats_lib.of_factor(dense)["skipped_updates"]))
+      dense.num_skipped_updates.load(2, sess)
+      self.assertEqual(2, sess.run(stats[0]["skipped_updates"]))
     cov, square = data.T @ data / 9., data[0]**2
     self.assertAllClose(
-        [{"age": 1., "condition": np.linalg.cond(cov + 0.01 * np.eye(3))},
-         {"condition": (square.max() + 0.25) / (square.min() + 0.25)}], got)
+        [{"age": 1., "condition": np.linalg.cond(cov + 0.01 * np.eye(3)),
+          "skipped_updates": 0},
+         {"condition": (square.max() + 0.25) / (square.min() + 0.25),
+          "skipped_updates": 0}], got)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,14 @@ class UpdateVelocitiesTest(tf.test.TestCase):
         self.assertAllEqual([1., 2.], same)
 
 
+  def testFiniteOrZero(self):
+    with tf.Graph().as_default(), self.session() as sess:
+      for value, expected in ((2., 2.), (np.nan, 0.), (-np.inf, 0.)):
+        self.assertEqual(
+            expected, sess.run(steps.finite_or_zero(tf.constant(value))))
+      self.assertEqual(3, sess.run(steps.finite_or_zero(tf.constant(3))))
+
+
 class CheckStepTest(tf.test.TestCase):
 
   def testFindsWhateverIsNotFinite(self):

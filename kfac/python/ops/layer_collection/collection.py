@@ -580,11 +580,10 @@ class LayerCollection:
     return self._losses.evaluate(lambda loss: loss.evaluate())
 
   def eval_losses_on_samples(self, counter: tf.Tensor | None = None) -> list:
-    """Returns the list of the losses on targets sampled from the model.
+    """Returns the losses on sampled targets.
 
     Args:
-      counter: Int64 tensor [] that determines the samples; None if they come
-        from ops with a state.
+      counter: Int64 tensor [] that determines the samples, or None.
     """
     return self._losses.evaluate_on_samples(counter)
 
@@ -592,16 +591,8 @@ class LayerCollection:
     """Returns the sum of the losses on their targets."""
     return tf.add_n(self.eval_losses())
 
-  def losses_have_seeds(self) -> bool:
-    """Returns whether each loss was registered with a seed for its samples."""
-    return all(getattr(loss, "_seed", None) is not None for loss in self.losses)
-
   def total_sampled_loss(self, counter: tf.Tensor | None = None) -> tf.Tensor:
-    """Returns the sum of the losses on targets sampled from the model.
-
-    Args:
-      counter: See eval_losses_on_samples.
-    """
+    """Returns the sum of eval_losses_on_samples(counter)."""
     return tf.add_n(self.eval_losses_on_samples(counter))
 
   def check_registration(self, variables: Sequence[Any]) -> None:

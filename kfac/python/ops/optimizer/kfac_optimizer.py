@@ -288,11 +288,11 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """Creates the variable that counts skipped steps, unless it exists."""
     if self._num_skipped_steps is None and not constants.read(
         "fisher_factors", "CONTRIB_VARIABLES"):
-      # A graph may have several optimizers of one name.
-      with tf.init_scope(), tf.variable_scope(
-          None, f"{self.get_name()}_skipped"):
+      with tf.init_scope(), tf.variable_scope(self.get_name()):
+        # A graph may have several optimizers of one name.
         self._num_skipped_steps = plain_variables.make_variable(
-            "num_steps", tf.zeros_initializer(), [], tf.int64)
+            plain_variables.unused_name("num_skipped_steps"),
+            tf.zeros_initializer(), [], tf.int64)
 
   def _compute_update_steps(self, grads_and_vars):
     """Returns pairs of a variable's change over -learning_rate, and it."""
@@ -441,8 +441,9 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     if scalars.is_number(learning_rate):
       # To full precision; the step casts it to the dtype of each variable.
       learning_rate = scalars.cast_scalar(learning_rate, tf.float64)
-    self._learning_rate_tensor = tf.convert_to_tensor(
-        learning_rate, name="learning_rate")
+    # A step with a rate that is not finite is zero, and so must the rate be.
+    self._learning_rate_tensor = steps_lib.finite_or_zero(
+        tf.convert_to_tensor(learning_rate, name="learning_rate"))
 
   def _velocity(self, variable):
     with plain_variables.no_scope_settings():

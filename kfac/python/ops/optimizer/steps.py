@@ -209,6 +209,13 @@ def zero_unless(usable: tf.Tensor, step: Any) -> tf.Tensor:
   return tf.math.multiply_no_nan(step, tf.cast(usable, step.dtype))
 
 
+def finite_or_zero(scalar: tf.Tensor) -> tf.Tensor:
+  """Returns a tensor [], or zero if it is not finite."""
+  if not scalar.dtype.is_floating:
+    return scalar
+  return tf.where(bad_numbers.is_finite(scalar), scalar, tf.zeros_like(scalar))
+
+
 def keep_unless(usable: tf.Tensor, decay: Any,
                 vec_coeff: Any) -> tuple[tf.Tensor, tf.Tensor]:
   """Returns the coefficients of `update_velocities`, or those without effect.

@@ -7,6 +7,7 @@ of the model. A regularizer, or a getter that casts, would be wrong for others.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -63,3 +64,17 @@ def make_variable(
     return tf.get_variable(
         name, shape=shape, dtype=dtype, initializer=initializer,
         trainable=False, use_resource=True)
+
+
+def unused_name(name: str) -> str:
+  """Returns a name that no variable of the current variable scope has.
+
+  Args:
+    name: Name below the scope; a number is appended if a variable has it.
+  """
+  scope = tf.get_variable_scope().name
+  prefix = f"{scope}/" if scope else ""
+  used = {variable.op.name for variable in tf.global_variables()}
+  candidates = (f"{name}_{number}" if number else name
+                for number in itertools.count())
+  return next(unused for unused in candidates if prefix + unused not in used)

@@ -8,7 +8,6 @@ with its counter continues as if it had never stopped.
 from __future__ import annotations
 
 import hashlib
-import itertools
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -55,17 +54,7 @@ def make_counter(name: str, is_seeded: bool) -> tf.Variable:
     return tf.fill(shape, tf.constant(hash_of("counter", graph_seed), dtype))
 
   return plain_variables.make_variable(
-      _unused_name(name), initializer, [], tf.int64)
-
-
-def _unused_name(name):
-  """Returns a name that no variable of the current variable scope has."""
-  scope = tf.get_variable_scope().name
-  prefix = f"{scope}/" if scope else ""
-  used = {variable.op.name for variable in tf.global_variables()}
-  candidates = (f"{name}_{number}" if number else name
-                for number in itertools.count())
-  return next(unused for unused in candidates if prefix + unused not in used)
+      plain_variables.unused_name(name), initializer, [], tf.int64)
 
 
 def stateless_seed(counter: hints.TensorLike, *key: Any) -> tf.Tensor:
