@@ -177,15 +177,6 @@ class LossesTest(tf.test.TestCase):
       self.assertAllEqual(sess.run(layers.eval_losses_on_samples(
           tf.constant(5, tf.int64))), [3.])
 
-  def testLossesHaveSeeds(self):
-    for seeds, expected in (((1, 0), True), ((1, None), False)):
-      with tf.Graph().as_default():
-        layers = lc.LayerCollection()
-        for seed in seeds:
-          layers.register_normal_predictive_distribution(
-              tf.ones([2]), seed=seed)
-        self.assertEqual(layers.losses_have_seeds(), expected)
-
   def testEvaluationNeedsTargets(self):
     with tf.Graph().as_default():
       layers = lc.LayerCollection()
