@@ -51,6 +51,21 @@ def new_cov(sess, factor):
   return sess.run(tf.convert_to_tensor(factor.get_cov()))
 
 
+def first_attempts(graph, before=0):
+  """Lists the types of ops, without those of further attempts at an inverse.
+
+  Args:
+    graph: Graph.
+    before: Number of its first ops to leave out.
+
+  Returns:
+    List of strings.
+  """
+  # Control flow v1 has the body of a loop in the graph itself.
+  return [op.type for op in graph.get_operations()[before:]
+          if "while" not in op.name]
+
+
 def with_ones(rows):
   """Returns an array with a last column of ones."""
   return np.concatenate([rows, np.ones(rows.shape[:-1] + (1,))], -1)
