@@ -534,7 +534,7 @@ def _last(variable):
 
 
 def _inverse_ops(estimator, recompute):
-  """Returns the inverse update op of each factor, if they can be had."""
+  """Returns the inverse update op of each factor, if they can be made."""
   if not recompute:
     return {}
   try:

@@ -363,7 +363,7 @@ class FisherEstimator:
     Returns:
       List of (product, variable) in the same order.
     """
-    if scalars.is_number(damping_mult) and damping_mult == 1:
+    if scalars.is_one(damping_mult):
       return self.multiply_matpower(1, vecs_and_vars)
     return self._apply_transformation(
         vecs_and_vars, lambda block, vec: block.multiply(vec, damping_mult))

@@ -167,6 +167,41 @@ class ColumnFB(fb.FisherBlock):
 
 class FisherBlockTest(case.GraphCase):
 
+  def testMultipleOfTheDampingIsThatOfAnotherBlock(self):
+    V, inputs, outputs = (
+        tf.constant(self._normal(*shape)) for shape in ((2, 3), (4, 2), (4, 3)))
+    products, updates = [], []
+    for cls in (fb.FullyConnectedKFACBasicFB, fb.FullyConnectedDiagonalFB):
+      for damping, mult in ((0.1, tf.constant(0.5)), (0.1, 0.5), (0.05, 1.)):
+        block = cls(case.new_collection(), inputs=inputs, outputs=outputs)
+        block.instantiate_factors([[outputs]], damping)
+        for factor in block._layer_collection.get_factors():
+          with tf.variable_scope(f"{cls.__name__}_{len(products)}"):
+            factor.instantiate_cov_variables()
+          updates.append(factor.make_covariance_update_op(0.))
+        products.append(block.multiply(V, mult))
+    with self.session() as session:
+      session.run(tf.global_variables_initializer())
+      session.run(updates)
+      got = session.run(products)
+    for first in (0, 3):
+      self.assertAllClose(got[first], got[first + 2], 1e-7, 1e-12)
+      self.assertAllClose(got[first + 1], got[first + 2], 1e-12, 1e-12)
+
+  def testBlocksWithoutAMultipleOfTheDamping(self):
+    block = ColumnFB(case.new_collection())
+    block.damping = 0.5
+    self.assertEqual(7., block.multiply(2., 1.))
+    with self.assertRaisesRegex(
+        NotImplementedError,
+        r"^ColumnFB must define multiply\(vector, damping_mult\)\.$"):
+      block.multiply(2., 0.5)
+    series = fb.FullyConnectedSeriesFB(case.new_collection(), num_uses=2)
+    for mult in (1., 0.5):
+      with self.assertRaisesRegex(
+          NotImplementedError, "^exp must be -1 in the series"):
+        series.multiply(2., mult)
+
   def testIsAbstract(self):
     with self.assertRaisesRegex(TypeError, "abstract"):
       fb.FisherBlock(case.new_collection())

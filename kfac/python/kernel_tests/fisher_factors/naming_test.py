@@ -89,13 +89,6 @@ class LayerNamesTest(tf.test.TestCase):
           ("table_part_0", tuple(table)), ("layer", object())):
         self.assertEqual(expected, naming.layer_name(params))
 
-  def testNamesAreNumberedFromTheSecondOn(self):
-    names = {"b"}
-    self.assertEqual(
-        ["a", "b_1", "a_1", "a_2", "b_2"],
-        [naming.unique_name(name, names) for name in "abaab"])
-    self.assertEqual({"a", "a_1", "a_2", "b", "b_1", "b_2"}, names)
-
   def testKeptNames(self):
     kept = [("matpower_exp-1", (0.5, "over", 2)), ("cholesky", "x"),
             ("matpower_exp-1", (0.25,))]

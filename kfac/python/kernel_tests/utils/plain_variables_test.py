@@ -48,6 +48,21 @@ class PlainVariablesTest(tf.test.TestCase):
       self.assertLen(
           graph.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES), 1)
 
+  def testNamesAreNumberedFromTheSecondOn(self):
+    names = {"b"}
+    self.assertEqual(
+        ["a", "b_1", "a_1", "a_2", "b_2"],
+        [plain_variables.unique_name(name, names) for name in "abaab"])
+    self.assertEqual({"a", "a_1", "a_2", "b", "b_1", "b_2"}, names)
+
+  def testUnusedNameIsThatOfTheCurrentScope(self):
+    with tf.Graph().as_default():
+      tf.get_variable("n", [])
+      with tf.variable_scope("scope"):
+        self.assertEqual("n", plain_variables.unused_name("n"))
+        tf.get_variable("n", [])
+        self.assertEqual("n_1", plain_variables.unused_name("n"))
+
 
 if __name__ == "__main__":
   tf.test.main()

@@ -19,6 +19,34 @@ class CheckIntTest(tf.test.TestCase):
         scalars.check_int("n", value, 2)
 
 
+class IsOneTest(tf.test.TestCase):
+
+  def testOnlyTheNumberIs(self):
+    with tf.Graph().as_default():
+      for value, expected in (
+          (1, True), (1., True), (np.float32(1.), True), (np.array(1.), True),
+          (2, False), (0.5, False), (None, False), (tf.constant(1.), False)):
+        self.assertIs(expected, scalars.is_one(value))
+
+
+class ProductTest(tf.test.TestCase):
+
+  def testNumbersAndTensors(self):
+    self.assertEqual(0.1 * 0.3, scalars.product(0.1, 0.3))
+    with tf.Graph().as_default(), self.session() as sess:
+      given = tf.constant(0.1)
+      self.assertIs(given, scalars.product(given, 1.))
+      wide = tf.constant(0.1, tf.float64)
+      for value, mult, expected in (
+          (wide, 0.3, 0.1 * 0.3), (0.1, tf.constant(0.3, tf.float64),
+                                   0.1 * 0.3),
+          (wide, tf.constant(0.25), 0.1 * 0.25)):
+        self.assertEqual(
+            np.float64(expected), sess.run(scalars.product(value, mult)))
+      self.assertEqual(
+          tf.float32, scalars.product(given, wide).dtype)
+
+
 class ShownTest(tf.test.TestCase):
 
   def testIsOneShortLine(self):

@@ -158,10 +158,14 @@ class FisherBlock(abc.ABC):
       NotImplementedError: If the block does not define it for another
         multiple than 1.
     """
-    if not scalars.is_number(damping_mult) or damping_mult != 1:
-      raise NotImplementedError(
-          f"{type(self).__name__} must define multiply(vector, damping_mult).")
-    return self.multiply_matpower(vector, 1)
+    if scalars.is_one(damping_mult):
+      return self.multiply_matpower(vector, 1)
+    return self._multiply_with(vector, damping_mult)
+
+  def _multiply_with(self, vector, damping_mult):
+    """Does what `multiply` does, for a multiple that is not 1."""
+    raise NotImplementedError(
+        f"{type(self).__name__} must define multiply(vector, damping_mult).")
 
   @abc.abstractmethod
   def multiply_cholesky(self, vector: hints.Vector,

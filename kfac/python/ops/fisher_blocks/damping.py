@@ -29,8 +29,7 @@ def normalize_damping(damping: hints.Scalar,
     damping / n^NORMALIZE_DAMPING_POWER, a number if both are numbers.
   """
   power = constants.read("fisher_blocks", "NORMALIZE_DAMPING_POWER")
-  if not power or (scalars.is_number(num_replications)
-                   and num_replications == 1):
+  if not power or scalars.is_one(num_replications):
     return damping
   if scalars.is_number(num_replications) and scalars.is_number(damping):
     return damping / num_replications ** power
@@ -107,8 +106,5 @@ def scaled(damping_func: hints.Thunk, mult: Any) -> hints.Thunk:
   Returns:
     Function with a func_id. No matrix that is kept has it.
   """
-  def multiple():
-    damping = tf.convert_to_tensor(damping_func())
-    return damping * scalars.cast_scalar(mult, damping.dtype)
-
-  return naming.PackagedFunc(multiple, "scaled")
+  return naming.PackagedFunc(
+      lambda: scalars.product(damping_func(), mult), "scaled")

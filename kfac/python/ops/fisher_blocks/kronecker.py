@@ -119,7 +119,7 @@ class KroneckerProductFB(base.FisherBlock):
     wide = precision.widen(vector)
     matrix = outer_products.multiply(
         operators, adjoints, self._to_matrix(wide), wide)
-    if not scalars.is_number(self._renorm_coeff) or self._renorm_coeff != 1:
+    if not scalars.is_one(self._renorm_coeff):
       matrix = _multiply_scalar(matrix, tf.pow(
           scalars.cast_scalar(self._renorm_coeff, matrix.dtype),
           scalars.cast_scalar(exp, matrix.dtype)))
@@ -131,10 +131,7 @@ class KroneckerProductFB(base.FisherBlock):
                  for factor, damping_func in self._factors_and_dampings()]
     return self._apply(vector, operators, exp)
 
-  def multiply(self, vector: hints.Vector,  # noqa: D102
-               damping_mult: hints.Scalar = 1.) -> Any:
-    if scalars.is_number(damping_mult) and damping_mult == 1:
-      return self.multiply_matpower(vector, 1)
+  def _multiply_with(self, vector, damping_mult):
     # Each factor has the square root of the damping.
     root = tf.sqrt(scalars.cast_scalar(damping_mult, tf.float64))
     operators = [

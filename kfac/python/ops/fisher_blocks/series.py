@@ -83,9 +83,7 @@ class FullyConnectedSeriesFB(fully_connected.FullyConnectedMultiIndepFB):
     return precision.cast_like(
         vector, utils.mat2d_to_layer_params(wide, tf.transpose(Z)))
 
-  def multiply(self, vector: hints.Vector,  # noqa: D102
-               damping_mult: hints.Scalar = 1.) -> Any:
-    del vector, damping_mult
+  def _multiply_with(self, vector, damping_mult):
     self._check_exp(1)
 
   def _quants(self, option):

@@ -13,7 +13,6 @@ from kfac.python.ops.fisher_blocks import damping as damping_lib
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import precision
-from kfac.python.ops.utils import scalars
 
 
 class SingleFactorFB(base.FisherBlock):
@@ -78,10 +77,7 @@ class SingleFactorFB(base.FisherBlock):
     return self._apply(
         self._factor.get_matpower(exp, self._damping_func), vector)
 
-  def multiply(self, vector: hints.Vector,  # noqa: D102
-               damping_mult: hints.Scalar = 1.) -> Any:
-    if scalars.is_number(damping_mult) and damping_mult == 1:
-      return self.multiply_matpower(vector, 1)
+  def _multiply_with(self, vector, damping_mult):
     return self._apply(self._factor.get_matpower(
         1, damping_lib.scaled(self._damping_func, damping_mult)), vector)
 

@@ -23,6 +23,7 @@ from kfac.python.ops.fisher_factors import variables
 from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import precision
 
 
@@ -85,7 +86,7 @@ class FisherFactor(abc.ABC):
     Args:
       names: The names of other factors, to which the name is added.
     """
-    unique = naming.unique_name(self._var_scope, names)
+    unique = plain_variables.unique_name(self._var_scope, names)
     self._scope_suffix = unique[len(self._var_scope):]
 
   def set_name(self, name: str, names: set[str]) -> None:
@@ -98,7 +99,7 @@ class FisherFactor(abc.ABC):
       names: The names of other factors, to which the name is added.
     """
     if not naming.has_contrib_names():
-      self._name = naming.unique_name(name, names)
+      self._name = plain_variables.unique_name(name, names)
 
   @property
   def kept_variables(self) -> list:

@@ -157,21 +157,6 @@ def layer_name(params: Any) -> str:
   return scope_string_from_name(first) if hasattr(first, "name") else "layer"
 
 
-def unique_name(name: str, names: set[str]) -> str:
-  """Returns a name with the first number that makes it unique, if it is not.
-
-  Args:
-    name: Name.
-    names: The names that are taken, to which the unique name is added.
-  """
-  unique, number = name, 0
-  while unique in names:
-    number += 1
-    unique = f"{name}_{number}"
-  names.add(unique)
-  return unique
-
-
 def contrib_kept_name(kind: str, damping_id: Any) -> str:
   """Returns contrib.kfac's name of a kept matrix.
 

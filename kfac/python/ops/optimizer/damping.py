@@ -439,11 +439,6 @@ def _restore(rejected, state, velocity_of):
 
 def _times(damping, mult):
   """Returns mult times a damping: number, tensor, variable or function."""
-  if scalars.is_number(mult) and mult == 1:
-    return damping
-  if callable(damping):
-    return lambda: _times(damping(), mult)
-  if scalars.is_number(damping) and scalars.is_number(mult):
-    return damping * mult
-  damping = tf.convert_to_tensor(damping)
-  return damping * scalars.cast_scalar(mult, damping.dtype)
+  if callable(damping) and not scalars.is_one(mult):
+    return lambda: scalars.product(damping(), mult)
+  return scalars.product(damping, mult)

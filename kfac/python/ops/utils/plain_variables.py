@@ -7,7 +7,6 @@ of the model. A regularizer, or a getter that casts, would be wrong for others.
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -66,6 +65,21 @@ def make_variable(
         trainable=False, use_resource=True)
 
 
+def unique_name(name: str, names: set[str]) -> str:
+  """Returns a name with the first number that makes it unique, if it is not.
+
+  Args:
+    name: Name.
+    names: The names that are taken, to which the unique name is added.
+  """
+  unique, number = name, 0
+  while unique in names:
+    number += 1
+    unique = f"{name}_{number}"
+  names.add(unique)
+  return unique
+
+
 def unused_name(name: str) -> str:
   """Returns a name that no variable of the current variable scope has.
 
@@ -75,6 +89,4 @@ def unused_name(name: str) -> str:
   scope = tf.get_variable_scope().name
   prefix = f"{scope}/" if scope else ""
   used = {variable.op.name for variable in tf.global_variables()}
-  candidates = (f"{name}_{number}" if number else name
-                for number in itertools.count())
-  return next(unused for unused in candidates if prefix + unused not in used)
+  return unique_name(prefix + name, used)[len(prefix):]

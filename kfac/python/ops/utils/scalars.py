@@ -48,6 +48,30 @@ def shown(value: Any) -> str:
   return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
 
 
+def is_one(value: Any) -> bool:
+  """True for the number 1, False for other numbers and for tensors."""
+  return bool(is_number(value) and value == 1)
+
+
+def product(value: Any, mult: Any) -> Any:
+  """Returns mult times a value, a number if both are numbers.
+
+  Args:
+    value: Number, tensor or variable of shape [], returned as it is if `mult`
+      is the number 1.
+    mult: Number, tensor or variable of shape []. Its dtype counts only if the
+      value is a number.
+  """
+  if is_one(mult):
+    return value
+  if is_number(value) and is_number(mult):
+    return value * mult
+  if is_number(value):
+    value, mult = mult, value
+  value = tf.convert_to_tensor(value)
+  return value * cast_scalar(mult, value.dtype)
+
+
 # Rules of check_number: the words, and the operator that finds a violation.
 _RULES = {
     "minimum": ("at least", operator.lt),
