@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import kfac
 from kfac.python.kernel_tests import dense_net_oracle as dense_net
 from kfac.python.ops import checkpoint
+from kfac.python.ops.fisher_factors import gradual_inverse
 
 _DAMPING = 0.1
 _FACTORS = ("layer0_w/A", "layer0_w/G", "layer1_w/A", "layer1_w/G")
@@ -24,7 +25,7 @@ class _Program:
   """A training program: a model, its optimizer and the train op."""
 
   def __init__(self, damping=_DAMPING, differentiated_before=False,
-               use_resource=True, periodic=False, adapted=False):
+               use_resource=True, periodic=False, adapted=False, shares=1):
     self.model = dense_net.build(use_resource=use_resource)
     if differentiated_before:
       tf.gradients(self.model.loss, self.model.variables)
@@ -37,7 +38,8 @@ class _Program:
           adapt_damping=True, damping_adaptation_interval=1,
           train_batch=(self.model.x, self.model.y), loss_fn=self._loss)
     if periodic:
-      self.optimizer = kfac.PeriodicInvCovUpdateKfacOpt(**kwargs)
+      self.optimizer = kfac.PeriodicInvCovUpdateKfacOpt(
+          amortize=shares > 1, invert_every=max(shares, 10), **kwargs)
     else:
       self.optimizer = kfac.KfacOptimizer(**kwargs)
     self.global_step = tf.train.get_or_create_global_step()
@@ -167,6 +169,27 @@ class RestoreTest(_RestoreTest):
       program.train(sess, data[2:])
       for name, value in program.values(sess).items():
         self.assertAllEqual(whole[name], value, name)
+
+  def testInverseThatIsUnderWay(self):
+    name = f"{_SCOPE}layer1_w/A/gradual_inverse/"
+    with mock.patch.object(gradual_inverse, "MIN_ROWS", 1):
+      path, half = self._save(steps=4, periodic=True, shares=10)
+      self.assertEqual(3, half[f"{name}position"])
+      not_finite = {**half, f"{name}work": np.full([5, 5], np.nan)}
+      older = {variable: value for variable, value in half.items()
+               if not variable.startswith(name)}
+      for source, position in (
+          (path, 3), (self._write(older), 0), (self._write(not_finite), 0)):
+        with self._trained(periodic=True, shares=10) as (program, sess):
+          program.train(sess, dense_net.batches(1))
+          report = checkpoint.restore(sess, source, program.optimizer)
+          self.assertEmpty(report.anew)
+          values = program.values(sess)
+        for variable, value in values.items():
+          if position or not variable.startswith(name):
+            self.assertAllEqual(half[variable], value, variable)
+          else:
+            self.assertAllEqual(np.zeros_like(value), value, variable)
 
   def testPlainSaverReadsWhateverElseIsInTheGraph(self):
     path, saved = self._save()

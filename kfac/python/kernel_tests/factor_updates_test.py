@@ -293,5 +293,63 @@ class CostTest(tf.test.TestCase):
           self.assertEmpty(matmuls(sess, inv, {condition: False}))
 
 
+
+class GradualInvThunksTest(tf.test.TestCase):
+
+  def _estimator(self, model, make=estimator.FisherEstimatorRoundRobin,
+                 **kwargs):
+    return make(variables=model.variables, cov_ema_decay=0.9, damping=0.1,
+                layer_collection=model.layers, **kwargs)
+
+  def testVariablesAreMadeOnceAndBesideThoseOfTheFactor(self):
+    with tf.Graph().as_default():
+      est = self._estimator(dense_net.build())
+      with tf.variable_scope("outer"), tf.device("/cpu:3"):
+        est.build("inner")
+      kept, = est.factors[1].kept_variables
+      before = set(tf.global_variables())
+      with tf.variable_scope("elsewhere", reuse=True):
+        self.assertTrue(est.can_be_gradual(1))
+        for num_parts in (3, 4):
+          for thunk in est.gradual_inv_thunks(1, num_parts):
+            self.assertIsInstance(thunk(), tf.Operation)
+      made = [v for v in tf.global_variables() if v not in before]
+      self.assertCountEqual(
+          [f"outer/inner/{est.factors[1].name}/gradual_inverse/{name}"
+           for name in ("work", "scale", "probe", "position",
+                        "num_updates_read")],
+          [variable.op.name for variable in made])
+      self.assertEqual({kept.device}, {variable.device for variable in made})
+      self.assertEmpty(set(made) & set(tf.trainable_variables()))
+
+  def testOpsAreOnTheDeviceOfTheWholeUpdate(self):
+    devices = ["/device:CPU:1", "/device:CPU:2", "/device:CPU:3"]
+    with tf.Graph().as_default() as graph:
+      est = self._estimator(dense_net.build(), inv_devices=devices)
+      for index in range(4):
+        part, restart = est.gradual_inv_thunks(index, 3)
+        for thunk in (part, restart):
+          self.assertEqual(est.inv_update_ops[index].device, thunk().device)
+      self.assertLen(est.inv_update_ops, 4)
+      self.assertLen([op for op in graph.get_operations()
+                      if op.type == "VarHandleOp"
+                      and op.name.endswith("/work")], 4)
+
+  def testUpdatesOfAUserAreWhole(self):
+    class Own(estimator.FisherEstimatorRoundRobin):
+      """Adds an op to the second inverse update."""
+
+      def create_ops_and_vars_thunks(self, scope=None):
+        *others, inv = super().create_ops_and_vars_thunks(scope)
+        inv = list(inv)
+        inv[1] = lambda: tf.group(inv[0](), tf.no_op())
+        return (*others, inv)
+
+    with tf.Graph().as_default():
+      est = self._estimator(dense_net.build(), Own)
+      self.assertEqual([True, False, True, True],
+                       [est.can_be_gradual(index) for index in range(4)])
+
+
 if __name__ == "__main__":
   tf.test.main()

@@ -35,6 +35,10 @@ _OPTIONAL = frozenset({
     "actual_change", "num_rejected", "num_skipped", "num_skipped_steps",
     "num_steps", "num_updates_kept", "predicted_decrease", "sample_counter"})
 
+# The scope of an inverse that is under way, below that of its factor; see
+# fisher_factors/gradual_inverse.py. If it does not fit, it starts again.
+_UNDER_WAY = "/gradual_inverse/"
+
 # The last part of the name of an optimizer's variable -> its group, and the
 # reason why the group starts anew if the checkpoint has no such variable.
 _ADAPTATION = ("adapted damping", _SWITCHED_ON)
@@ -512,15 +516,20 @@ def _add_factor(plan, factor, variables, checkpoint, switched_on):
   kept_names = {variable.op.name for variable in factor.kept_variables}
   kept = [source for source in sources
           if source.variable.op.name in kept_names]
-  statistic = [source for source in sources if source not in kept]
+  under_way = [source for source in sources
+               if _UNDER_WAY in source.variable.op.name]
+  statistic = [source for source in sources
+               if source not in kept and source not in under_way]
   reason = plan.add(_Group("", statistic), checkpoint)
   if reason:
     plan.anew.append(Anew(f"factor {factor.name}", reason))
-    plan.initial += [source.variable for source in kept]
+    plan.initial += [source.variable for source in kept + under_way]
     return
   reason = plan.add(_Group("", kept), checkpoint)
   if not reason:
+    plan.add(_Group("", under_way), checkpoint)
     return
+  plan.initial += [source.variable for source in under_way]
   starts = {f"{factor.contrib_name}/{name.split('_damp')[0]}_damp"
             for name in factor.contrib_kept_names}
   if reason.startswith(_MISSING) and any(map(checkpoint.has_start, starts)):

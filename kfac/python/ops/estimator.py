@@ -258,6 +258,30 @@ class FisherEstimator:
     """One op that updates all inverses."""
     return self._updates.inv_update_op
 
+  def can_be_gradual(self, index: int) -> bool:
+    """Whether the inverse of a factor can be computed in parts.
+
+    Args:
+      index: Index in `factors`.
+
+    Returns:
+      Boolean, see FactorUpdates.can_be_gradual.
+    """
+    return self._updates.can_be_gradual(index)
+
+  def gradual_inv_thunks(
+      self, index: int, num_parts: int) -> tuple[hints.Thunk, hints.Thunk]:
+    """Returns functions that make the ops of a gradual inverse.
+
+    Args:
+      index: Index in `factors`.
+      num_parts: Int >= 1, the number of runs that one inverse takes.
+
+    Returns:
+      See FactorUpdates.gradual_inv_thunks.
+    """
+    return self._updates.gradual_inv_thunks(index, num_parts)
+
   @property
   def inv_updates_dict(self) -> dict:
     """The new value of each kept matrix by its tensor's name (1.4, 1.5)."""

@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 from absl import logging
 
+from kfac.python.ops.fisher_factors import gradual_inverse
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import overriding
@@ -53,6 +54,10 @@ class FactorUpdates:
     self._variable_thunks: list[hints.Thunk] = []
     self._thunks: tuple[list, list] | None = None
     self._ops: dict[str, tuple[list, tf.Operation]] = {}
+    # Inverse update thunks as `create` made them, and as `adopt` got them.
+    self._own_inv_updates: list[hints.Thunk] = []
+    self._inv_updates: list[hints.Thunk] = []
+    self._gradual: dict[int, gradual_inverse.GradualInverse] = {}
     # Inverse update op of a factor -> the new values of its kept matrices.
     self._new_matrices: dict[tf.Operation, list] = {}
 
@@ -80,6 +85,7 @@ class FactorUpdates:
     inv_updates = [
         _scoped(scope, functools.partial(self._update_inverses, factor))
         for factor in factors]
+    self._own_inv_updates = inv_updates
     thunks = cov_variables, self._cov_updates({}), inv_variables, inv_updates
     self.adopt(*thunks)
     return thunks
@@ -94,6 +100,7 @@ class FactorUpdates:
       inv_variables: See `create`.
       inv_updates: See `create`.
     """
+    self._inv_updates = list(inv_updates)
     self._variable_thunks = (
         devices.assign(cov_variables, self._cov_devices) + list(inv_variables))
     self._thunks = (devices.assign(cov_updates, self._cov_devices),
@@ -182,6 +189,49 @@ class FactorUpdates:
     op = tf.group(*new_matrices)
     self._new_matrices[op] = new_matrices
     return op
+
+  def can_be_gradual(self, index: int) -> bool:
+    """Whether the inverse of a factor can be computed in parts.
+
+    Args:
+      index: Index of the factor.
+
+    Returns:
+      Boolean; see gradual_inverse.is_possible. False also if a subclass updates
+      the inverse by a function of its own.
+    """
+    self.build()
+    assert self._factors is not None
+    return (self._inv_updates[index:index + 1]
+            == self._own_inv_updates[index:index + 1]
+            and gradual_inverse.is_possible(self._factors[index]))
+
+  def gradual_inv_thunks(
+      self, index: int, num_parts: int) -> tuple[hints.Thunk, hints.Thunk]:
+    """Creates the variables of a gradual inverse, once, and its thunks.
+
+    Args:
+      index: Index of a factor that `can_be_gradual`.
+      num_parts: Int >= 1, the number of runs that one inverse takes.
+
+    Returns:
+      Functions that make the op of the next part, and the op that gives up an
+      inverse that is under way.
+    """
+    self.build()
+    assert self._factors is not None
+    if index not in self._gradual:
+      with tf.init_scope():
+        self._gradual[index] = gradual_inverse.GradualInverse(
+            self._factors[index])
+    inverse = self._gradual[index]
+    thunks = [_scoped(self._scope, function) for function in (
+        functools.partial(inverse.make_update_op, num_parts),
+        inverse.make_restart_op)]
+    if self._inv_devices is not None:
+      device = self._inv_devices[index % len(self._inv_devices)]
+      thunks = devices.assign(thunks, [device])
+    return thunks[0], thunks[1]
 
   def _made(self, name, thunks):
     """Returns the ops of thunks, and their group `name`, made once."""

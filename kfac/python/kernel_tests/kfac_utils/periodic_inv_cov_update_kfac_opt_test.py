@@ -3,6 +3,7 @@
 import collections
 import inspect
 import re
+from unittest import mock
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import kfac
 from kfac.python.kernel_tests import dense_net_oracle as dense_net
 from kfac.python.kernel_tests import graph_modes
+from kfac.python.ops.fisher_factors import gradual_inverse
 from kfac.python.ops.kfac_utils import schedules
 
 DAMPING = 0.1
@@ -165,6 +167,34 @@ class PeriodicInvCovUpdateKfacOptTest(tf.test.TestCase):
           by_hand(data, every, 1, 0, kwargs, amortize=True), params)
     self.assertNotAllClose(
         params[-1], by_itself(data, 6, 1, **kwargs)[-1])
+
+  def testAmortizedInverseOfALargeFactor(self):
+    # Among ten shares the factor with 5 rows is large. Its parts, one for each
+    # row and a last one, run in the steps after the first one.
+    data = dense_net.batches(10)
+    burn_in = 2
+    with mock.patch.object(gradual_inverse, "MIN_ROWS", 1):
+      for v2 in (False, True):
+        with graph_modes.control_flow(v2), tf.Graph().as_default() as graph, (
+            self.session()) as sess:
+          model, optimizer, train_op = build(
+              10, 1, burn_in, amortize=True, **settings())
+          initializer = tf.global_variables_initializer()
+          graph.finalize()
+          sess.run(initializer)
+          factor, other = optimizer._fisher_est.factors[2:]
+          read = []
+          for x, y in data:
+            sess.run(train_op, {model.x: x, model.y: y})
+            read.append(sess.run([
+                factor.get_cov(), other.get_cov(), *factor.kept_variables,
+                factor.num_updates_kept]))
+        for step, contained in ((0, 0), (1, 0), (5, 0), (6, 1), (7, 1)):
+          A, G, _, _ = read[burn_in + contained]
+          _, _, kept, number = read[burn_in + step]
+          self._assertClose(
+              np.linalg.inv(dense_net.damp(A, G, DAMPING)[0]), kept)
+          self.assertEqual(burn_in + contained + 1, number)
 
   def testAdaptedDamping(self):
     def adapt(optimizer, model):

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+from unittest import mock
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import kfac
 from kfac.python.kernel_tests import dense_net_oracle as dense_net
 from kfac.python.ops import estimator
+from kfac.python.ops.fisher_factors import gradual_inverse
 from kfac.python.ops.kfac_utils import schedules
 
 LEARNING_RATE = 0.1
@@ -42,6 +44,16 @@ class ScheduleTest(tf.test.TestCase):
         self._due(schedules.Schedule(inv_every=5, shares=2), 13)[1],
         [[0, 5, 10], [0, 2, 7, 12]])
 
+  def testPartsAreDueWithEachShareUnlessAllAreDue(self):
+    for arguments, expected in (
+        ((1, 3, 0, 3), [1, 2, 3, 4, 5, 6, 7]), ((1, 3, 2, 1), [2, 5]),
+        ((1, 5, 0, 2), [2, 5, 7])):
+      schedule = schedules.Schedule(*arguments)
+      self.assertEqual(
+          [t for t in range(8) if schedule.part_due(t)], expected)
+      self.assertEqual([t for t in range(8) if schedule.all_due(t)],
+                       list(range(max(arguments[2], 1))))
+
   def testEachShareIsDueOncePerPeriod(self):
     for every, burn_in in itertools.product((1, 4, 7), (0, 1, 5)):
       for shares in range(1, every + 1):
@@ -60,12 +72,13 @@ class ScheduleTest(tf.test.TestCase):
     with tf.Graph().as_default(), self.session() as sess:
       t = tf.placeholder(tf.int64, [])
       due = [schedule.cov_due(t), schedule.inv_due(t, 0),
-             schedule.inv_due(t, 1)]
+             schedule.inv_due(t, 1), schedule.part_due(t), schedule.all_due(t)]
       for value in range(12):
         self.assertEqual(
             [bool(flag) for flag in sess.run(due, {t: value})],
             [schedule.cov_due(value), schedule.inv_due(value, 0),
-             schedule.inv_due(value, 1)])
+             schedule.inv_due(value, 1), schedule.part_due(value),
+             schedule.all_due(value)])
 
   def testValuesOutOfRange(self):
     for name, minimum in (("cov_every", 1), ("inv_every", 1), ("burn_in", 0),
@@ -124,6 +137,56 @@ class BalancedSharesTest(tf.test.TestCase):
     with self.assertRaisesRegex(
         ValueError, "costs must be finite and at least 0, got -1."):
       schedules.balanced_shares([1, -1], 2)
+
+
+class _Estimator:
+  """Factors of these sizes, some of which cannot be computed in parts."""
+
+  def __init__(self, *sizes, whole=()):
+    self.factors = []
+    for size in sizes:
+      factor = mock.Mock()
+      factor.get_cov().shape = tf.TensorShape([size, size])
+      self.factors.append(factor)
+    self._whole = whole
+
+  def can_be_gradual(self, index):
+    return index not in self._whole
+
+
+class SplitInversesTest(tf.test.TestCase):
+
+  def testLargeFactorsBelongToNoShare(self):
+    shares, gradual = schedules.split_inverses(
+        _Estimator(20, 500, 30, 400, 25), 20)
+    self.assertEqual(gradual, [1, 3])
+    self.assertEqual([share for share in shares if share], [[2], [4], [0]])
+    self.assertLen(shares, 20)
+
+  def testMoreThanFourAverageShares(self):
+    for count, is_large in ((4, True), (5, False)):  # Of 20 shares.
+      shares, gradual = schedules.split_inverses(_Estimator(*[200] * count), 20)
+      self.assertLen(gradual, count * is_large)
+      self.assertLen(sum(shares, []), count * (not is_large))
+
+  def testOthersAreBalancedAsWithoutLargeFactors(self):
+    shares, gradual = schedules.split_inverses(
+        _Estimator(900, 10, 50, 30, 30, 20, 40), 6)
+    self.assertEqual(gradual, [0])
+    self.assertEqual(shares, [
+        [index + 1 for index in share] for share in schedules.balanced_shares(
+            [size ** 3 for size in (10, 50, 30, 30, 20, 40)], 6)])
+
+  def testFactorsThatAreNeverLarge(self):
+    minimum = gradual_inverse.MIN_ROWS
+    for est, num_shares in (
+        (_Estimator(10, 500, whole=[1]), 20), (_Estimator(10, minimum), 20),
+        (_Estimator(500), 1), (_Estimator(500), 4)):
+      shares, gradual = schedules.split_inverses(est, num_shares)
+      self.assertEmpty(gradual)
+      self.assertCountEqual(sum(shares, []), range(len(est.factors)))
+    self.assertEqual([1], schedules.split_inverses(
+        _Estimator(10, minimum + 1), 20)[1])
 
 
 class _Training:
@@ -269,10 +332,61 @@ class UpdatesTest(tf.test.TestCase):
       self.assertCountEqual(sum(changed, []), range(len(kept)))
 
 
+  def testTheLargestInverseIsComputedInParts(self):
+    # The factor A of the second layer, with 5 rows, costs 125 of 280: it is
+    # large among ten shares. It takes five sweeps of one row, and a last part.
+    self.enter_context(mock.patch.object(gradual_inverse, "MIN_ROWS", 1))
+    with tf.Graph().as_default() as graph, self.session() as sess:
+      training = _Training()
+      sess.run(tf.global_variables_initializer())
+      updates = schedules.Updates(  # The initializer ran before.
+          training.optimizer,
+          schedules.Schedule(cov_every=99, inv_every=10, shares=10))
+      uninitialized = tf.report_uninitialized_variables()
+      graph.finalize()
+      factor, other = training.optimizer._fisher_est.factors[2:]
+      self.assertEqual(schedules.split_inverses(
+          training.optimizer._fisher_est, 10)[1], [2])
+      kept = _kept(training.optimizer)[2]
+      feed = training.feed(dense_net.batches(1)[0])
+
+      def inverse():
+        A, G = sess.run([factor.get_cov(), other.get_cov()])
+        return np.linalg.inv(dense_net.damp(A, G, 0.1)[0])
+
+      self.assertLen(updates.ops(0), 5)
+      for times in (1, 2):  # The second round restarts in the middle.
+        updates.start(sess, 0, feed)
+        self.assertEmpty(sess.run(uninitialized))
+        for t in range(1, 7 if times == 2 else 4):
+          before = sess.run(kept)
+          if t == 1:
+            self.assertAllClose(inverse(), before)
+            factor.get_cov().load(times * np.diag([1., 2., 3., 4., 5.]), sess)
+            expected = inverse()
+          elif t == 2:
+            factor.get_cov().load(9. * np.eye(5), sess)
+          updates.start(sess, t, feed)
+          if t < 6:
+            self.assertAllEqual(before, sess.run(kept))
+      self.assertAllClose(expected, sess.run(kept))
+
+  def testUpdatesOfOneOptimizerShareAnInverseUnderWay(self):
+    self.enter_context(mock.patch.object(gradual_inverse, "MIN_ROWS", 1))
+    with tf.Graph().as_default():
+      training = _Training()
+      counts = []
+      for shares in (10, 12):
+        schedules.Updates(
+            training.optimizer, schedules.Schedule(1, 20, 0, shares))
+        counts.append(len(tf.global_variables()))
+      self.assertEqual(*counts)
+
+
 class ScheduleHookTest(tf.test.TestCase):
 
   def _train(self, batches, checkpoint_dir=None, only_steps=True,
-             cov_first=False):
+             cov_first=False, schedule=None):
     """Trains with a hook.
 
     Args:
@@ -281,6 +395,8 @@ class ScheduleHookTest(tf.test.TestCase):
       only_steps: Whether the hook has the train op, so that other runs are
         allowed.
       cov_first: As in the hook.
+      schedule: Schedule, or None for covariances at every second update and
+        inverses at every third.
 
     Returns:
       Parameters, the number of covariance updates before each step, and the
@@ -291,7 +407,7 @@ class ScheduleHookTest(tf.test.TestCase):
       model = training.model
       factor = training.optimizer._fisher_est.factors[0]
       hook = schedules.ScheduleHook(
-          training.optimizer, schedules.Schedule(2, 3),
+          training.optimizer, schedule or schedules.Schedule(2, 3),
           training.train_op if only_steps else None, cov_first=cov_first)
       step = None
       with tf.train.MonitoredTrainingSession(
@@ -323,6 +439,18 @@ class ScheduleHookTest(tf.test.TestCase):
       self.assertEqual(numbers, [2, 3])
       self.assertEqual(step, 5)
       self.assertAllClose(whole, parts, rtol=1e-9, atol=1e-9)
+
+  def testContinuesInTheMiddleOfALargeInverse(self):
+    self.enter_context(mock.patch.object(gradual_inverse, "MIN_ROWS", 1))
+    data = dense_net.batches(9)
+    schedule = schedules.Schedule(2, 10, shares=10)
+    whole, _, _ = self._train(data, cov_first=True, schedule=schedule)
+    folder = os.path.join(self.get_temp_dir(), "large")
+    for part in (data[:4], data[4:]):
+      params, _, _ = self._train(
+          part, folder, cov_first=True, schedule=schedule)
+    self.assertAllEqual(whole[0], params[0])
+    self.assertAllEqual(whole[2], params[2])
 
   def testCovFirstEqualsUpdates(self):
     data = dense_net.batches(7)

@@ -45,15 +45,17 @@ class InverseUpdate:
     factor: The DenseSquareMatrixFactor.
     cov: Its covariance, tensor [n, n].
     is_known: Whether the covariance was ever updated, boolean tensor [].
+    num_updates: The number of covariance updates that `cov` contains, tensor
+      []; None if the factor does not keep it.
   """
 
   def __init__(self, factor: Any) -> None:
     self.factor = factor
     # Read before the covariance, which then contains at least so many.
-    self._num_updates = (None if factor.num_updates_kept is None
+    self.num_updates = (None if factor.num_updates_kept is None
                          else tf.identity(factor.num_updates))
-    with tf.control_dependencies([] if self._num_updates is None
-                                 else [self._num_updates]):
+    with tf.control_dependencies([] if self.num_updates is None
+                                 else [self.num_updates]):
       self.is_known, self.cov = factor._read_cov()
     self._good: list[tf.Tensor] = []
     self._dampings: dict[Any, tf.Tensor] = {}
@@ -96,10 +98,10 @@ class InverseUpdate:
     Returns:
       List of the same tensors, which wait until the number is stored.
     """
-    if self._num_updates is None:
+    if self.num_updates is None:
       return matrices
     store = self.assign(self.factor.num_updates_kept, Kept(
-        self._num_updates, tf.reduce_all(self._good)))
+        self.num_updates, tf.reduce_all(self._good)))
     with tf.control_dependencies([store]):
       return [tf.identity(matrix) for matrix in matrices]
 

@@ -95,12 +95,29 @@ def is_inverse(cov: tf.Tensor, damping: tf.Tensor,
   Returns:
     Boolean tensor []; false if X is not finite.
   """
-  size = int(cov.shape[0])
-  signs = np.where(np.random.RandomState(0).rand(size) < 0.5, -1., 1.)
-  z = tf.constant(signs, cov.dtype)
+  z = random_signs(int(cov.shape[0]), cov.dtype)
   column = tf.linalg.matvec(matrix, z)
-  residual = tf.linalg.matvec(cov, column) + damping * column - z
-  return tf.norm(residual) <= _INVERSE_TOLERANCE * np.sqrt(size)
+  return are_random_signs(tf.linalg.matvec(cov, column) + damping * column)
+
+
+def random_signs(size: int, dtype: tf.DType) -> tf.Tensor:
+  """Returns a vector z [size] of random signs, always the same."""
+  signs = np.where(np.random.RandomState(0).rand(size) < 0.5, -1., 1.)
+  return tf.constant(signs, dtype)
+
+
+def are_random_signs(vector: tf.Tensor) -> tf.Tensor:
+  """Whether a vector [n] equals z = `random_signs` to a few percent.
+
+  Args:
+    vector: M X z or X M z, where X should be the inverse of M.
+
+  Returns:
+    Boolean tensor []; false if the vector is not finite.
+  """
+  size = int(vector.shape[0])
+  error = tf.norm(vector - random_signs(size, vector.dtype))
+  return error <= _INVERSE_TOLERANCE * np.sqrt(size)
 
 
 def cholesky(cov: hints.TensorLike, damping: hints.Scalar) -> tf.Tensor:

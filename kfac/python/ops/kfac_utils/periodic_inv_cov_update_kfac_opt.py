@@ -42,8 +42,8 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
       num_burnin_steps: Int >= 0, number of first runs that only update the
         covariances and count the global step; parameters do not change.
       amortize: Whether the inverses are distributed over `invert_every` steps
-        in shares of about equal cost, so that no step takes longer than others.
-        The first step computes all.
+        in shares of about equal cost, so that no step takes longer than others;
+        see schedules.Schedule. The first step computes all.
       **kwargs: Arguments of KfacOptimizer, by name.
 
     Raises:
@@ -182,14 +182,11 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     done = _run_if(
         tf.logical_or(step < 0, schedule.cov_due(step)),
         estimator.make_cov_update_op_in_branch)
-    shares = schedules.balanced_shares(
-        schedules.inverse_costs(estimator.factors), schedule.shares)
-    thunks = estimator.inv_update_thunks
+    runs = schedules.inverse_runs(
+        estimator, schedule, estimator.inv_update_thunks)
     with tf.control_dependencies([done]):
-      inverses = [
-          _run_if(after_burnin & schedule.inv_due(step, number),
-                  lambda share=share: tf.group(*[thunks[i]() for i in share]))
-          for number, share in enumerate(shares) if share]
+      inverses = [_run_if(after_burnin & is_due(step), make_op)
+                  for is_due, make_op in runs]
     with tf.control_dependencies([done] + inverses):
       return after_burnin, tf.assign_add(
           self._num_runs, tf.ones([], tf.int64)).op

@@ -8,16 +8,25 @@ step (Martens & Grosse 2015, section 8).
 
 from __future__ import annotations
 
+import functools
 import heapq
+import operator
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import fisher_factors as ff
+from kfac.python.ops.fisher_factors import gradual_inverse
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import run_order
 from kfac.python.ops.utils import scalars
+
+# An inverse is computed gradually if it costs more than so many average shares.
+# Below that it does not stand out of a step, which has other work to do. And
+# elimination in parts takes 2 n^3 operations instead of n^3.
+_LARGE = 4
 
 
 class Schedule:
@@ -25,7 +34,9 @@ class Schedule:
 
   At the first update, and at the first `burn_in` ones, all are due. From then
   on covariances are due every `cov_every` updates, and each share of the
-  inverses every `inv_every` updates; the shares are evenly spaced.
+  inverses every `inv_every` updates; the shares are evenly spaced. The inverse
+  of a factor that is much larger than others belongs to no share: a part of it
+  is computed with each share, all from the covariance that the first part read.
 
   Attributes:
     cov_every: Int, updates from one covariance update to the next.
@@ -65,7 +76,7 @@ class Schedule:
     Returns:
       Bool, or bool tensor.
     """
-    return self._all_due(t) | self._due(t, self.cov_every, 0)
+    return self.all_due(t) | self._due(t, self.cov_every, 0)
 
   def inv_due(self, t: int | hints.TensorLike, share: int = 0) -> Any:
     """Whether a share of the inverses is due.
@@ -77,11 +88,39 @@ class Schedule:
     Returns:
       Bool, or bool tensor.
     """
-    phase = share * self.inv_every // self.shares
-    return self._all_due(t) | self._due(t, self.inv_every, phase)
+    return self.all_due(t) | self._share_due(t, share)
 
-  def _all_due(self, t):
-    return t < max(self._burn_in, 1)
+  def part_due(self, t: int | hints.TensorLike) -> Any:
+    """Whether a part of the inverses that are computed gradually is due.
+
+    Args:
+      t: Int or integer tensor of shape [], number of the update.
+
+    Returns:
+      Bool, or bool tensor: whether one share is due, but not all are.
+    """
+    any_due = functools.reduce(operator.or_, (
+        self._share_due(t, share) for share in range(self.shares)))
+    return any_due & (t >= self._num_first)
+
+  def all_due(self, t: int | hints.TensorLike) -> Any:
+    """Whether all covariances and inverses are due.
+
+    Args:
+      t: Int or integer tensor of shape [], number of the update.
+
+    Returns:
+      Bool, or bool tensor.
+    """
+    return t < self._num_first
+
+  @property
+  def _num_first(self):
+    return max(self._burn_in, 1)
+
+  def _share_due(self, t, share):
+    return self._due(
+        t, self.inv_every, share * self.inv_every // self.shares)
 
   def _due(self, t, every, phase):
     # Not "== 0", which compares graph tensors by identity.
@@ -106,8 +145,7 @@ def balanced_shares(costs: Sequence[float], num_shares: int) -> list:
 
   Each item, in order of decreasing cost, goes to the cheapest share so far. The
   most expensive share costs at most 4/3 of the optimum (Graham 1969). A share
-  costs at least as much as its most expensive item, so that one factor much
-  larger than the rest still makes one step slow.
+  costs at least as much as its most expensive item; see `split_inverses`.
 
   Args:
     costs: Sequence of numbers >= 0.
@@ -134,11 +172,71 @@ def balanced_shares(costs: Sequence[float], num_shares: int) -> list:
   return [sorted(share) for share in shares]
 
 
+def split_inverses(estimator: Any, num_shares: int) -> tuple[list, list]:
+  """Divides the inverses of all factors into shares of about equal cost.
+
+  Args:
+    estimator: FisherEstimator.
+    num_shares: Int >= 1.
+
+  Returns:
+    List of `num_shares` ascending lists of indices of factors, see
+    `balanced_shares`; and the indices of other factors. Each of these costs
+    more than four average shares, so that its inverse is computed gradually:
+    one part with each share.
+  """
+  costs = inverse_costs(estimator.factors)
+  least = max(_LARGE * sum(costs) / num_shares, gradual_inverse.MIN_ROWS ** 3)
+  gradual = [index for index, cost in enumerate(costs)
+             if cost > least and estimator.can_be_gradual(index)]
+  whole = [index for index in range(len(costs)) if index not in gradual]
+  shares = balanced_shares([costs[index] for index in whole], num_shares)
+  return [[whole[i] for i in share] for share in shares], gradual
+
+
+def inverse_runs(estimator: Any, schedule: Schedule,
+                 whole_thunks: Sequence[hints.Thunk]) -> list:
+  """Lists the inverse updates with the conditions under which they run.
+
+  Args:
+    estimator: FisherEstimator.
+    schedule: Schedule.
+    whole_thunks: Function per factor that returns the op of its whole update.
+
+  Returns:
+    List of pairs: a function of the number of the update that returns whether
+    it is due, and a function that makes its op. At an update at which all are
+    due, every factor is updated as a whole. An inverse that is computed
+    gradually then starts with the next update.
+  """
+  shares, gradual = split_inverses(estimator, schedule.shares)
+  runs: list[tuple[Callable, Callable]] = [
+      (functools.partial(schedule.inv_due, share=number),
+       functools.partial(_group, [whole_thunks[index] for index in share]))
+      for number, share in enumerate(shares) if share]
+  if gradual:
+    parts, restarts = zip(*[
+        estimator.gradual_inv_thunks(index, schedule.shares)
+        for index in gradual], strict=True)
+    wholes = [whole_thunks[index] for index in gradual]
+    runs += [
+        (schedule.all_due, functools.partial(_group, [*wholes, *restarts])),
+        (schedule.part_due, functools.partial(_group, parts))]
+  return runs
+
+
+def _group(thunks):
+  return tf.group(*[thunk() for thunk in thunks])
+
+
 class Updates:
   """The update ops of an optimizer, run by a schedule.
 
   `run(sess, t, train_op, feed_dict)` for t = 0, 1, ... is a training loop.
-  All nodes are made by the constructor.
+  All nodes are made by the constructor. With more than four shares it may also
+  make variables, see `gradual_inverse.GradualInverse`: a Saver that is made
+  before it does not save these, and an inverse that is under way when a
+  checkpoint is saved is then not continued. They need no initializer.
   """
 
   def __init__(self, optimizer: Any, schedule: Schedule,
@@ -160,10 +258,10 @@ class Updates:
     self._cov_op = estimator.cov_update_op
     # Fetches of a step -> whether covariances may be updated in its run.
     self._may_share_a_run: dict[tuple, bool] = {}
-    inverses = estimator.inv_update_ops
-    shares = balanced_shares(inverse_costs(estimator.factors), schedule.shares)
-    self._shares = [tf.group(*[inverses[index] for index in share])
-                    for share in shares]
+    whole_thunks = [lambda op=op: op for op in estimator.inv_update_ops]
+    self._inverses = [
+        (is_due, make_op()) for is_due, make_op in inverse_runs(
+            estimator, schedule, whole_thunks)]
 
   def ops(self, t: int | hints.TensorLike) -> list:
     """Lists the ops that are due.
@@ -183,8 +281,7 @@ class Updates:
     return [self._cov_op] if self._schedule.cov_due(t) else []
 
   def _inv_ops(self, t):
-    return [op for share, op in enumerate(self._shares)
-            if self._schedule.inv_due(t, share)]
+    return [op for is_due, op in self._inverses if is_due(t)]
 
   def start(self, sess: tf.Session, t: int | hints.TensorLike,
             feed_dict: dict | None = None, step: Any = None) -> list:
