@@ -1,5 +1,6 @@
 """Trains a deep autoencoder on handwritten digits, or on curves, with K-FAC.
 
+python examples/autoencoder_mnist_main.py --demo        # two minutes
 python examples/autoencoder_mnist_main.py               # K-FAC
 python examples/autoencoder_mnist_main.py --compare     # all optimizers
 python examples/autoencoder_mnist_main.py --data=curves # another data set
@@ -26,9 +27,12 @@ from examples import autoencoder
 from examples import curves
 from examples import interrupts
 from examples import mnist
+from examples import plots
 from examples import programs
+from examples import progress
 from examples import recipe
 from examples import runner
+from examples import tables
 
 NAME = "autoencoder"
 BATCH_SIZE = 1000
@@ -36,19 +40,31 @@ BATCH_SIZE = 1000
 # update, so all optimizers have about the same number of evaluations.
 EVALUATE_EVERY = {"kfac": 2, "momentum": 20, "adam": 20}
 UPDATES = {"kfac": 200, "momentum": 3000, "adam": 2000}
-# Learning rates that a comparison tries. "best" has the best rates of "fine".
+# With --demo, momentum and Adam have fewer updates. K-FAC trains until it has
+# passed both, but not for more than its usual number.
+DEMO_UPDATES = {"kfac": UPDATES["kfac"], "momentum": 340, "adam": 340}
+# Learning rates that a comparison tries. "best" has the best rates of "fine",
+# "demo" those of "demo_fine" after DEMO_UPDATES.
 GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
     "coarse": {"momentum": (0.001, 0.003, 0.01), "adam": (5e-4, 1e-3)},
     "fine": {"momentum": (0.001, 0.002, 0.003, 0.006, 0.01),
              "adam": (3e-4, 5e-4, 1e-3, 2e-3)},
     "best": {"momentum": (0.006,), "adam": (1e-3,)},
+    "demo_fine": {
+        "momentum": (0.001, 0.002, 0.003, 0.006, 0.01, 0.015, 0.02),
+        "adam": (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3)},
+    "demo": {"momentum": (0.002,), "adam": (2e-3,)},
 }
 # Losses are means over at most SAMPLE_SIZE training images.
 SAMPLE_SIZE = 10000
-# A run diverges if its loss is not finite, or exceeds DIVERGED times the first.
-DIVERGED = 10.
+# What the flag --data means, in titles of plots.
+DATA = {"mnist": "handwritten digits", "curves": "random curves"}
 
-flags.DEFINE_enum("data", "mnist", ["mnist", "curves"], "The training images: "
+flags.DEFINE_boolean(
+    "demo", False, "A short comparison: momentum and Adam train for 340 "
+    "updates, each with its best learning rate for so many, and K-FAC until "
+    "its loss is as low as the lowest of both.")
+flags.DEFINE_enum("data", "mnist", list(DATA), "The training images: "
                   "handwritten digits, or random curves.")
 flags.DEFINE_float(
     "batch_growth", None, "Number of updates in which the batch grows by a "
@@ -74,6 +90,10 @@ def check_flags():
   runner.check_values(
       runner.POSITIVE, "learning_rate", "batch_growth", "target", "seconds")
   runner.check_values(runner.SEED, "seed")
+  for name in ("optimizer", "learning_rate", "grid", "target"):
+    if FLAGS.demo and FLAGS[name].present:
+      raise runner.SettingsError(
+          f"--demo determines --{name}, got {FLAGS[name].value}.")
   runner.check_comparison()
   if FLAGS["grid"].present and not FLAGS.compare:
     raise runner.SettingsError(
@@ -127,19 +147,21 @@ def default_rate(optimizer):
   return GRIDS["best"][optimizer][0]
 
 
-def train(optimizer, learning_rate, images):
+def train(optimizer, learning_rate, images, target=None):
   """Trains with one optimizer.
 
   Args:
     optimizer: One of runner.OPTIMIZERS.
     learning_rate: Learning rate of the optimizer.
     images: uint8 array [n, 784].
+    target: Training loss at which training stops, or None.
 
   Returns:
-    The runner.History. It ends early if the run diverges, reaches --target or
+    The runner.History. It ends early if the run diverges, reaches the target or
     exceeds --seconds, or if a signal interrupts the program.
   """
-  num_updates = FLAGS.updates or UPDATES[optimizer]
+  updates = DEMO_UPDATES if FLAGS.demo else UPDATES
+  num_updates = FLAGS.updates or updates[optimizer]
   evaluate_every = FLAGS.evaluate_every or EVALUATE_EVERY[optimizer]
   batches = mnist.shuffled_batches(len(images), functools.partial(
       autoencoder.growing_batch_size, first=batch_size(),
@@ -147,15 +169,18 @@ def train(optimizer, learning_rate, images):
   evaluation_images = sample(images)
   trainer = autoencoder.Trainer(optimizer, learning_rate, FLAGS.seed)
   history = runner.History(optimizer, learning_rate)
-  progress = runner.Progress(optimizer, num_updates)
+  shown = progress.Progress(history.label, num_updates)
   interrupts.keep_results()
   seconds = 0.
   for number in range(num_updates + 1):
     is_last = number == num_updates or _is_over(seconds)
     if is_last or number % evaluate_every == 0:
       history.add(number, seconds, trainer.evaluate(evaluation_images))
-      progress.show(history)
-      if is_last or has_diverged(history) or _is_reached(history):
+      shown.show(history)
+      is_reached = target is not None and history.losses[-1] <= target
+      if is_last or is_reached:
+        shown.end_here()
+      if is_last or is_reached or history.has_diverged():
         break
     if interrupts.requested():
       break
@@ -163,7 +188,7 @@ def train(optimizer, learning_rate, images):
     start = time.perf_counter()
     trainer.update(batch)
     seconds += time.perf_counter() - start
-  progress.close()
+  shown.close()
   trainer.close()
   return history
 
@@ -173,19 +198,8 @@ def _is_over(seconds):
   return FLAGS.seconds is not None and seconds >= FLAGS.seconds
 
 
-def _is_reached(history):
-  """Whether the last loss is at most --target."""
-  return FLAGS.target is not None and history.losses[-1] <= FLAGS.target
-
-
-def has_diverged(history):
-  """Whether the last loss is not finite, or much larger than the first."""
-  # Also true if the loss is NaN.
-  return not history.losses[-1] <= DIVERGED * history.losses[0]
-
-
 def compare(images):
-  """Trains with all three optimizers, and prints tables of the results.
+  """Trains with all three optimizers, and prints a table of each grid.
 
   Args:
     images: uint8 array [n, 784].
@@ -196,70 +210,20 @@ def compare(images):
     program.
   """
   best = []
-  for optimizer in ("momentum", "adam"):
+  for optimizer, rates in GRIDS["demo" if FLAGS.demo else FLAGS.grid].items():
     histories = runner.until_interrupted(
-        train(optimizer, rate, images)
-        for rate in GRIDS[FLAGS.grid][optimizer])
+        train(optimizer, rate, images, FLAGS.target) for rate in rates)
+    if len(histories) > 1:
+      tables.print_runs(histories, len(sample(images)))
+      print()
     if histories:
-      print("\n".join(make_grid_table(histories)), flush=True)
       best.append(min(histories, key=lambda history: history.lowest_loss()))
   if interrupts.requested():
     return best
-  kfac = train("kfac", default_rate("kfac"), images)
-  print("\n".join(make_comparison(kfac, best)))
-  print("Updates and seconds are those until the training loss is at most the "
-        "lowest loss of the row's optimizer; - means that K-FAC did not reach "
-        "it.")
-  return [kfac, *best]
-
-
-def make_grid_table(histories):
-  """Returns the lines of a table with a row for each run."""
-  rows = [["optimizer", "learning rate", "updates", "seconds", "lowest loss"]]
-  for history in histories:
-    rows.append([
-        history.label, f"{history.learning_rate:g}",
-        str(history.updates[-1]), f"{history.seconds[-1]:.1f}",
-        _describe_lowest(history)])
-  return runner.align(rows)
-
-
-def _describe_lowest(history):
-  """Formats the lowest loss, and whether the run diverged."""
-  suffix = ", diverged" if has_diverged(history) else ""
-  return f"{history.lowest_loss():.2f}{suffix}"
-
-
-def make_comparison(kfac, others):
-  """Returns the lines of a table that compares K-FAC with other optimizers.
-
-  For the lowest loss of each optimizer, the table has the updates and seconds
-  that the optimizer and K-FAC needed to reach it.
-
-  Args:
-    kfac: runner.History of K-FAC.
-    others: List of runner.History, one per other optimizer.
-
-  Returns:
-    List of strings.
-  """
-  rows = [["optimizer", "learning rate", "lowest loss",
-           "updates", "K-FAC updates", "ratio",
-           "seconds", "K-FAC seconds", "ratio"]]
-  for history in others:
-    goal = history.lowest_loss()
-    index, kfac_index = history.first_at(goal), kfac.first_at(goal)
-    rows.append([history.label, f"{history.learning_rate:g}", f"{goal:.2f}"])
-    for column, spec in (("updates", "d"), ("seconds", ".1f")):
-      needed = getattr(history, column)[index]
-      rows[-1].append(f"{needed:{spec}}")
-      if kfac_index is None:
-        rows[-1] += ["-", "-"]
-      else:
-        by_kfac = getattr(kfac, column)[kfac_index]
-        rows[-1] += [f"{by_kfac:{spec}}",
-                     f"{needed / by_kfac:.1f}" if by_kfac else "-"]
-  return runner.align(rows)
+  target = FLAGS.target
+  if FLAGS.demo:
+    target = min(history.lowest_loss() for history in best)
+  return [train("kfac", default_rate("kfac"), images, target), *best]
 
 
 def run():
@@ -275,13 +239,15 @@ def run():
   """
   check_flags()
   images = load_images()
-  if FLAGS.compare:
+  if FLAGS.compare or FLAGS.demo:
     histories = compare(images)
   else:
     rate = FLAGS.learning_rate or default_rate(FLAGS.optimizer)
-    histories = [train(FLAGS.optimizer, rate, images)]
-    print("\n".join(make_grid_table(histories)))
-  runner.report_plot(histories, plot_path(), log_axes="xy")
+    histories = [train(FLAGS.optimizer, rate, images, FLAGS.target)]
+  tables.print_report(histories, len(sample(images)))
+  plots.report_losses([plots.optimizers_panel(
+      f"deep autoencoder, {DATA[FLAGS.data]}, batches of {batch_size()}",
+      histories)], plot_path(), log_x=True)
   return histories
 
 

@@ -17,6 +17,7 @@ from absl.testing import flagsaver
 import kfac
 from examples import autoencoder
 from examples import autoencoder_mnist_main
+from examples import extras
 from examples import fake_mnist
 from examples import interrupts
 from examples import mnist
@@ -62,7 +63,7 @@ class SmallTestCase(tf.test.TestCase):
     self._enter(flagsaver.flagsaver())
     self._patch(autoencoder, "LAYER_SIZES", SIZES)
     # No progress bar and no plot, except in tests of them.
-    self._patch(runner, "_import_or_none", lambda name: None)
+    self._patch(extras, "import_or_none", lambda name: None)
     fake_mnist.write_dataset(self._dir)
 
   def _enter(self, context):
@@ -313,7 +314,8 @@ class FlagsTest(SmallTestCase):
     with flagsaver.flagsaver():
       self.assertIn("<mnist|curves>", self._error("--data=faces"))
     with flagsaver.flagsaver():
-      self.assertIn("<best|coarse|fine>", self._error("--grid=all"))
+      self.assertIn("<best|coarse|demo|demo_fine|fine>",
+                    self._error("--grid=all"))
 
   def testFlagsOfOtherPrograms(self):
     for flag, value in (
@@ -332,6 +334,13 @@ class FlagsTest(SmallTestCase):
             self._error("--compare", flag),
             f"{flag.split('=')[0]} applies to a single optimizer, but "
             "--compare trains all three.")
+
+  def testDemoDeterminesFlags(self):
+    for flag, value in (("optimizer", "adam"), ("learning_rate", 0.5),
+                        ("grid", "fine"), ("target", 9.)):
+      with self.subTest(flag=flag), flagsaver.flagsaver():
+        self.assertEqual(self._error("--demo", f"--{flag}={value}"),
+                         f"--demo determines --{flag}, got {value}.")
 
   def testGridWithoutComparison(self):
     self.assertEqual(self._error("--grid=fine"),
@@ -405,7 +414,7 @@ class ProgramTest(ProgramTestCase):
         self.assertIn(
             f"{label} 7/7: loss {history.losses[-1]:.3g}, "
             f"{history.seconds[-1]:.1f} s", printed)
-        self.assertIn("lowest loss", printed)
+        self.assertIn("lowest training loss", printed)
         self.assertIn("No plot: matplotlib is not installed", printed)
 
   def testEvaluatesEveryFewUpdatesOutsideTheTimer(self):
@@ -440,7 +449,7 @@ class ProgramTest(ProgramTestCase):
     self.assertEqual(histories[0].seconds, [0., 4., 6.])
 
   def testDivergenceEndsTheRun(self):
-    for last, text in ((91., "9.00"), (math.nan, "9.00"), (math.inf, "9.00")):
+    for last, text in ((91., "91"), (math.nan, "nan"), (math.inf, "inf")):
       with self.subTest(last=last), flagsaver.flagsaver():
         self._fake([9., 90., last])
         histories, printed = self._run("--optimizer=adam")
@@ -473,7 +482,7 @@ class ProgramTest(ProgramTestCase):
                         atol=0.501 / 255.)
 
   def testPlot(self):
-    self._patch(runner, "_import_or_none", __import__)
+    self._patch(extras, "import_or_none", __import__)
     with contextlib.redirect_stderr(io.StringIO()):
       _, printed = self._run("--optimizer=momentum", "--updates=2")
     path = os.path.join(self._dir, "autoencoder.png")
@@ -506,21 +515,55 @@ class CompareTest(ProgramTestCase):
     self.assertLen(batches, 6)
     lines = printed.splitlines()
     rows = [line.split() for line in lines if ": loss " not in line]
-    self.assertEqual(rows[0][:3], ["optimizer", "learning", "rate"])
-    self.assertEqual([row[:3] for row in rows[1:4]], [
+    starts = [index for index, row in enumerate(rows)
+              if row[:2] == ["optimizer", "learning"]]
+    self.assertLen(starts, 3)
+    first, second, last = (rows[start + 1:start + 4] for start in starts)
+    self.assertEqual([row[:3] for row in first], [
         ["momentum", "0.0001", "6"], ["momentum", "0.001", "6"],
         ["momentum", "1e+06", "2"]])
-    self.assertEqual(rows[3][-1], "diverged")
-    self.assertEqual([row[:2] for row in rows[5:7]],
+    self.assertEqual(first[2][-1], "diverged")
+    self.assertEqual([row[:2] for row in second[:2]],
                      [["Adam", "0.001"], ["Adam", "0.02"]])
-    for row, history in zip(rows[8:10], histories[1:], strict=True):
-      self.assertEqual(row[:3], [
-          history.label, f"{history.learning_rate:g}",
-          f"{history.lowest_loss():.2f}"])
+    self.assertEqual([row[:2] for row in last], [
+        ["K-FAC", "1"], ["momentum", "0.001"], ["Adam", "0.02"]])
+    self.assertIn("updates until Adam's lowest loss", printed)
+
+  def testDemoTrainsUntilKfacIsBest(self):
+    self._patch(autoencoder_mnist_main, "DEMO_UPDATES",
+                {"kfac": 6, "momentum": 2, "adam": 2})
+    self._fake([9., 7., 9., 6., 9., 6.5, 6., 5.])
+    histories, printed = self._run("--demo")
+    kfac, momentum, adam = histories
+    self.assertEqual([momentum.losses, adam.losses, kfac.losses],
+                     [[9., 7.], [9., 6.], [9., 6.5, 6.]])
+    self.assertEqual(kfac.updates, [0, 2, 4])
+    rates = autoencoder_mnist_main.GRIDS["demo"]
+    self.assertEqual((momentum.learning_rate,), rates["momentum"])
+    self.assertEqual((adam.learning_rate,), rates["adam"])
+    # One table of runs: each optimizer has only one.
+    self.assertEqual(printed.count("learning rate"), 1)
+    self.assertIn("K-FAC reached momentum's lowest loss (7) in 2 updates",
+                  printed)
+
+  def testDemoEndsIfKfacIsNotBest(self):
+    self._patch(autoencoder_mnist_main, "DEMO_UPDATES",
+                {"kfac": 4, "momentum": 2, "adam": 2})
+    self._fake([9., 7., 9., 6., 9., 6.5, 6.4])
+    (kfac, _, _), printed = self._run("--demo")
+    self.assertEqual(kfac.updates, [0, 2, 4])
+    self.assertIn("K-FAC did not reach Adam's lowest loss (6); its own is "
+                  "6.4.", printed)
+
+  def testBestRatesAreInsideTheirGrids(self):
+    grids = autoencoder_mnist_main.GRIDS
+    for best, fine in (("best", "fine"), ("demo", "demo_fine")):
+      for optimizer, (rate,) in grids[best].items():
+        self.assertIn(rate, grids[fine][optimizer][1:-1])
 
   def testSignalLeavesTheTablesSoFar(self):
-    # Number of updates, of histories and of mentions in tables and their text.
-    for last, num_histories, num_mentions in ((2, 1, 1), (8, 2, 2), (14, 3, 4)):
+    # Number of updates, of histories and of goals in the comparison.
+    for last, num_histories, num_goals in ((2, 1, 0), (8, 2, 0), (14, 3, 2)):
       count = 0
 
       def interrupt(*_, last=last):
@@ -537,34 +580,8 @@ class CompareTest(ProgramTestCase):
             "--compare", "--grid=coarse", "--updates=6", "--evaluate_every=2")
       self.assertEqual(count, last)
       self.assertLen(histories, num_histories)
-      self.assertEqual(printed.count("lowest loss"), num_mentions)
-
-  def testTableHasUpdatesSecondsAndRatios(self):
-    kfac_history = runner.History(
-        "kfac", 1., [0, 5, 10], [0., 4., 8.], [9., 3., 2.])
-    others = [
-        runner.History("momentum", 0.1, [0, 5, 10, 15], [0., 1., 2., 3.],
-                       [9., 5., 3., 4.]),
-        runner.History("adam", 0.01, [0, 5, 10], [0., 1., 2.], [9., 5., 1.])]
-    rows = autoencoder_mnist_main.make_comparison(kfac_history, others)
-    self.assertLen({len(row) for row in rows}, 1)
-    self.assertEqual(
-        rows[0].split(),
-        "optimizer learning rate lowest loss updates K-FAC updates ratio "
-        "seconds K-FAC seconds ratio".split())
-    self.assertEqual(
-        rows[1].split(),
-        ["momentum", "0.1", "3.00", "10", "5", "2.0", "2.0", "4.0", "0.5"])
-    self.assertEqual(
-        rows[2].split(),
-        ["Adam", "0.01", "1.00", "10", "-", "-", "2.0", "-", "-"])
-
-  def testNoRatioIfNoOptimizerImproves(self):
-    still = runner.History("momentum", 0.1, [0, 5], [0., 1.], [9., 10.])
-    row = autoencoder_mnist_main.make_comparison(still, [still])[1]
-    self.assertEqual(
-        row.split(),
-        ["momentum", "0.1", "9.00", "0", "0", "-", "0.0", "0.0", "-"])
+      self.assertIn("lowest training loss", printed)
+      self.assertEqual(printed.count("updates until "), num_goals)
 
 
 if __name__ == "__main__":

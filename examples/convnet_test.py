@@ -14,6 +14,7 @@ import kfac
 from examples import convnet
 from examples import convnet_mnist_main
 from examples import convnet_mnist_multi_tower_main
+from examples import extras
 from examples import fake_mnist
 from examples import runner
 from kfac.python.ops import fisher_factors
@@ -197,7 +198,7 @@ class ProgramTest(tf.test.TestCase):
         flagsaver.flagsaver(),
         unittest.mock.patch.object(fisher_factors, "TOWER_STRATEGY", "concat"),
         unittest.mock.patch.object(
-            runner, "_import_or_none", return_value=None)):
+            extras, "import_or_none", return_value=None)):
       context.__enter__()
       self.addCleanup(context.__exit__, None, None, None)
     fake_mnist.write_dataset(self._dir)

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from absl.testing import flagsaver
 
 import kfac
+from examples import extras
 from examples import fake_mnist
 from examples import mnist
 from examples import rnn
@@ -90,7 +91,7 @@ class ProgramTest(tf.test.TestCase):
   def testTrainsWithEachOptimizer(self):
     self._parse("--compare", "--updates=4", "--evaluate_every=2")
     with contextlib.redirect_stdout(io.StringIO()), \
-        unittest.mock.patch.object(runner, "_import_or_none",
+        unittest.mock.patch.object(extras, "import_or_none",
                                    return_value=None):
       histories = runner.run(rnn_mnist_main.EXPERIMENT)
     self.assertLen(histories, 3)

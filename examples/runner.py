@@ -7,10 +7,8 @@ Experiment and calls `programs.main`.
 
 import collections.abc
 import dataclasses
-import importlib
 import math
 import os
-import sys
 import time
 from typing import Any
 
@@ -22,16 +20,18 @@ import kfac
 from examples import interrupts
 from examples import mnist
 from examples import plots
+from examples import progress
 from examples import recipe
+from examples import tables
 from kfac.python.ops.kfac_utils import schedules
 
 OPTIMIZERS = ("kfac", "momentum", "adam")
 MOMENTUM_TYPES = ("regular", "adam", "qmodel")
 # Names in tables and plots.
 LABELS = {"kfac": "K-FAC", "momentum": "momentum", "adam": "Adam"}
-# The table reports when each optimizer reaches the lowest loss of this one.
-BASELINE = "momentum"
 EVALUATE_EVERY = 10
+# A run has diverged if its loss exceeds DIVERGED times the first.
+DIVERGED = 10.
 _EVALUATION_BATCH = 1000
 
 flags.DEFINE_enum("optimizer", "kfac", OPTIMIZERS, "The optimizer.")
@@ -158,6 +158,11 @@ class History:
     """Returns the lowest loss; NaN counts as infinite."""
     return min(loss if math.isfinite(loss) else math.inf
                for loss in self.losses)
+
+  def has_diverged(self):
+    """Whether the last loss is not finite, or much larger than the first."""
+    # Also true if the loss is NaN.
+    return not self.losses[-1] <= DIVERGED * self.losses[0]
 
   def first_at(self, goal):
     """Returns the index of the first loss that is at most `goal`, or None."""
@@ -479,7 +484,7 @@ def train(experiment, optimizer, data):
       len(data.train_labels), batch_size, FLAGS.seed)
   trainer = Trainer(experiment, optimizer, rate, batch_size)
   history = History(optimizer, rate)
-  progress = Progress(optimizer, num_updates)
+  shown = progress.Progress(history.label, num_updates)
   interrupts.keep_results()
   evaluate_every = FLAGS.evaluate_every or EVALUATE_EVERY
   seconds = 0.
@@ -488,7 +493,7 @@ def train(experiment, optimizer, data):
       loss, _ = trainer.evaluate(data.train_images, data.train_labels)
       _, accuracy = trainer.evaluate(data.test_images, data.test_labels)
       history.add(number, seconds, loss, accuracy)
-      progress.show(history)
+      shown.show(history)
       if number == num_updates or not math.isfinite(loss):
         break
     if interrupts.requested():
@@ -498,7 +503,7 @@ def train(experiment, optimizer, data):
     start = time.perf_counter()
     trainer.update(number, images, labels)
     seconds += time.perf_counter() - start
-  progress.close()
+  shown.close()
   trainer.close()
   return history
 
@@ -532,141 +537,8 @@ def count_updates(experiment, num_examples, batch_size):
   return FLAGS.updates or experiment.updates
 
 
-class Progress:
-  """A progress bar, or one line per evaluation if tqdm is not installed.
-
-  Args:
-    optimizer: One of OPTIMIZERS.
-    num_updates: Number of updates of the run.
-  """
-
-  def __init__(self, optimizer, num_updates):
-    self._label = LABELS[optimizer]
-    self._num_updates = num_updates
-    self._bar = None
-    tqdm = _import_or_none("tqdm")
-    if tqdm and sys.stderr is not None:  # It is None if it is closed.
-      self._bar = tqdm.tqdm(total=num_updates, desc=self._label.ljust(8),
-                            unit="update", ncols=100)
-
-  def show(self, history):
-    """Shows the last evaluation of a History."""
-    update = history.updates[-1]
-    text = history.describe_last()
-    if self._bar is not None:
-      self._bar.set_postfix_str(text, refresh=False)
-      self._bar.update(update - self._bar.n)
-    else:
-      print(f"{self._label} {update}/{self._num_updates}: {text}", flush=True)
-
-  def close(self):
-    """Closes the bar."""
-    if self._bar is not None:
-      self._bar.close()
-
-
-def _import_or_none(name):
-  """Imports a module; returns None if it is not installed."""
-  try:
-    return importlib.import_module(name)
-  except ImportError:
-    return None
-
-
-def make_table(histories):
-  """Returns the lines of the table of results.
-
-  Args:
-    histories: One History per optimizer. A comparison with BASELINE reports
-      when each optimizer reached the lowest loss of BASELINE.
-  """
-  rows = [["optimizer", "learning rate", "lowest loss", "final loss",
-           "test accuracy", "seconds"]]
-  for history in histories:
-    rows.append([
-        history.label, f"{history.learning_rate:g}",
-        f"{history.lowest_loss():.3g}", f"{history.losses[-1]:.3g}",
-        f"{history.accuracies[-1]:.2%}", f"{history.seconds[-1]:.1f}"])
-  goal = next((history.lowest_loss() for history in histories
-               if history.optimizer == BASELINE), None)
-  if goal is not None and len(histories) > 1:
-    rows[0] += [f"updates to loss {goal:.3g}", f"seconds to loss {goal:.3g}"]
-    for row, history in zip(rows[1:], histories, strict=True):
-      row += _cells_at(history, goal)
-  return align(rows)
-
-
-def print_table(histories):
-  """Prints the table of results, and what its columns mean."""
-  print("\n".join(make_table(histories)))
-  if len(histories) > 1:
-    print("Losses are training losses. The last two columns are the updates "
-          f"and seconds to the lowest loss of {LABELS[BASELINE]}; - means that "
-          "it was not reached.")
-
-
-def align(rows):
-  """Returns the lines of a table, given as rows of strings."""
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  return ["  ".join(cell.rjust(width) for cell, width in
-                    zip(row, widths, strict=True)) for row in rows]
-
-
-def _cells_at(history, goal):
-  """Returns the updates and seconds to a loss, "-" if it is never reached."""
-  index = history.first_at(goal)
-  if index is None:
-    return ["-", "-"]
-  return [str(history.updates[index]), f"{history.seconds[index]:.1f}"]
-
-
-def report_plot(histories, path, log_axes="y"):
-  """Calls `write_plot`, and prints the path or why there is no plot."""
-  drawn = write_plot(histories, path, log_axes)
-  print(f"Plot: {path}" if drawn else
-        "No plot: matplotlib is not installed (pip install matplotlib).")
-
-
-def write_plot(histories, path, log_axes="y"):
-  """Plots the losses against updates and against seconds.
-
-  Args:
-    histories: One History per optimizer.
-    path: Path of the PNG file.
-    log_axes: "y", or "xy" for logarithmic updates and seconds.
-
-  Returns:
-    False if matplotlib is not installed, and no plot was drawn.
-
-  Raises:
-    plots.OutputError: If the file cannot be written.
-  """
-  if not _import_or_none("matplotlib"):
-    return False
-  figure = importlib.import_module("matplotlib.figure").Figure(
-      figsize=(10, 4), layout="constrained")
-  left, right = figure.subplots(1, 2, sharey=True)
-  for history in histories:
-    left.semilogy(
-        history.updates, history.losses, label=history.describe_settings())
-    right.semilogy(history.seconds, history.losses)
-  if "x" in log_axes:
-    for axes in (left, right):
-      axes.set_xscale("log", nonpositive="mask")
-    # 200 instead of 2 x 10^2.
-    plain = importlib.import_module("matplotlib.ticker").LogFormatter
-    left.yaxis.set_major_formatter(plain())
-    left.yaxis.set_minor_formatter(plain())
-  left.set_xlabel("updates")
-  right.set_xlabel("seconds of training")
-  left.set_ylabel("training loss (nats)")
-  left.legend()
-  plots.save_figure(figure, path)
-  return True
-
-
 def run(experiment):
-  """Trains according to the flags, prints the table and draws the plot.
+  """Trains according to the flags, prints tables and draws the plot.
 
   Args:
     experiment: The Experiment.
@@ -683,10 +555,13 @@ def run(experiment):
   data = mnist.load(FLAGS.data_dir)
   histories = until_interrupted(train(experiment, optimizer, data)
                                 for optimizer in chosen_optimizers())
-  print_table(histories)
+  tables.print_report(histories, len(data.train_labels))
   for history in histories:
     if not math.isfinite(history.losses[-1]):
       print(f"{history.label} diverged: the loss was {history.losses[-1]} "
             f"after {history.updates[-1]} updates.")
-  report_plot(histories, plot_path(experiment))
+  size = FLAGS.batch_size or experiment.batch_size
+  plots.report_losses(
+      [plots.optimizers_panel(f"{experiment.name}, batches of {size}",
+                              histories)], plot_path(experiment))
   return histories

@@ -15,12 +15,14 @@ import tensorflow.compat.v1 as tf
 from absl.testing import flagsaver
 
 import kfac
+from examples import extras
 from examples import fake_mnist
 from examples import interrupts
 from examples import mlp
 from examples import mnist
 from examples import plots
 from examples import programs
+from examples import progress
 from examples import recipe
 from examples import runner
 
@@ -73,7 +75,8 @@ class RunnerTestCase(tf.test.TestCase):
         unittest.mock.patch.object(runner, name, *args, **kwargs))
 
   def _hide_extras(self):
-    self._patch("_import_or_none", return_value=None)
+    self.enterContext(unittest.mock.patch.object(
+        extras, "import_or_none", return_value=None))
 
   def _run(self, *args):
     """Returns the histories and the printed output."""
@@ -445,7 +448,7 @@ class InterruptTest(RunnerTestCase):
     self.enterContext(
         unittest.mock.patch.object(runner.Trainer, "evaluate", interrupt))
     close = self.enterContext(
-        unittest.mock.patch.object(runner.Progress, "close"))
+        unittest.mock.patch.object(progress.Progress, "close"))
     with interrupts.caught():
       histories, printed = self._run("--optimizer=adam", "--updates=1000000")
     self.assertEqual(histories[0].updates, [0])
@@ -486,52 +489,26 @@ class CompareTest(RunnerTestCase):
                                strict=True):
         self.assertAllEqual(first[1], second[1])
         self.assertAllEqual(first[2], second[2])
-    self.assertIn("updates to loss", printed)
+    self.assertIn("updates until Adam's lowest loss", printed)
+    self.assertIn("A loss is the mean over 60 training images", printed)
     self.assertIn("momentum 4/4: loss ", printed)
     self.assertIn("No plot: matplotlib is not installed", printed)
 
 
+class HistoryTest(tf.test.TestCase):
+
+  def testDivergedIfTheLastLossIsNotFiniteOrMuchLarger(self):
+    for last, expected in ((2., False), (20., False), (21., True),
+                           (math.inf, True), (math.nan, True)):
+      history = runner.History("adam", 1., [0, 1], [0., 1.], [2., last])
+      self.assertEqual(expected, history.has_diverged())
+
+
 class ReportTest(RunnerTestCase):
 
-  def _histories(self):
-    return [
-        runner.History("kfac", 0.25, [0, 10, 20], [0., 1.5, 3.],
-                       [2.3, 0.4, 0.1], [0.1, 0.8, 0.95]),
-        runner.History("momentum", 0.5, [0, 10, 20], [0., .5, 1.],
-                       [2.3, 0.5, 0.7], [0.1, 0.7, 0.65]),
-        runner.History("adam", 1., [0, 10], [0., .5],
-                       [2.3, math.nan], [0.1, 0.1])]
-
-  def testTableReportsWhenTheBaselineWasReached(self):
-    rows = [line.split() for line in runner.make_table(self._histories())]
-    self.assertEqual(
-        rows[1], ["K-FAC", "0.25", "0.1", "0.1", "95.00%", "3.0", "10", "1.5"])
-    self.assertEqual(
-        rows[2],
-        ["momentum", "0.5", "0.5", "0.7", "65.00%", "1.0", "10", "0.5"])
-    self.assertEqual(
-        rows[3], ["Adam", "1", "2.3", "nan", "10.00%", "0.5", "-", "-"])
-    self.assertIn(
-        "updates to loss 0.5", runner.make_table(self._histories())[0])
-
-  def testTableOfOneOptimizerHasNoBaseline(self):
-    for index in range(3):
-      table = runner.make_table(self._histories()[index:index + 1])
-      self.assertLen(table, 2)
-      self.assertNotIn("updates to", table[0])
-
-  def testTableIsAligned(self):
-    self.assertLen({len(line) for line in
-                    runner.make_table(self._histories())}, 1)
-
-  def testPlotIsAPng(self):
-    path = os.path.join(self._dir, "plot.png")
-    self.assertTrue(runner.write_plot(self._histories(), path))
-    with open(path, "rb") as stream:
-      self.assertEqual(stream.read(8), b"\x89PNG\r\n\x1a\n")
-
-  def testTableIsPrintedIfThePlotFails(self):
-    self._patch("write_plot", side_effect=plots.OutputError("disk full"))
+  def testTablesArePrintedIfThePlotFails(self):
+    self.enterContext(unittest.mock.patch.object(
+        plots, "write_losses", side_effect=plots.OutputError("disk full")))
     self._parse("--optimizer=momentum")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), self.assertRaisesRegex(
@@ -539,18 +516,16 @@ class ReportTest(RunnerTestCase):
       runner.run(EXPERIMENT)
     self.assertIn("test accuracy", printed.getvalue())
 
-  def testProgressBar(self):
-    shown = io.StringIO()
-    with contextlib.redirect_stderr(shown):
-      progress = runner.Progress("kfac", 20)
-      for size in (1, 2, 3):
-        progress.show(runner.History("kfac", 0.25, *(
-            column[:size] for column in (
-                [0, 10, 20], [0., 1.5, 3.], [2.3, 0.4, 0.1],
-                [0.1, 0.8, 0.95]))))
-      progress.close()
-    self.assertIn("20/20", shown.getvalue())
-    self.assertIn("loss 0.1, accuracy 95.00%, 3.0 s", shown.getvalue())
+  def testPlotNamesTheProgramAndTheBatchSize(self):
+    report = self.enterContext(
+        unittest.mock.patch.object(plots, "report_losses"))
+    for flags, size in (([], 20), (["--batch_size=15"], 15)):
+      with flagsaver.flagsaver():
+        histories, _ = self._run("--optimizer=adam", *flags)
+      (panel,), path = report.call_args.args
+      self.assertEqual(panel, plots.optimizers_panel(
+          f"small, batches of {size}", histories))
+      self.assertEqual(path, os.path.join(self._dir, "small.png"))
 
 
 if __name__ == "__main__":

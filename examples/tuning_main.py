@@ -26,9 +26,11 @@ import kfac
 from examples import interrupts
 from examples import mlp_mnist_main
 from examples import mnist
+from examples import plots
 from examples import programs
 from examples import recipe
 from examples import runner
+from examples import tables
 from examples import tutorial_main
 
 NAME = "tuning"
@@ -40,8 +42,8 @@ EVALUATE_EVERY = 5
 # the arguments in recipe.RECIPE), "cov_examples_fraction", "updates" and
 # "evaluate_every".
 Choice = collections.namedtuple("Choice", ["label", "changes"])
-# One plot of a figure.
-Panel = collections.namedtuple("Panel", ["title", "choices"])
+# One row of a figure: the setting that its Choices vary, and what they share.
+Panel = collections.namedtuple("Panel", ["knob", "shared", "choices"])
 
 # The default settings. A fixed learning rate makes the effect of a bad setting
 # visible, because no quadratic model corrects the step size.
@@ -61,7 +63,7 @@ INTERVALS = ("expensive", "good", "long", "too long")
 def _vary(name, values, verdicts=VERDICTS, **fixed):
   """Returns a Choice for each value of a setting; all have `fixed`."""
   return tuple(
-      Choice(f"{value:g}: {verdict}", dict(fixed, **{name: value}))
+      Choice(f"{value:g} ({verdict})", dict(fixed, **{name: value}))
       for value, verdict in zip(values, verdicts, strict=True))
 
 
@@ -75,41 +77,42 @@ def _vary_recipe(batch_size, **changes):
 
 KNOBS = {
     "damping": (
-        Panel("damping, fixed learning rate",
+        Panel("damping", "fixed learning rate",
               _vary("damping", (1e-6, 1e-3, 1.))),
-        Panel("damping, quadratic model",
+        Panel("damping", "quadratic model",
               _vary("damping", (1e-6, 1e-3, 1.), **QMODEL))),
     "learning_rate": (
-        Panel("learning rate, no norm constraint",
+        Panel("learning rate", "no norm constraint",
               _vary("learning_rate", (0.002, 0.05, 1.), **UNBOUND)),),
     "norm_constraint": (
-        Panel("norm constraint, learning rate 0.3",
+        Panel("norm constraint", "learning rate 0.3",
               _vary("norm_constraint", (1e-6, 1e-3, 1.),
                     learning_rate=0.3)),),
     "momentum": (
-        Panel("momentum, learning rate 0.05",
+        Panel("momentum", "learning rate 0.05",
               _vary("momentum", (0., 0.5, 0.9, 0.98),
                     VERDICTS + ("far too large",))),),
     "statistics": (
-        Panel("batch size", _vary(
+        Panel("batch size", "fixed learning rate", _vary(
             "batch_size", (20, 100, 500), ("too small", "small", "good"))),
-        Panel("fraction of the batch for covariances", _vary(
+        Panel("fraction of the batch for covariances", "batches of 500", _vary(
             "cov_examples_fraction", (0.01, 0.1, 1.),
             ("too small", "small", "whole batch")))),
     "schedule": (
-        Panel("updates between inverse updates, fixed learning rate",
+        Panel("updates between inverse updates", "fixed learning rate",
               _vary("inv_every", (1, 5, 20, 100), INTERVALS)),
-        Panel("updates between inverse updates, quadratic model",
+        Panel("updates between inverse updates", "quadratic model",
               _vary("inv_every", (1, 5, 20, 100), INTERVALS, **QMODEL))),
     "step_size": (
-        Panel("choice of the step size", (
+        Panel("choice of the step size", "batches of 500", (
             Choice("fixed learning rate 0.05", {}),
             Choice("quadratic model", QMODEL),
             Choice("quadratic model, adapted damping", {"recipe": True}))),),
     "adaptation": (
-        Panel("share of the loss, batch size 200",
+        Panel("bound of the predicted decrease", "batches of 200",
               _vary_recipe(batch_size=200)),
-        Panel("share of the loss, batch size 500, min_damping 1e-8",
+        Panel("bound of the predicted decrease",
+              "batches of 500, min_damping 1e-8",
               _vary_recipe(batch_size=500, min_damping=1e-8))),
 }
 
@@ -228,15 +231,21 @@ def make_table(panel, histories):
   """
   most = max(history.updates[-1] for history in histories)
   marks = [most // 10, most // 4, most]
-  rows = [[panel.title] + [f"loss after {mark} updates" for mark in marks]
-          + ["lowest loss", "highest loss", "test accuracy"]]
+  rows = [[_title(panel)] + [f"loss after {mark} updates" for mark in marks]
+          + ["lowest loss", "highest loss", "final test accuracy",
+             "seconds of training"]]
   for choice, history in zip(panel.choices, histories, strict=True):
     finite = [loss for loss in history.losses if math.isfinite(loss)]
     rows.append(
         [choice.label] + [_loss_at(history, mark) for mark in marks]
         + [f"{min(finite):.2g}", f"{max(finite):.2g}",
-           f"{history.accuracies[-1]:.2%}"])
-  return runner.align(rows)
+           f"{history.accuracies[-1]:.2%}", f"{history.seconds[-1]:.1f}"])
+  return tables.align(rows)
+
+
+def _title(panel):
+  """Returns the title of a panel, for instance "damping, quadratic model"."""
+  return f"{panel.knob}, {panel.shared}"
 
 
 def _loss_at(history, update):
@@ -245,18 +254,21 @@ def _loss_at(history, update):
   return f"{history.losses[index]:.2g}"
 
 
-def write_plot(panels, histories, path):
-  """Plots the losses against updates.
+def plot_panels(panels, histories):
+  """Returns the rows of a figure.
 
   Args:
     panels: Sequence of Panels.
     histories: For each panel, one runner.History per choice.
-    path: Path of the PNG file.
+
+  Returns:
+    List of plots.Panels.
   """
-  tutorial_main.write_losses([
-      (panel.title, [(choice.label, history) for choice, history in zip(
-          panel.choices, lines, strict=True)])
-      for panel, lines in zip(panels, histories, strict=True)], path)
+  return [
+      plots.Panel(_title(panel), panel.knob, [
+          (choice.label, history)
+          for choice, history in zip(panel.choices, lines, strict=True)])
+      for panel, lines in zip(panels, histories, strict=True)]
 
 
 def run():
@@ -279,8 +291,10 @@ def run():
     panels, found[knob] = train_panels(KNOBS[knob], data)
     for panel, histories in zip(panels, found[knob], strict=True):
       print("\n".join(make_table(panel, histories)), flush=True)
-    write_plot(panels, found[knob], plot_path(knob))
-    print(f"Plot: {plot_path(knob)}", flush=True)
+    print(f"Losses are means over {len(data.train_labels):,} training images "
+          "in nats, updates are steps, and the seconds are those of the "
+          "updates, without evaluations; fewer are better.")
+    plots.report_losses(plot_panels(panels, found[knob]), plot_path(knob))
     if interrupts.requested():
       break
   return found

@@ -27,7 +27,7 @@ class KnobsTest(tf.test.TestCase):
     for knob, panels in tuning_main.KNOBS.items():
       self.assertBetween(len(panels), 1, 2)
       for panel in panels:
-        with self.subTest(knob=knob, panel=panel.title):
+        with self.subTest(knob=knob, panel=panel):
           labels = [choice.label for choice in panel.choices]
           self.assertLen(set(labels), len(labels))
           for choice in panel.choices:
@@ -115,7 +115,7 @@ class ProgramTest(tutorial_test.FiguresTestCase):
     self.assertNotEqual(histories[0].losses[1], histories[1].losses[1])
     self._assert_png("tuning_learning_rate.png")
     self.assertIn("loss after 2 updates", printed)
-    self.assertIn("0.05: good", printed)
+    self.assertIn("0.05 (good)", printed)
 
   def testDrawsAllKnobsByDefault(self):
     def fake(*_):
@@ -166,21 +166,34 @@ class ProgramTest(tutorial_test.FiguresTestCase):
 class TableTest(tf.test.TestCase):
 
   def testRowsHaveIntermediateLosses(self):
-    panel = tuning_main.Panel("damping", [
-        tuning_main.Choice("1: good", {}), tuning_main.Choice("2: bad", {})])
+    panel = tuning_main.Panel("damping", "no momentum", [
+        tuning_main.Choice("1 (good)", {}), tuning_main.Choice("2 (bad)", {})])
     histories = [
         runner.History("kfac", 1., [0, 5, 10, 20], [0., 1., 2., 4.],
                        [2., 0.5, 0.25, 0.125], [0.1, 0.5, 0.75, 0.9]),
         runner.History("kfac", 1., [0, 5], [0., 1.], [2., math.nan],
                        [0.1, 0.1])]
     head, good, bad = tuning_main.make_table(panel, histories)
-    for name in ("damping", "loss after 2 updates", "loss after 5 updates",
-                 "loss after 20 updates", "lowest loss", "highest loss"):
+    self.assertStartsWith(head, "damping, no momentum")
+    for name in ("loss after 2 updates", "loss after 5 updates",
+                 "loss after 20 updates", "lowest loss", "highest loss",
+                 "seconds of training"):
       self.assertIn(name, head)
-    self.assertEqual(good.split(), ["1:", "good", "2", "0.5", "0.12", "0.12",
-                                    "2", "90.00%"])
-    self.assertEqual(bad.split(), ["2:", "bad", "2", "nan", "nan", "2", "2",
-                                   "10.00%"])
+    self.assertEqual(good.split(), ["1", "(good)", "2", "0.5", "0.12", "0.12",
+                                    "2", "90.00%", "4.0"])
+    self.assertEqual(bad.split(), ["2", "(bad)", "2", "nan", "nan", "2", "2",
+                                   "10.00%", "1.0"])
+
+  def testLegendsNameTheKnob(self):
+    panels = [tuning_main.Panel("damping", shared, [
+        tuning_main.Choice("1 (good)", {}), tuning_main.Choice("2 (bad)", {})])
+              for shared in ("no momentum", "momentum 0.5")]
+    self.assertEqual(
+        tuning_main.plot_panels(panels, [["a", "b"], ["c", "d"]]),
+        [("damping, no momentum", "damping",
+          [("1 (good)", "a"), ("2 (bad)", "b")]),
+         ("damping, momentum 0.5", "damping",
+          [("1 (good)", "c"), ("2 (bad)", "d")])])
 
 
 if __name__ == "__main__":

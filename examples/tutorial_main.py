@@ -28,6 +28,7 @@ from examples import mnist
 from examples import plots
 from examples import programs
 from examples import runner
+from examples import tables
 
 NAME = "tutorial"
 UPDATES = 300
@@ -111,15 +112,14 @@ def write_factors(factors, path):
     factors: Dict from `compute_factors`.
     path: Path of the PNG file.
   """
-  figure = importlib.import_module("matplotlib.figure").Figure(
-      figsize=(9., 4.), dpi=100, layout="constrained")
+  figure = plots.make_figure()
   left, right = figure.subplots(1, 2)
   image = left.imshow(factors["A1"], cmap="magma", vmin=0., vmax=np.quantile(
       factors["A1"], BRIGHTEST))
-  figure.colorbar(image, ax=left)
+  figure.colorbar(image, ax=left, label="mean product of two pixels in [0, 1]")
   rows, columns = factors["A1"].shape
   left.set_title(f"A of the first layer, {rows} x {columns}")
-  left.set_xlabel("pixel")
+  left.set_xlabel("pixel (row by row; the last is the bias)")
   left.set_ylabel("pixel")
   for name, cov in factors.items():
     values = eigenvalues(cov)
@@ -127,31 +127,8 @@ def write_factors(factors, path):
                  linestyle="-" if name.startswith("A") else "--",
                  color=f"C{name[1:]}")
   right.set_title("eigenvalues of A and G of each layer")
-  right.set_xlabel("index in descending order")
-  right.grid(alpha=0.3)
-  right.legend(ncols=len(factors) // 2, loc="lower left")
-  plots.save_figure(figure, path)
-
-
-def write_losses(panels, path):
-  """Plots losses against updates.
-
-  Args:
-    panels: List of pairs, one per panel: the title, and a list of pairs of a
-      label and a runner.History.
-    path: Path of the PNG file.
-  """
-  figure = importlib.import_module("matplotlib.figure").Figure(
-      figsize=(9., 3.8), dpi=100, layout="constrained")
-  all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-  for axes, (title, lines) in zip(all_axes, panels, strict=True):
-    for label, history in lines:
-      axes.semilogy(history.updates, history.losses, label=label)
-    axes.set_title(title, fontsize="medium")
-    axes.set_xlabel("updates")
-    axes.grid(alpha=0.3)
-    axes.legend()
-  all_axes[0].set_ylabel("training loss (nats)")
+  plots.describe(right, "number of the eigenvalue, in descending order",
+                 "eigenvalue", "factor, layer")
   plots.save_figure(figure, path)
 
 
@@ -177,10 +154,9 @@ def run():
   histories = runner.until_interrupted(
       runner.train(experiment, optimizer, data)
       for optimizer in runner.OPTIMIZERS)
-  runner.print_table(histories)
-  lines = [(history.describe_settings(), history) for history in histories]
-  write_losses([("perceptron", lines)], loss_path)
-  print(f"Plot: {loss_path}")
+  tables.print_report(histories, len(data.train_labels))
+  plots.report_losses([plots.optimizers_panel(
+      f"perceptron, batches of {experiment.batch_size}", histories)], loss_path)
   return histories
 
 

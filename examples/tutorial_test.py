@@ -135,7 +135,7 @@ class ProgramTest(FiguresTestCase):
       self.assertEqual(history.losses[0], histories[0].losses[0])
     self._assert_png("tutorial_factors.png")
     self._assert_png("tutorial_loss.png")
-    self.assertIn("updates to loss", printed)
+    self.assertIn("updates until momentum's lowest loss", printed)
     self.assertIn("tutorial_factors.png", printed)
 
   def testSignalLeavesTheTableAndTheFigureSoFar(self):

@@ -31,6 +31,7 @@ from absl import flags
 from examples import interrupts
 from examples import programs
 from examples import runner
+from examples import tables
 from examples.benchmarks import models
 from kfac.python.ops import curvature_matrix_vector_products as cmvp
 from kfac.python.ops.kfac_utils import schedules
@@ -250,12 +251,12 @@ def report(name, benchmark):
   rows += [(phase, f"{1e3 * seconds:.1f}", f"{seconds / momentum:.2f}")
            for phase, seconds in phases.items()]
   rows.append(("momentum step", f"{1e3 * momentum:.1f}", "1.00"))
-  print("\n".join(runner.align(rows)))
+  print("\n".join(tables.align(rows)))
   rows = [("schedule", "ms per step", "ratio to a momentum step")]
   rows += [(schedule, f"{1e3 * seconds:.1f}", f"{ratio:.2f}")
            for schedule, (seconds, ratio) in benchmark.compare_steps(
                FLAGS.rounds).items()]
-  print("\n".join(runner.align(rows)), flush=True)
+  print("\n".join(tables.align(rows)), flush=True)
   if FLAGS.steps:
     slowest = benchmark.slowest_step("recommended", FLAGS.steps)
     print(f"The slowest of {FLAGS.steps} recommended steps takes "
@@ -347,7 +348,7 @@ def report_memory(name):
            for label, value in (("momentum", momentum),
                                 ("K-FAC, cov_every=1, inv_every=5", whole),
                                 ("K-FAC, recommended", part))]
-  print("\n".join(runner.align(rows)), flush=True)
+  print("\n".join(tables.align(rows)), flush=True)
 
 
 def run():
