@@ -53,7 +53,7 @@ GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
     "demo_fine": {
         "momentum": (0.001, 0.002, 0.003, 0.006, 0.01, 0.015, 0.02),
         "adam": (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3)},
-    "demo": {"momentum": (0.002,), "adam": (2e-3,)},
+    "demo": {"momentum": (0.002,), "adam": (1e-3,)},
 }
 # Losses are means over at most SAMPLE_SIZE training images.
 SAMPLE_SIZE = 10000
@@ -61,9 +61,9 @@ SAMPLE_SIZE = 10000
 DATA = {"mnist": "handwritten digits", "curves": "random curves"}
 
 flags.DEFINE_boolean(
-    "demo", False, "A short comparison: momentum and Adam train for 340 "
-    "updates, each with its best learning rate for so many, and K-FAC until "
-    "its loss is as low as the lowest of both.")
+    "demo", False, "A short comparison: momentum and Adam train for "
+    f"{DEMO_UPDATES['adam']} updates, each with its best learning rate for so "
+    "many, and K-FAC until its loss is as low as the lowest of both.")
 flags.DEFINE_enum("data", "mnist", list(DATA), "The training images: "
                   "handwritten digits, or random curves.")
 flags.DEFINE_float(

@@ -128,7 +128,8 @@ def write_factors(factors, path):
                  color=f"C{name[1:]}")
   right.set_title("eigenvalues of A and G of each layer")
   plots.describe(right, "number of the eigenvalue, in descending order",
-                 "eigenvalue", "factor, layer")
+                 "eigenvalue", "factor and layer")
+  plots.label_decades(right.xaxis)
   plots.save_figure(figure, path)
 
 
