@@ -8,9 +8,8 @@ import math
 
 import tensorflow.compat.v1 as tf
 
+import kfac
 from examples import mlp
-from examples import recipe
-from kfac.python.ops.kfac_utils import schedules
 
 LAYER_SIZES = (784, 1000, 500, 250, 30, 250, 500, 1000, 784)
 
@@ -117,19 +116,20 @@ class Trainer:
   """
 
   def __init__(self, optimizer, learning_rate, seed=0):
-    self._num_updates = 0
     with tf.Graph().as_default() as graph:
       tf.set_random_seed(seed)
       self._images = tf.placeholder(tf.uint8, [None, LAYER_SIZES[0]])
       images = tf.cast(self._images, tf.float32) / 255.
-      with tf.variable_scope("autoencoder") as self._scope:
+      with tf.variable_scope("autoencoder"):
         logits, layers = build(images, seed)
-      losses = example_losses(logits, images)
-      self._loss = tf.reduce_mean(losses)
+      self._loss = mean_loss(logits, images)
       self._weights = {v.op.name: v for v in tf.trainable_variables()}
-      self._updates = None
       if optimizer == "kfac":
-        self._make_kfac(images, losses, learning_rate, seed)
+        layer_collection = kfac.LayerCollection()
+        register(layer_collection, logits, layers, seed)
+        self._train_op = kfac.recipe.Recipe(
+            layer_collection, self._loss,
+            learning_rate=learning_rate).minimize()
       elif optimizer == "momentum":
         self._train_op = tf.train.MomentumOptimizer(
             learning_rate, MOMENTUM).minimize(self._loss)
@@ -142,37 +142,9 @@ class Trainer:
       self._session.run(tf.global_variables_initializer())
       graph.finalize()
 
-  def _build_again(self, images):
-    """Builds another forward pass with the existing variables."""
-    with tf.variable_scope(self._scope, reuse=True):
-      return build(images)
-
-  def _build_loss(self, images):
-    """Builds the mean loss of images [B, 784] with pixels in [0, 1]."""
-    logits, _ = self._build_again(images)
-    return mean_loss(logits, images)
-
-  def _make_kfac(self, images, losses, learning_rate, seed):
-    """Creates the train op and the updates of K-FAC with recipe.RECIPE."""
-    def register_pass(layer_collection, examples):
-      logits, layers = self._build_again(tf.gather(images, examples))
-      register(layer_collection, logits, layers, seed)
-
-    optimizer = recipe.make_optimizer(
-        register_pass, losses, images, self._build_loss, learning_rate)
-    self._train_op = optimizer.minimize(self._loss)
-    self._updates = schedules.Updates(
-        optimizer, recipe.SCHEDULE, cov_first=True)
-
   def update(self, images):
     """Runs one update on a batch of images."""
-    feed = {self._images: images}
-    if self._updates is None:
-      self._session.run(self._train_op, feed)
-    else:
-      self._updates.run(
-          self._session, self._num_updates, self._train_op, feed)
-    self._num_updates += 1
+    self._session.run(self._train_op, {self._images: images})
 
   def evaluate(self, images):
     """Computes the mean loss over images."""

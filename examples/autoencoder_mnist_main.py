@@ -30,9 +30,9 @@ from examples import mnist
 from examples import plots
 from examples import programs
 from examples import progress
-from examples import recipe
 from examples import runner
 from examples import tables
+from kfac.python.ops.recipe import rules
 
 NAME = "autoencoder"
 BATCH_SIZE = 1000
@@ -143,7 +143,7 @@ def sample(images):
 def default_rate(optimizer):
   """Returns the default learning rate of an optimizer."""
   if optimizer == "kfac":
-    return recipe.RECIPE["learning_rate"]
+    return rules.SETTINGS["learning_rate"]
   return GRIDS["best"][optimizer][0]
 
 

@@ -22,8 +22,8 @@ from examples import fake_mnist
 from examples import interrupts
 from examples import mnist
 from examples import programs
-from examples import recipe
 from examples import runner
+from kfac.python.ops.recipe import rules
 
 SIZES = (784, 12, 3, 12, 784)
 
@@ -244,44 +244,39 @@ class TrainerTest(SmallTestCase):
       losses = [trainer.evaluate(images) for trainer in trainers[:2]]
       self.assertAllClose(losses[0], losses[1], rtol=1e-4)
 
-  def testStatisticsUseTheFirstExamplesAndShareTheWeights(self):
-    self._patch(recipe, "MIN_EXAMPLES", 2)
-    spy = self._patch(kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer)
+  def testRecipeUsesPartsOfTheBatchAndSharesTheWeights(self):
+    self._patch(rules, "MIN_EXAMPLES", 2)
+    recipes = []
+
+    def spy(*args, **choices):
+      recipes.append(kfac.recipe.recipe.Recipe(*args, **choices))
+      return recipes[-1]
+
+    self._patch(kfac.recipe, "Recipe", spy)
     trainer = self._trainer("kfac", 0.5)
-    settings = spy.call_args.kwargs
-    graph = trainer._session.graph
-    with graph.as_default():
+    optimizer = recipes[0].optimizer
+    self.assertEqual(0.5, recipes[0].choices["learning_rate"])
+    with trainer._session.graph.as_default():
       self.assertLen(tf.trainable_variables(), 8)
-    logits = [settings[name].losses[0].inputs
-              for name in ("layer_collection", "qmodel_losses")]
+    fetches = [recipes[0].statistics.losses[0].inputs,
+               optimizer._qmodel_losses[0].inputs, optimizer._batch_size,
+               optimizer._qmodel_example_weights]
     images = self._images()
     for size, part in ((16, 4), (17, 5), (1, 1)):
-      found, number, example_weights = trainer._session.run(
-          [logits, settings["batch_size"], settings["qmodel_example_weights"]],
-          {trainer._images: images[:size]})
+      statistics, sampled, number, example_weights = trainer._session.run(
+          fetches, {trainer._images: images[:size]})
       self.assertEqual(number, size)
       self.assertAllClose(size, np.sum(example_weights))
-      self.assertLen(example_weights, len(found[1]))
+      self.assertLen(example_weights, len(sampled))
       weights = trainer.get_weights()
       params = [(weights[f"autoencoder/layer_{number}/weights"],
                  weights[f"autoencoder/layer_{number}/bias"])
                 for number in (1, 2, 3, 4)]
       logits_of_all = predict(params, images[:size] / 255.)
-      self.assertAllClose(found[0], logits_of_all[:part], atol=1e-5)
-      for row in found[1]:  # Each is the row of an example.
+      self.assertAllClose(statistics, logits_of_all[:part], atol=1e-5)
+      for row in sampled:  # Each is the row of an example.
         self.assertLess(
             np.min(np.max(np.abs(logits_of_all - row), axis=1)), 1e-5)
-    for name, value in recipe.RECIPE.items():
-      self.assertEqual(
-          settings[name], 0.5 if name == "learning_rate" else value)
-
-  def testKfacRunsTheScheduleFromTheFirstUpdateOn(self):
-    trainer = self._trainer("kfac", 1.)
-    self.assertIs(trainer._updates._schedule, recipe.SCHEDULE)
-    with unittest.mock.patch.object(trainer._updates, "run") as run:
-      for _ in range(3):
-        trainer.update(self._images()[:20])
-    self.assertEqual([0, 1, 2], [call.args[1] for call in run.call_args_list])
 
 
 class FlagsTest(SmallTestCase):

@@ -27,7 +27,8 @@ def build(images):
   """
   size = mnist.IMAGE_SIZE
   rows = tf.unstack(tf.reshape(images, [-1, size, size]), axis=1)
-  state = tf.zeros([tf.shape(images)[0], NUM_UNITS])
+  # For any number of images, also in a copy of the graph for a part of them.
+  state = tf.zeros_like(tf.tile(images[:, :1], [1, NUM_UNITS]))
   inputs, outputs = [], []
   with tf.variable_scope("recurrent"):
     recurrent = _make_params(size + NUM_UNITS, NUM_UNITS)

@@ -42,7 +42,7 @@ def register(layer_collection, logits, layers, seed):
 
 EXPERIMENT = runner.Experiment(
     name="rnn_mnist", build=rnn.build, register=register,
-    learning_rates={"kfac": 0.05, "momentum": 0.03, "adam": 0.003},
+    learning_rates={"kfac": 0.05, "momentum": 0.02, "adam": 0.005},
     momentums={"kfac": 0.5, "momentum": 0.9}, damping=0.003,
     norm_constraint=0.003, batch_size=500, updates=300)
 

@@ -21,15 +21,17 @@ from examples import interrupts
 from examples import mnist
 from examples import plots
 from examples import progress
-from examples import recipe
 from examples import tables
-from kfac.python.ops.kfac_utils import schedules
+from kfac.python.ops.recipe import rules
 
 OPTIMIZERS = ("kfac", "momentum", "adam")
 MOMENTUM_TYPES = ("regular", "adam", "qmodel")
 # Names in tables and plots.
 LABELS = {"kfac": "K-FAC", "momentum": "momentum", "adam": "Adam"}
 EVALUATE_EVERY = 10
+# Flags that the recipe determines.
+_KFAC_SETTINGS = ("learning_rate", "damping", "norm_constraint",
+                  "momentum_type", "cov_update_every", "inv_update_every")
 # A run has diverged if its loss exceeds DIVERGED times the first.
 DIVERGED = 10.
 _EVALUATION_BATCH = 1000
@@ -59,8 +61,8 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "inv_update_every", 1, "Updates between two inverse updates of kfac.")
 flags.DEFINE_boolean(
-    "recipe", False, "Train kfac with the settings of examples/recipe.py "
-    "instead of the settings of the model.")
+    "recipe", None, "Train kfac with kfac.recipe instead of the settings of "
+    "the model. The default is true unless one of these is given.")
 flags.DEFINE_integer("batch_size", None, "Number of examples in a batch.")
 flags.DEFINE_integer("updates", None, "Number of updates.")
 flags.DEFINE_integer("epochs", None, "Number of epochs, instead of --updates.")
@@ -96,6 +98,7 @@ class Experiment:
     batch_size: Number of examples in a batch.
     updates: Number of updates.
     momentum_type: Momentum type of K-FAC, one of MOMENTUM_TYPES.
+    recipe_choices: Choices that replace those of kfac.recipe.
   """
 
   name: str
@@ -108,6 +111,8 @@ class Experiment:
   batch_size: int
   updates: int
   momentum_type: str = "regular"
+  recipe_choices: collections.abc.Mapping[str, Any] = dataclasses.field(
+      default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -207,11 +212,17 @@ def check_flags(experiment):
 
 def _check_recipe():
   """Raises SettingsError if a flag contradicts --recipe."""
-  for name in ("learning_rate", "damping", "norm_constraint", "momentum_type",
-               "cov_update_every", "inv_update_every"):
+  for name in _KFAC_SETTINGS:
     if FLAGS.recipe and FLAGS[name].present:
       raise SettingsError(
           f"--recipe determines --{name}, got {FLAGS[name].value}.")
+
+
+def uses_recipe():
+  """Whether K-FAC trains with the recipe."""
+  if FLAGS.recipe is not None:
+    return FLAGS.recipe
+  return not any(FLAGS[name].present for name in _KFAC_SETTINGS)
 
 
 def _check_momentum_type(experiment):
@@ -309,7 +320,7 @@ class Trainer:
 
   def __init__(self, experiment, optimizer, learning_rate, batch_size):
     self._experiment = experiment
-    self._cov_op = self._inv_op = self._updates = None
+    self._cov_op = self._inv_op = None
     with tf.Graph().as_default() as graph:
       tf.set_random_seed(FLAGS.seed)
       with tf.name_scope("training"):
@@ -334,11 +345,13 @@ class Trainer:
 
   def _make_kfac(self, logits, layers, learning_rate, batch_size):
     """Registers the model and creates the ops of K-FAC."""
-    if FLAGS.recipe:
-      self._make_recipe(example_losses(logits, self._labels))
-      return
     layer_collection = kfac.LayerCollection()
     self._experiment.register(layer_collection, logits, layers, FLAGS.seed)
+    if uses_recipe():
+      self._train_op = kfac.recipe.Recipe(
+          layer_collection, self._loss,
+          **self._experiment.recipe_choices).minimize()
+      return
     optimizer = kfac.KfacOptimizer(
         learning_rate=learning_rate, cov_ema_decay=0.95,
         damping=FLAGS.damping or self._experiment.damping,
@@ -347,20 +360,6 @@ class Trainer:
     self._train_op = optimizer.minimize(self._loss)
     self._cov_op = optimizer.cov_update_op
     self._inv_op = optimizer.inv_update_op
-
-  def _make_recipe(self, losses):
-    """Creates the train op and the updates of K-FAC with recipe.RECIPE."""
-    def register_pass(layer_collection, examples):
-      self._experiment.register(
-          layer_collection, *self._build(tf.gather(self._images, examples)),
-          FLAGS.seed)
-
-    optimizer = recipe.make_optimizer(
-        register_pass, losses, (self._images, self._labels),
-        lambda batch: mean_loss(self._build(batch[0])[0], batch[1]))
-    self._train_op = optimizer.minimize(self._loss)
-    self._updates = schedules.Updates(
-        optimizer, recipe.SCHEDULE, cov_first=True)
 
   def _momentum_settings(self, batch_size):
     """Returns the arguments of K-FAC that depend on the momentum type."""
@@ -397,9 +396,6 @@ class Trainer:
       labels: int32 array [batch_size].
     """
     feed = {self._images: images, self._labels: labels}
-    if self._updates is not None:
-      self._updates.run(self._session, number, self._train_op, feed)
-      return
     ops = [self._train_op]
     if self._cov_op is not None:
       if number == 0:
@@ -477,7 +473,7 @@ def train(experiment, optimizer, data):
     The History. It ends early if the loss is not finite, or if a signal
     interrupts the program.
   """
-  rate = FLAGS.learning_rate or experiment.learning_rates[optimizer]
+  rate = FLAGS.learning_rate or default_rate(experiment, optimizer)
   batch_size = FLAGS.batch_size or experiment.batch_size
   num_updates = count_updates(experiment, len(data.train_labels), batch_size)
   batches = mnist.shuffled_batches(
@@ -506,6 +502,13 @@ def train(experiment, optimizer, data):
   shown.close()
   trainer.close()
   return history
+
+
+def default_rate(experiment, optimizer):
+  """Returns the learning rate of an optimizer without --learning_rate."""
+  if optimizer == "kfac" and uses_recipe():
+    return rules.SETTINGS["learning_rate"]
+  return experiment.learning_rates[optimizer]
 
 
 def until_interrupted(histories):

@@ -23,7 +23,6 @@ from examples import mnist
 from examples import plots
 from examples import programs
 from examples import progress
-from examples import recipe
 from examples import runner
 
 EXPERIMENT = runner.Experiment(
@@ -288,8 +287,8 @@ class TrainerTest(RunnerTestCase):
 
   def testEachMomentumTypeGetsItsSettings(self):
     for flags, expected in (
-        ([], {"momentum_type": "regular", "momentum": 0.5,
-              "norm_constraint": 0.01}),
+        (["--norecipe"], {"momentum_type": "regular", "momentum": 0.5,
+                          "norm_constraint": 0.01}),
         (["--momentum=0.25", "--norm_constraint=2"],
          {"momentum_type": "regular", "momentum": 0.25, "norm_constraint": 2.}),
         (["--momentum_type=adam", "--momentum=0"],
@@ -306,27 +305,29 @@ class TrainerTest(RunnerTestCase):
                      "batch_size"):
           self.assertEqual(settings.get(name), expected.get(name))
 
-  def testRecipeUsesAPartForStatisticsAndItsSchedule(self):
-    self._parse("--recipe")
+  def testRecipeIsTheDefault(self):
+    self._parse()
     with unittest.mock.patch.object(
-        kfac, "KfacOptimizer", wraps=kfac.KfacOptimizer) as spy:
+        kfac.recipe, "Recipe", wraps=kfac.recipe.Recipe) as spy:
       trainer = self._make("kfac")
-    settings = spy.call_args.kwargs
-    for name, value in recipe.RECIPE.items():
-      self.assertEqual(value, settings[name])
+    self.assertEqual(1, spy.call_count)
     with trainer._session.graph.as_default():
       self.assertLen(tf.trainable_variables(), 6)
     data = mnist.load(self._dir)
-    batch_size, logits = trainer._session.run(
-        [settings["batch_size"], settings["layer_collection"].losses[0].inputs],
-        {trainer._images: data.train_images[:20]})
-    self.assertEqual(20, batch_size)
-    self.assertLen(logits, 20)  # small batches are used as a whole
     losses = [trainer.evaluate(data.train_images, data.train_labels)[0]]
     for number in range(3):
       trainer.update(number, data.train_images[:20], data.train_labels[:20])
     losses.append(trainer.evaluate(data.train_images, data.train_labels)[0])
     self.assertLess(losses[1], losses[0])
+
+  def testSettingsReplaceTheRecipe(self):
+    for flags, expected in (
+        ([], True), (["--recipe"], True), (["--norecipe"], False),
+        (["--damping=0.1"], False), (["--inv_update_every=2"], False),
+        (["--momentum=0.5"], True)):
+      with flagsaver.flagsaver():
+        self._parse(*flags)
+        self.assertEqual(expected, runner.uses_recipe(), flags)
 
   def testRecipeExcludesOtherSettings(self):
     for flag in ("--damping=1", "--momentum_type=adam", "--learning_rate=2",

@@ -28,7 +28,6 @@ from examples import mlp_mnist_main
 from examples import mnist
 from examples import plots
 from examples import programs
-from examples import recipe
 from examples import runner
 from examples import tables
 from examples import tutorial_main
@@ -38,8 +37,8 @@ UPDATES = 200
 EVALUATE_EVERY = 5
 
 # One run: its label, and the settings that differ from BASE, a dict. Its keys
-# are those of BASE, "recipe", "recipe_changes" (a dict of what differs from
-# the arguments in recipe.RECIPE), "cov_examples_fraction", "updates" and
+# are those of BASE, "recipe", "recipe_changes" (a dict of choices of
+# kfac.recipe), "cov_examples_fraction", "updates" and
 # "evaluate_every".
 Choice = collections.namedtuple("Choice", ["label", "changes"])
 # One row of a figure: the setting that its Choices vary, and what they share.
@@ -159,18 +158,6 @@ def changed_constants(**values):
     kfac.fisher_factors.set_global_constants(**before)
 
 
-@contextlib.contextmanager
-def changed_recipe(values):
-  """Context that changes settings of recipe.RECIPE, given by a dict."""
-  before = dict(recipe.RECIPE)
-  recipe.RECIPE.update(values)
-  try:
-    yield
-  finally:
-    recipe.RECIPE.clear()
-    recipe.RECIPE.update(before)
-
-
 def train(changes, data):
   """Trains the perceptron with BASE and some changes.
 
@@ -187,12 +174,12 @@ def train(changes, data):
       updates=settings.get("updates", UPDATES),
       learning_rates={"kfac": settings["learning_rate"]},
       momentums={"kfac": settings["momentum"]},
+      recipe_choices=settings.get("recipe_changes", {}),
       **{name: settings[name] for name in (
           "momentum_type", "damping", "norm_constraint", "batch_size")})
   constants = {name: value for name, value in changes.items()
                if name == "cov_examples_fraction"}
-  with changed_recipe(settings.get("recipe_changes", {})), changed_constants(
-      **constants), changed_flags(
+  with changed_constants(**constants), changed_flags(
       cov_update_every=settings["cov_every"],
       inv_update_every=settings["inv_every"],
       recipe=settings.get("recipe", False),

@@ -10,7 +10,6 @@ import tensorflow.compat.v1 as tf
 import kfac
 from examples import interrupts
 from examples import mnist
-from examples import recipe
 from examples import runner
 from examples import tuning_main
 from examples import tutorial_test
@@ -66,14 +65,15 @@ class ProgramTest(tutorial_test.FiguresTestCase):
     self.assertEqual(settings["momentum_type"], "qmodel")
     self.assertEqual(settings["batch_size"], 40)
 
-  def testChangesOfTheRecipeReachTheOptimizerAndAreRestored(self):
-    before = dict(recipe.RECIPE)
-    settings = self._choose({
-        "recipe": True, "batch_size": 40,
-        "recipe_changes": {"max_predicted_decrease": None, "damping": 0.5}})
-    self.assertIsNone(settings["max_predicted_decrease"])
-    self.assertEqual(settings["damping"], 0.5)
-    self.assertEqual(before, recipe.RECIPE)
+  def testChangesReachTheRecipe(self):
+    changes = {"max_predicted_decrease": None, "damping": 0.5}
+    runner.FLAGS(self._argv("--updates=1"))
+    with unittest.mock.patch.object(
+        kfac.recipe, "Recipe", wraps=kfac.recipe.Recipe) as spy:
+      tuning_main.train({
+          "recipe": True, "batch_size": 40, "recipe_changes": changes},
+          mnist.load(self._dir))
+    self.assertEqual(changes, spy.call_args.kwargs)
 
   def testChoicesMayChangeTheNumberOfUpdates(self):
     runner.FLAGS(self._argv())
@@ -102,7 +102,7 @@ class ProgramTest(tutorial_test.FiguresTestCase):
         (runner.FLAGS.inv_update_every, runner.FLAGS.recipe,
          runner.FLAGS.evaluate_every,
          kfac.fisher_factors.COV_EXAMPLES_FRACTION),
-        (1, False, None, 1.))
+        (1, None, None, 1.))
 
   def testDrawsTheFigureOfOneKnob(self):
     found, printed = self._run("--knob=learning_rate", "--updates=2",

@@ -20,6 +20,7 @@ from kfac.python.ops import layer_collection
 from kfac.python.ops import loss_functions
 from kfac.python.ops import op_queue
 from kfac.python.ops import optimizer
+from kfac.python.ops import recipe
 from kfac.python.ops import utils
 from kfac.python.ops.kfac_utils import periodic_inv_cov_update_kfac_opt
 from kfac.python.ops.utils import bad_numbers
@@ -47,6 +48,7 @@ __all__ = [
     "op_queue",
     "optimizer",
     "periodic_inv_cov_update_kfac_opt",
+    "recipe",
     "set_on_bad_numbers",
     "use_contrib_numerics",
     "utils",

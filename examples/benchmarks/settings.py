@@ -32,7 +32,6 @@ from examples import curves
 from examples import interrupts
 from examples import mnist
 from examples import programs
-from examples import recipe
 from examples import runner
 from examples.benchmarks import field_models
 from kfac.python.ops.kfac_utils import schedules
@@ -139,15 +138,12 @@ def make_tutorial(network, batch_size):
 
 
 def make_recipe(network, batch_size):
-  """examples/recipe.py, as the programs of examples/ use it."""
+  """README.md, g3doc/index.md and g3doc/tutorial.md: the recipe."""
   del batch_size
-  optimizer = recipe.make_optimizer(
-      network.register_part, network.example_losses,
-      (network.images, network.labels),
-      lambda batch: network.mean_loss(*batch))
-  train_op = optimizer.minimize(network.loss)
-  updates = schedules.Updates(optimizer, recipe.SCHEDULE, cov_first=True)
-  return lambda sess, number, feed: updates.run(sess, number, train_op, feed)
+  layers = kfac.LayerCollection()
+  network.register(layers)
+  train_op = kfac.recipe.Recipe(layers, network.loss).minimize()
+  return lambda sess, number, feed: sess.run(train_op, feed)
 
 
 def make_momentum(network, batch_size):

@@ -25,6 +25,7 @@ FLOORS = (
      "kfac.python.ops.factor_updates", "kfac.python.ops.estimator"),
     ("kfac.python.ops.optimizer",),
     ("kfac.python.ops.kfac_utils",),
+    ("kfac.python.ops.recipe",),
     ("kfac.python.ops.checkpoint", "kfac.python.ops.contrib_numerics"),
     ("kfac",),
     ("kfac.contrib", "kfac.python.tools", "examples"),

@@ -32,6 +32,7 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
 
   def __init__(self, invert_every: int = 10, cov_update_every: int = 1,
                num_burnin_steps: int = 0, *, amortize: bool = False,
+               schedule: schedules.Schedule | None = None,
                **kwargs: hints.Unpack[arguments.Arguments]) -> None:
     """Keeps the arguments; no op is made.
 
@@ -44,6 +45,8 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
       amortize: Whether the inverses are distributed over `invert_every` steps
         in shares of about equal cost, so that no step takes longer than others;
         see schedules.Schedule. The first step computes all.
+      schedule: Schedule of the updates after the burn-in, in place of
+        `invert_every`, `cov_update_every` and `amortize`.
       **kwargs: Arguments of KfacOptimizer, by name.
 
     Raises:
@@ -52,16 +55,18 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     check_int = scalars.check_int
     cov_every = check_int("cov_update_every", cov_update_every, 1)
     inv_every = check_int("invert_every", invert_every, 1)
+    if schedule is None:
+      schedule = schedules.Schedule(
+          cov_every, inv_every, shares=inv_every if amortize else 1)
     self._num_burnin_steps = check_int("num_burnin_steps", num_burnin_steps, 0)
     decay: float | tf.Tensor = kwargs.get(
         "cov_ema_decay", _DEFAULT_COV_EMA_DECAY)
     scalars.check_number("cov_ema_decay", decay, minimum=0., below=1.)
-    self._schedule = schedules.Schedule(
-        cov_every, inv_every, shares=inv_every if amortize else 1)
+    self._schedule = schedule
     self._num_runs: tf.Variable | None = None
     # Whether parameters move, and the op of the updates.
     self._updates: tuple[tf.Tensor, tf.Operation] | None = None
-    kwargs["cov_ema_decay"] = decay ** cov_every
+    kwargs["cov_ema_decay"] = decay ** schedule.cov_every
     super().__init__(**kwargs)
 
   def minimize(self, loss: hints.TensorLike,

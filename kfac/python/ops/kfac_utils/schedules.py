@@ -67,6 +67,10 @@ class Schedule:
           f"shares must be at most inv_every = {self.inv_every}, got "
           f"{self.shares}.")
 
+  def __repr__(self) -> str:  # noqa: D105
+    return (f"Schedule(cov_every={self.cov_every}, inv_every={self.inv_every}, "
+            f"burn_in={self._burn_in}, shares={self.shares})")
+
   def cov_due(self, t: int | hints.TensorLike) -> Any:
     """Whether covariances are due.
 

@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.layer_collection import approximations
+from kfac.python.ops.layer_collection import calls
 from kfac.python.ops.layer_collection import convolutions
 from kfac.python.ops.layer_collection import default_collection
 from kfac.python.ops.layer_collection import dense
@@ -31,6 +32,7 @@ from kfac.python.ops.utils import hints
 VARIABLE_SCOPE = registration.VARIABLE_SCOPE
 
 
+@calls.recorded
 class LayerCollection:
   """Layers and losses of a model, and the blocks and factors made for them.
 
@@ -65,6 +67,7 @@ class LayerCollection:
     self.fisher_blocks = parameters.LayerParametersDict()
     self.fisher_factors: dict[tuple[type, Any], Any] = collections.OrderedDict()
     self._losses = losses.Losses()
+    self._calls: list[calls.Call] = []
     self.loss_colocation_ops = self._losses.colocation_ops
     self._linked_parameters: dict[frozenset, str | None] = {}
     self._vars_to_uses: dict[Any, float] = collections.OrderedDict()

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import graph_copy
 from kfac.python.ops.utils import hints
 
 CANDIDATES = tuple(10. ** exponent for exponent in range(-4, 4))
@@ -19,7 +20,8 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
   """Sets the damping to the candidate whose first step lowers a loss the most.
 
   Each candidate starts from the same state, runs a covariance update, an
-  inverse update and one step, and is judged by the loss afterwards. Then all
+  inverse update and one step, and is judged by the loss afterwards, on the same
+  batch: what an iterator or a queue yields is drawn once and then fed. Then all
   variables but the damping are restored. Call it before training, after the
   variables are initialised; it costs a few runs per candidate.
 
@@ -32,6 +34,50 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
       that of a step makes the choice more reliable.
     feed_dict: The batch, if it is fed.
     candidates: Numbers > 0.
+
+  Returns:
+    The damping, a number.
+
+  Raises:
+    ValueError: See `calibrate`.
+  """
+  return calibrate(
+      session, optimizer,
+      [optimizer.cov_update_op, optimizer.inv_update_op, train_op], loss,
+      feed_of_batch(session, graph_copy.batch_tensors([loss]), feed_dict),
+      candidates)
+
+
+def feed_of_batch(session: tf.Session, tensors: Sequence[tf.Tensor],
+                  feed_dict: dict | None) -> dict:
+  """Draws a batch, to use it in several session calls.
+
+  Args:
+    session: tf.Session.
+    tensors: The tensors that examples come from.
+    feed_dict: The feeds, or None.
+
+  Returns:
+    The feeds, and the values of all tensors that are not fed.
+  """
+  feeds = dict(feed_dict or {})
+  fed = {getattr(key, "name", key) for key in feeds}
+  drawn = [tensor for tensor in tensors if tensor.name not in fed]
+  return {**feeds, **dict(zip(drawn, session.run(drawn, feeds), strict=True))}
+
+
+def calibrate(session: tf.Session, optimizer: Any, ops: Sequence[Any],
+              loss: hints.TensorLike, feed_dict: dict | None,
+              candidates: Sequence[float]) -> float:
+  """Does what calibrate_damping does, for any ops that a step consists of.
+
+  Args:
+    session: See calibrate_damping.
+    optimizer: See calibrate_damping.
+    ops: Ops to run one after the other, each in a session call.
+    loss: See calibrate_damping.
+    feed_dict: See calibrate_damping.
+    candidates: See calibrate_damping.
 
   Returns:
     The damping, a number.
@@ -63,9 +109,8 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
     for value in candidates:
       restore()
       damping.load(value, session)
-      session.run(optimizer.cov_update_op, feed_dict)
-      session.run(optimizer.inv_update_op, feed_dict)
-      session.run(train_op, feed_dict)
+      for op in ops:
+        session.run(op, feed_dict)
       found = float(session.run(loss, feed_dict))
       skipped = _num_skipped(session, optimizer) > num_skipped
       losses[value] = (
