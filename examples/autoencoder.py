@@ -137,6 +137,8 @@ class Trainer:
         self._train_op = tf.train.AdamOptimizer(learning_rate).minimize(
             self._loss)
       config = tf.ConfigProto()
+      # By default TensorFlow optimizes a graph twice before its first run.
+      config.graph_options.rewrite_options.meta_optimizer_iterations = 1
       config.gpu_options.allow_growth = True
       self._session = tf.Session(graph=graph, config=config)
       self._session.run(tf.global_variables_initializer())

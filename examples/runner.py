@@ -430,6 +430,8 @@ class Trainer:
 def start_session(graph):
   """Initializes the variables of the default graph and finalizes it."""
   config = tf.ConfigProto()
+  # By default TensorFlow optimizes a graph twice before its first run.
+  config.graph_options.rewrite_options.meta_optimizer_iterations = 1
   config.gpu_options.allow_growth = True
   session = tf.Session(graph=graph, config=config)
   session.run(tf.global_variables_initializer())

@@ -5,7 +5,6 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 
 import kfac
-from kfac.python.kernel_tests import graph_modes
 from kfac.python.ops.kfac_utils import schedules
 from kfac.python.ops.recipe import rules
 

@@ -10,7 +10,8 @@ from kfac.python.ops.recipe import rules
 def collection_of(sizes, batch_size=None, num_uses=1):
   """Registers dense layers; returns the LayerCollection."""
   layers = kfac.LayerCollection()
-  for number, (num_in, num_out) in enumerate(zip(sizes, sizes[1:])):
+  for number, (num_in, num_out) in enumerate(
+      zip(sizes[:-1], sizes[1:], strict=True)):
     weights = tf.get_variable(f"w{number}", [num_in, num_out])
     bias = tf.get_variable(f"b{number}", [num_out])
     inputs = [tf.zeros([batch_size or 1, num_in]) for _ in range(num_uses)]

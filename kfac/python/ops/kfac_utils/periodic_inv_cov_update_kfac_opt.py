@@ -150,6 +150,11 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     """Creates the variables; the train op contains the updates."""
     self._fisher_est.build()
 
+  @property
+  def num_runs(self) -> tf.Variable | None:
+    """Int64 variable [], the number of runs; None before `minimize`."""
+    return self._num_runs
+
   def kfac_update_ops(self) -> tf.Operation:
     """Makes the op that counts a run and runs the updates that are due.
 

@@ -14,7 +14,6 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 
 from kfac.python.ops.kfac_utils import periodic_inv_cov_update_kfac_opt
-from kfac.python.ops.kfac_utils import schedules
 from kfac.python.ops.layer_collection import collection
 from kfac.python.ops.optimizer import arguments
 from kfac.python.ops.optimizer import calibration
@@ -233,7 +232,8 @@ def _num_rows(layers):
   """Returns the number of rows of the first loss, int or integer tensor []."""
   if not layers.towers_by_loss:
     raise ValueError("at least one loss must be registered, got none.")
-  inputs = [tf.nest.flatten(loss.inputs)[0] for loss in layers.towers_by_loss[0]]
+  inputs = [tf.nest.flatten(loss.inputs)[0]
+            for loss in layers.towers_by_loss[0]]
   sizes = [tensor.shape.as_list()[0] for tensor in inputs]
   if None in sizes:
     return tf.add_n([tf.shape(tensor)[0] for tensor in inputs])

@@ -47,9 +47,9 @@ SETTINGS = {
 # examples, not their share.
 STATISTICS_DIVISOR = 4
 MIN_EXAMPLES = 125
-# The covariance of a layer that is wide compared with a batch is an average over
-# so many updates that they have EXAMPLES_PER_ROW examples for each of its rows,
-# within the bounds.
+# The moving averages extend over so many covariance updates that these have
+# EXAMPLES_PER_ROW examples for each row of the widest covariance, within the
+# bounds.
 AVERAGED_UPDATES = (10., 40.)
 EXAMPLES_PER_ROW = 3.
 # The quadratic model uses the 1 / QMODEL_DIVISOR of the batch with the largest
@@ -57,10 +57,10 @@ EXAMPLES_PER_ROW = 3.
 # smaller divisor makes them about MIN_EXAMPLES if the batch is small.
 QMODEL_DIVISOR = 8
 # Bounds of the initial damping, which is then adapted, and the batch size whose
-# initial damping would be 1. The damping has to exceed the sampling noise of the
-# batch, which falls as the inverse of the batch size: with 0.01, recurrent
-# networks and autoencoders train badly in small batches; with 0.1, all networks
-# start slowly in large ones.
+# initial damping would be 1. The damping has to exceed the sampling noise of
+# the batch, which falls as the inverse of the batch size: with 0.01, recurrent
+# networks and autoencoders train badly in small batches; with 0.1, most
+# networks start slowly in large ones.
 LEAST_DAMPING, MOST_DAMPING = 0.01, 0.1
 WHOLE_DAMPING = 5
 # Bounds of the share of the loss that a step may be predicted to remove, and
