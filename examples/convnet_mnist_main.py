@@ -37,7 +37,7 @@ def build(images):
 
 EXPERIMENT = runner.Experiment(
     name="convnet_mnist", build=build, register=convnet.register,
-    learning_rates={"kfac": 0.03, "momentum": 0.08, "adam": 0.01},
+    learning_rates={"kfac": 0.03, "momentum": 0.08, "adam": 0.014},
     momentums={"kfac": 0.5, "momentum": 0.9}, damping=0.01,
     norm_constraint=0.003, batch_size=500, updates=120)
 

@@ -106,6 +106,7 @@ class Recipe:
       if name not in (*_OWN_CHOICES, *arguments.Arguments.__annotations__):
         raise TypeError(f"{name} is no choice of a Recipe.")
     self._pass = forward
+    self._train_op: tf.Operation | None = None
     self.loss = forward.loss
     batch_size = _batch_size(forward)
     self.choices = {**rules.SETTINGS, **rules.choose(
@@ -211,8 +212,10 @@ class Recipe:
       The damping.
 
     Raises:
-      ValueError: See calibrate_damping.
+      ValueError: If `minimize` was not called; see also calibrate_damping.
     """
+    if self._train_op is None:
+      raise ValueError("calibrate must be called after minimize.")
     feed = calibration.feed_of_batch(
         session, tf.nest.flatten(self._pass.batch), feed_dict)
     return calibration.calibrate(
