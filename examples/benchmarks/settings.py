@@ -1,7 +1,7 @@
 """Tries the settings that the documentation shows on models of other kinds.
 
 python examples/benchmarks/settings.py                  # all settings
-python examples/benchmarks/settings.py --settings=readme,adam --networks=gru
+python examples/benchmarks/settings.py --settings=shown,adam --networks=gru
 python examples/benchmarks/settings.py --batch_sizes=64 --seeds=0,1,2
 
 A setting that the documentation shows should train any model. The program
@@ -34,7 +34,6 @@ from examples import mnist
 from examples import programs
 from examples import runner
 from examples.benchmarks import field_models
-from kfac.python.ops.kfac_utils import schedules
 
 UPDATES = 100
 BATCH_SIZES = (64, 256, 1024)
@@ -58,28 +57,25 @@ class Network:
   """A model of field_models.py in the default graph, and its batch.
 
   Attributes:
-    images: Placeholder [batch_size, 784], pixels in [0, 1].
-    labels: Placeholder [batch_size].
-    example_losses: Tensor [batch_size].
+    images: Placeholder [None, 784], pixels in [0, 1].
+    labels: Placeholder [None].
     loss: The mean loss of the batch.
   """
 
-  def __init__(self, name, batch_size, seed):
+  def __init__(self, name, seed):
     """Builds the forward pass of the batch.
 
     Args:
       name: One of field_models.MODELS.
-      batch_size: Number of examples in a batch.
       seed: Seed of the sampled targets.
     """
     self._name = name
     self._seed = seed
-    self.images = tf.placeholder(
-        tf.float32, [batch_size, mnist.IMAGE_SIZE**2])
-    self.labels = tf.placeholder(tf.int32, [batch_size])
-    self._logits, self._layers, self.example_losses = field_models.make_pass(
+    self.images = tf.placeholder(tf.float32, [None, mnist.IMAGE_SIZE**2])
+    self.labels = tf.placeholder(tf.int32, [None])
+    self._logits, self._layers, losses = field_models.make_pass(
         name, self.images, self.labels)
-    self.loss = tf.reduce_mean(self.example_losses)
+    self.loss = tf.reduce_mean(losses)
 
   def mean_loss(self, images, labels):
     """Builds the mean loss of other examples."""
@@ -91,58 +87,22 @@ class Network:
     field_models.register(
         layer_collection, self._logits, self._layers, self._seed)
 
-  def register_part(self, layer_collection, examples):
-    """Registers a pass of some examples, given by their indices [n]."""
-    logits, layers, _ = field_models.make_pass(
-        self._name, tf.gather(self.images, examples),
-        tf.gather(self.labels, examples))
-    field_models.register(layer_collection, logits, layers, self._seed)
 
-
-def make_readme(network, batch_size):
-  """README.md, "Example": a fixed learning rate, all updates in one run."""
-  del batch_size
-  layers = kfac.LayerCollection()
-  network.register(layers)
-  optimizer = kfac.KfacOptimizer(0.1, 0.95, 0.01, layers)
-  ops = [optimizer.minimize(network.loss), optimizer.cov_update_op,
-         optimizer.inv_update_op]
-  return lambda sess, number, feed: sess.run(ops, feed)
-
-
-def make_index(network, batch_size):
-  """g3doc/index.md, "Quick start": a train op that runs all updates."""
-  del batch_size
-  layers = kfac.LayerCollection()
-  network.register(layers)
-  optimizer = kfac.PeriodicInvCovUpdateKfacOpt(
-      invert_every=5, cov_update_every=1, learning_rate=0.1,
-      cov_ema_decay=0.95, damping=0.01, layer_collection=layers, momentum=0.9)
-  train_op = optimizer.minimize(network.loss)
-  return lambda sess, number, feed: sess.run(train_op, feed)
-
-
-def make_tutorial(network, batch_size):
-  """g3doc/tutorial.md: the quadratic model with a fixed damping."""
-  layers = kfac.LayerCollection()
-  network.register(layers)
-  optimizer = kfac.KfacOptimizer(
-      learning_rate=1., cov_ema_decay=0.95, damping=0.001,
-      layer_collection=layers, momentum=0., momentum_type="qmodel",
-      batch_size=batch_size)
-  train_op = optimizer.minimize(network.loss)
-  updates = schedules.Updates(
-      optimizer, schedules.Schedule(cov_every=1, inv_every=5, burn_in=20),
-      cov_first=True)
-  return lambda sess, number, feed: updates.run(sess, number, train_op, feed)
-
-
-def make_recipe(network, batch_size):
+def make_shown(network, batch_size):
   """README.md, g3doc/index.md and g3doc/tutorial.md: the recipe."""
   del batch_size
   layers = kfac.LayerCollection()
   network.register(layers)
   train_op = kfac.recipe.Recipe(layers, network.loss).minimize()
+  return lambda sess, number, feed: sess.run(train_op, feed)
+
+
+def make_recipe(network, batch_size):
+  """The recipe with a known batch size, from which more rules follow."""
+  layers = kfac.LayerCollection()
+  network.register(layers)
+  train_op = kfac.recipe.Recipe(
+      layers, network.loss, batch_size=batch_size).minimize()
   return lambda sess, number, feed: sess.run(train_op, feed)
 
 
@@ -164,9 +124,7 @@ def make_adam(network, batch_size):
 # function of (session, number of previous updates, feed dict) that runs one
 # update.
 SETTINGS = {
-    "readme": make_readme,
-    "index": make_index,
-    "tutorial": make_tutorial,
+    "shown": make_shown,
     "recipe": make_recipe,
     "momentum": make_momentum,
     "adam": make_adam,
@@ -240,7 +198,7 @@ def train(setting, model, data, batch_size, seed):
   with tf.Graph().as_default() as graph:
     tf.set_random_seed(seed)
     # The model comes first, so that all settings have the same initial weights.
-    network = Network(model, batch_size, seed)
+    network = Network(model, seed)
     evaluated = network.mean_loss(tf.constant(data.images[:NUM_EVALUATED]),
                                   tf.constant(data.labels[:NUM_EVALUATED]))
     update = SETTINGS[setting](network, batch_size)

@@ -161,8 +161,6 @@ class SettingsTest(_ProgramTestCase):
       with self.subTest(name=name):
         self.assertEqual([0, 1, 2, 3], history.updates)
         self.assertEqual(found["adam"].losses[0], history.losses[0])
-        # Nothing orders the updates of "readme" in a run: the first inverses
-        # may precede covariances, and the first two steps may have none.
         self.assertNotAlmostEqual(history.losses[0], history.losses[3])
 
   def testSeedsDetermineARun(self):

@@ -20,6 +20,7 @@ FOLDERS = {
 
 # Module -> the test file that tests it, below kernel_tests.
 TESTED_BY = {
+    "kfac/python/ops/recipe/passes.py": "recipe/recipe_test.py",
     "kfac/python/requirements.py": "repository/packaging_test.py",
     "kfac/python/ops/contrib_numerics.py": "golden_test.py",
     "kfac/python/ops/fisher_blocks/convolution.py":

@@ -193,7 +193,8 @@ class CommandsTest(tf.test.TestCase):
 
   def testReadmeHasOneCommandForTrainingAndOneForTests(self):
     self.assertLen(self._commands, 2)
-    self.assertIn("python examples/mlp_mnist_main.py", self._commands[0])
+    self.assertIn("python examples/autoencoder_mnist_main.py --demo",
+                  self._commands[0])
     self.assertIn("python -m pytest", self._commands[1])
 
   def testReadmeNamesExtrasThatExist(self):

@@ -333,8 +333,7 @@ class LayerCollection:
     """
     self._register(convolutions.conv2d(
         self._context(params), params, strides, padding, inputs, outputs,
-        data_format,
-        dilations, approx), reuse)
+        data_format, dilations, approx), reuse)
 
   def register_convolution(self, params: hints.Vector, inputs: hints.TensorLike,
                            outputs: hints.TensorLike, padding: str,
@@ -360,8 +359,7 @@ class LayerCollection:
     """
     self._register(convolutions.convolution(
         self._context(params), params, inputs, outputs, padding, strides,
-        dilation_rate,
-        data_format, approx), reuse)
+        dilation_rate, data_format, approx), reuse)
 
   def register_depthwise_conv2d(
       self, params: hints.TensorLike, inputs: hints.TensorLike,
@@ -410,8 +408,7 @@ class LayerCollection:
     """
     pointwise = convolutions.pointwise_of_separable_conv2d(
         self._context(pointwise_params), pointwise_params, depthwise_outputs,
-        pointwise_outputs,
-        data_format, approx)
+        pointwise_outputs, data_format, approx)
     # Both parts are checked before the first is kept.
     self._reused_block(pointwise.params, pointwise.block, reuse)
     self.register_depthwise_conv2d(

@@ -26,6 +26,8 @@ from kfac.python.ops.utils import scalars
 # Choices of a recipe beside the arguments of KfacOptimizer.
 _OWN_CHOICES = (
     "batch_size", "num_statistics_examples", "qmodel_divisor", "schedule")
+_CHOICES = {*_OWN_CHOICES, *arguments.Arguments.__annotations__} - {
+    "layer_collection"}
 
 
 class Recipe:
@@ -103,14 +105,14 @@ class Recipe:
   def _start(self, forward, choices):
     """Chooses, and makes the optimizer."""
     for name in choices:
-      if name not in (*_OWN_CHOICES, *arguments.Arguments.__annotations__):
+      if name not in _CHOICES:
         raise TypeError(f"{name} is no choice of a Recipe.")
     self._pass = forward
     self._train_op: tf.Operation | None = None
     self.loss = forward.loss
     batch_size = _batch_size(forward)
     self.choices = {**rules.SETTINGS, **rules.choose(
-        forward.layers, choices.get("batch_size", batch_size)), **choices}
+        forward.layers, batch_size, choices.get("batch_size")), **choices}
     adapts = self.choices["adapt_damping"]
     if not adapts:
       for name in arguments.RULE_ARGUMENTS:

@@ -152,22 +152,25 @@ def max_predicted_decrease(batch_size: Any) -> Any:
   return min(max(share, LEAST_DECREASE), MOST_DECREASE)
 
 
-def choose(layer_collection: Any, batch_size: Any) -> dict:
+def choose(layer_collection: Any, batch_size: Any,
+           expected_size: int | None = None) -> dict:
   """Makes the choices that depend on the model.
 
   Args:
     layer_collection: LayerCollection with the layers of the whole batch.
     batch_size: Int or integer tensor [], the number of examples in the batch.
+    expected_size: Int, the usual number if it is a tensor; None if unknown.
 
   Returns:
     Dict by the names of the choices of Recipe.
   """
-  layers = [] if tf.is_tensor(batch_size) else kronecker_layers(
-      layer_collection, batch_size)
+  expected = expected_size or batch_size
+  layers = [] if tf.is_tensor(expected) else kronecker_layers(
+      layer_collection, expected)
   chosen = schedule(layers)
   return {
       "cov_ema_decay": cov_ema_decay(layers, chosen.cov_every),
-      "damping": initial_damping(batch_size),
+      "damping": initial_damping(expected),
       "num_statistics_examples": num_statistics_examples(batch_size),
       "qmodel_divisor": qmodel_divisor(batch_size),
       "max_predicted_decrease": max_predicted_decrease(batch_size),
