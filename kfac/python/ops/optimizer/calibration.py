@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,39 +44,32 @@ def calibrate_damping(session: tf.Session, optimizer: Any, train_op: Any,
   """
   return calibrate(
       session, optimizer,
-      [optimizer.cov_update_op, optimizer.inv_update_op, train_op], loss,
-      feed_of_batch(session, graph_copy.batch_tensors([loss]), feed_dict),
-      candidates)
+      lambda: [optimizer.cov_update_op, optimizer.inv_update_op, train_op],
+      loss, graph_copy.batch_tensors([loss]), feed_dict, candidates)
 
 
-def feed_of_batch(session: tf.Session, tensors: Sequence[tf.Tensor],
-                  feed_dict: dict | None) -> dict:
-  """Draws a batch, to use it in several session calls.
-
-  Args:
-    session: tf.Session.
-    tensors: The tensors that examples come from.
-    feed_dict: The feeds, or None.
-
-  Returns:
-    The feeds, and the values of all tensors that are not fed.
-  """
+def _drawn(session, tensors, feed_dict):
+  """Returns the feeds, with the values of all tensors that are not fed."""
   feeds = dict(feed_dict or {})
   fed = {getattr(key, "name", key) for key in feeds}
   drawn = [tensor for tensor in tensors if tensor.name not in fed]
   return {**feeds, **dict(zip(drawn, session.run(drawn, feeds), strict=True))}
 
 
-def calibrate(session: tf.Session, optimizer: Any, ops: Sequence[Any],
-              loss: hints.TensorLike, feed_dict: dict | None,
-              candidates: Sequence[float]) -> float:
+def calibrate(session: tf.Session, optimizer: Any,
+              ops: Callable[[], Sequence[Any]],
+              loss: hints.TensorLike, batch: Sequence[tf.Tensor],
+              feed_dict: dict | None, candidates: Sequence[float]) -> float:
   """Does what calibrate_damping does, for any ops that a step consists of.
 
   Args:
     session: See calibrate_damping.
     optimizer: See calibrate_damping.
-    ops: Ops to run one after the other, each in a session call.
+    ops: Function that returns the ops to run one after the other, each in a
+      session call.
     loss: See calibrate_damping.
+    batch: The tensors that examples come from. What is not fed of them is drawn
+      once.
     feed_dict: See calibrate_damping.
     candidates: See calibrate_damping.
 
@@ -95,6 +89,7 @@ def calibrate(session: tf.Session, optimizer: Any, ops: Sequence[Any],
   if not candidates or min(candidates) <= 0.:
     raise ValueError(
         f"candidates must be one number > 0 or more, got {candidates}.")
+  feed_dict = _drawn(session, batch, feed_dict)
   with session.graph.as_default():
     state = tf.global_variables()
   before = session.run(state)
@@ -109,7 +104,7 @@ def calibrate(session: tf.Session, optimizer: Any, ops: Sequence[Any],
     for value in candidates:
       restore()
       damping.load(value, session)
-      for op in ops:
+      for op in ops():
         session.run(op, feed_dict)
       found = float(session.run(loss, feed_dict))
       skipped = _num_skipped(session, optimizer) > num_skipped

@@ -218,10 +218,9 @@ class Recipe:
     """
     if self._train_op is None:
       raise ValueError("calibrate must be called after minimize.")
-    feed = calibration.feed_of_batch(
-        session, tf.nest.flatten(self._pass.batch), feed_dict)
     return calibration.calibrate(
-        session, self.optimizer, [self._train_op], self.loss, feed, candidates)
+        session, self.optimizer, lambda: [self._train_op], self.loss,
+        tf.nest.flatten(self._pass.batch), feed_dict, candidates)
 
 
 def _batch_size(forward):
