@@ -27,6 +27,10 @@ CLOSED_OUTPUT = 141
 # Errors of writing that are not faults of the program.
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
+# Otherwise the first program defines --help for all that follow, and whoever
+# restores earlier flags removes it.
+app.define_help_flags()
+
 FLAGS = flags.FLAGS
 
 
