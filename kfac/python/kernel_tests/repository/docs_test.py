@@ -24,6 +24,9 @@ FLAGS = {
     "examples/autoencoder_mnist_main.py": "--updates=1 --batch_size=100",
     "examples/autoencoder_mnist_main.py --data=curves --compare":
         "--updates=1 --batch_size=100 --grid=best",
+    "examples/benchmarks/settings.py":
+        "--updates=1 --networks=perceptron --datasets=digits --batch_sizes=64 "
+        "--settings=recipe",
     "examples/benchmarks/step_cost.py":
         "--models=perceptron --rounds=1 --steps=0",
     "examples/benchmarks/step_cost.py --memory":
