@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from examples import mlp
+from examples import runner
 
 LAYER_SIZES = (784, 1000, 500, 250, 30, 250, 500, 1000, 784)
 
@@ -136,13 +137,7 @@ class Trainer:
       else:
         self._train_op = tf.train.AdamOptimizer(learning_rate).minimize(
             self._loss)
-      config = tf.ConfigProto()
-      # By default TensorFlow optimizes a graph twice before its first run.
-      config.graph_options.rewrite_options.meta_optimizer_iterations = 1
-      config.gpu_options.allow_growth = True
-      self._session = tf.Session(graph=graph, config=config)
-      self._session.run(tf.global_variables_initializer())
-      graph.finalize()
+      self._session = runner.start_session(graph)
 
   def update(self, images):
     """Runs one update on a batch of images."""

@@ -103,9 +103,7 @@ def num_statistics_examples(batch_size: Any) -> Any:
     Int or integer tensor [].
   """
   quarter = (batch_size - 1) // STATISTICS_DIVISOR + 1
-  if tf.is_tensor(batch_size):
-    return tf.maximum(quarter, tf.minimum(batch_size, MIN_EXAMPLES))
-  return max(quarter, min(batch_size, MIN_EXAMPLES))
+  return _clip(MIN_EXAMPLES, quarter, batch_size)
 
 
 def qmodel_divisor(batch_size: Any) -> Any:
@@ -117,10 +115,7 @@ def qmodel_divisor(batch_size: Any) -> Any:
   Returns:
     Int or integer tensor [] from 1 to QMODEL_DIVISOR.
   """
-  divisor = 2 * batch_size // MIN_EXAMPLES
-  if tf.is_tensor(batch_size):
-    return tf.clip_by_value(divisor, 1, QMODEL_DIVISOR)
-  return min(max(divisor, 1), QMODEL_DIVISOR)
+  return _clip(2 * batch_size // MIN_EXAMPLES, 1, QMODEL_DIVISOR)
 
 
 def initial_damping(batch_size: Any) -> float:
@@ -134,7 +129,7 @@ def initial_damping(batch_size: Any) -> float:
   """
   if tf.is_tensor(batch_size):
     return MOST_DAMPING
-  return min(max(WHOLE_DAMPING / batch_size, LEAST_DAMPING), MOST_DAMPING)
+  return _clip(WHOLE_DAMPING / batch_size, LEAST_DAMPING, MOST_DAMPING)
 
 
 def max_predicted_decrease(batch_size: Any) -> Any:
@@ -146,10 +141,14 @@ def max_predicted_decrease(batch_size: Any) -> Any:
   Returns:
     Float or float tensor [].
   """
-  share = batch_size / WHOLE_DECREASE
-  if tf.is_tensor(batch_size):
-    return tf.clip_by_value(share, LEAST_DECREASE, MOST_DECREASE)
-  return min(max(share, LEAST_DECREASE), MOST_DECREASE)
+  return _clip(batch_size / WHOLE_DECREASE, LEAST_DECREASE, MOST_DECREASE)
+
+
+def _clip(value, least, most):
+  """Returns a value within bounds: a number, or a tensor if one of them is."""
+  if any(map(tf.is_tensor, (value, least, most))):
+    return tf.clip_by_value(value, least, most)
+  return min(max(value, least), most)
 
 
 def choose(layer_collection: Any, batch_size: Any,
@@ -193,7 +192,7 @@ def schedule(layers: Sequence[Layer]) -> schedules.Schedule:
     gradients = sum(6. * x.num_rows * x.num_in * x.num_out for x in layers)
     if not gradients:
       return bounds[0]
-    return min(max(math.ceil(cost / (share * gradients)), bounds[0]), bounds[1])
+    return _clip(math.ceil(cost / (share * gradients)), *bounds)
 
   covariances = sum(x.num_statistics_rows * (x.num_in**2 + x.num_out**2)
                     for x in layers)
@@ -216,7 +215,7 @@ def cov_ema_decay(layers: Sequence[Layer], cov_every: int) -> float:
   wanted = max((
       EXAMPLES_PER_ROW * max(layer.num_in, layer.num_out)
       / layer.num_statistics_rows for layer in layers), default=0.)
-  num_updates = min(max(wanted, AVERAGED_UPDATES[0]), AVERAGED_UPDATES[1])
+  num_updates = _clip(wanted, *AVERAGED_UPDATES)
   return (1. - 1. / num_updates) ** (1. / cov_every)
 
 
