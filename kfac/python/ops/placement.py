@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from absl import logging
+
 from kfac.python.ops import factor_updates
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
@@ -20,18 +22,26 @@ class RoundRobinPlacementMixin:
   """
 
   def __init__(self, cov_devices: hints.Devices | None = None,
-               inv_devices: hints.Devices | None = None, **kwargs: Any) -> None:
+               inv_devices: hints.Devices | None = None,
+               trans_devices: hints.Devices | None = None,
+               **kwargs: Any) -> None:
     """Initializes the estimator.
 
     Args:
       cov_devices: List of device names, or None to leave the choice to
         TensorFlow.
       inv_devices: The same.
+      trans_devices: Ignored with a warning: products with the inverses are
+        computed where the caller's device scope says.
       **kwargs: Arguments of the estimator.
 
     Raises:
       ValueError: If a list of devices is empty or a string.
     """
+    if trans_devices is not None:
+      logging.warning(
+          "trans_devices has no effect: products with the inverses are "
+          "computed where the device scope of the caller says.")
     self._cov_devices = devices.check("cov_devices", cov_devices)
     self._inv_devices = devices.check("inv_devices", inv_devices)
     self._updates = factor_updates.FactorUpdates(
@@ -65,3 +75,36 @@ class RoundRobinPlacementMixin:
       See FactorUpdates.make_ops_and_vars.
     """
     return self._updates.make_ops_and_vars(scope)
+
+
+class ReplicaRoundRobinPlacementMixin:
+  """The name of 0.2.4 for placement on replicas; it cannot be used."""
+
+  def __init__(self, distribute_transformations: bool = True,
+               **kwargs: Any) -> None:
+    """Raises an error.
+
+    Args:
+      distribute_transformations: Not used.
+      **kwargs: Not used.
+
+    Raises:
+      NotImplementedError: Always.
+    """
+    raise NotImplementedError(_NO_REPLICAS)
+
+  def create_ops_and_vars_thunks(self, scope: str | None = None) -> tuple:
+    """Raises an error.
+
+    Args:
+      scope: Not used.
+
+    Raises:
+      NotImplementedError: Always.
+    """
+    raise NotImplementedError(_NO_REPLICAS)
+
+
+_NO_REPLICAS = (
+    "FisherEstimatorReplicaRoundRobin needs tf_replicator, which is not "
+    "supported; use FisherEstimatorRoundRobin.")
