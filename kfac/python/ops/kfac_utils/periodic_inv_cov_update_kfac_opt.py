@@ -189,9 +189,11 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     estimator, schedule = self._fisher_est, self._schedule
     step = tf.identity(self._num_runs) - self._num_burnin_steps
     after_burnin = step >= 0
-    done = _run_if(
-        tf.logical_or(step < 0, schedule.cov_due(step)),
-        estimator.make_cov_update_op_in_branch)
+    # The new damping is that of the inverses of this run.
+    with tf.control_dependencies([self.maybe_pre_update_adapt_damping()]):
+      done = _run_if(
+          tf.logical_or(step < 0, schedule.cov_due(step)),
+          estimator.make_cov_update_op_in_branch)
     runs = schedules.inverse_runs(
         estimator, schedule, estimator.inv_update_thunks)
     with tf.control_dependencies([done]):
