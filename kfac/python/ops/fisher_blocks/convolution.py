@@ -15,8 +15,6 @@ from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import convolution
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
-from kfac.python.ops.utils import precision
-from kfac.python.ops.utils import scalars
 
 
 def num_conv_locations(input_shape: Any,
@@ -124,12 +122,8 @@ class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
              self._has_bias))
 
   def _factor_damping(self, damping):
-    # F is T times that of one location, and its damping scales with it.
-    T = self._num_replications
-    if not scalars.is_number(T):
-      dtype = precision.wide_dtype(self._outputs[0].dtype)
-      T, damping = [scalars.cast_scalar(x, dtype) for x in (T, damping)]
-    return T * damping_lib.normalize_damping(damping, T)
+    return damping_lib.of_sum_over_locations(
+        damping, self._num_replications, self._outputs[0].dtype)
 
 
 class _ConvKroneckerFB(kronecker.KroneckerProductFB):

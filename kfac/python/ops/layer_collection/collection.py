@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
+from kfac.python.ops.fisher_blocks import views
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import calls
 from kfac.python.ops.layer_collection import convolutions
@@ -243,23 +244,38 @@ class LayerCollection(loss_collection.LossCollection):
                                inputs: hints.TensorLike,
                                outputs: hints.TensorLike,
                                approx: str | None = None,
-                               reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+                               reuse: hints.Reuse = VARIABLE_SCOPE, *,
+                               dense_inputs: bool = True,
+                               view: views.View | None = None,
+                               batch_size: hints.Scalar | None = None) -> None:
     """Registers a dense layer, outputs = inputs W + b.
 
     Args:
       params: W [in, out], or (W, b) with b [out].
-      inputs: Tensor [batch, in].
-      outputs: Tensor [batch, out], before any nonlinearity.
+      inputs: Tensor [batch, in]; or [batch, positions.., in] if W is applied at
+        several positions.
+      outputs: Tensor [batch, (positions..,) out], before any nonlinearity.
       approx: "kron" (default) or "diagonal".
       reuse: See the class.
+      dense_inputs: False if the inputs are ids, see register_embedding.
+      view: How W, inputs and outputs are read as matrices if they are stored
+        in another way.
+      batch_size: Number of examples, int or scalar tensor, if the first axis
+        of inputs and outputs holds examples and positions.
     """
+    if not dense_inputs:
+      self.register_embedding(params, inputs, outputs, approx, reuse)
+      return
     self._register(dense.fully_connected(
-        self._context(params), params, inputs, outputs, approx), reuse)
+        self._context(params), params, inputs, outputs, approx, view,
+        batch_size), reuse)
 
   def register_fully_connected_multi(
       self, params: hints.Vector, inputs: hints.OneOrMore,
       outputs: hints.OneOrMore, num_uses: int | None = None,
-      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE, *,
+      dense_inputs: bool = True, view: views.View | None = None,
+      batch_size: hints.Scalar | None = None) -> None:
     """Registers a dense layer that is used several times, e.g. over time.
 
     Args:
@@ -270,10 +286,17 @@ class LayerCollection(loss_collection.LossCollection):
       num_uses: Number of uses, required with one tensor.
       approx: "kron_indep" (default), "kron_series_1" or "kron_series_2".
       reuse: See the class.
+      dense_inputs: As in register_fully_connected.
+      view: The same.
+      batch_size: The same.
     """
+    if not dense_inputs:
+      self.register_embedding_multi(
+          params, inputs, outputs, num_uses, approx, reuse)
+      return
     self._register(dense.fully_connected_multi(
-        self._context(params), params, inputs, outputs, num_uses, approx),
-        reuse)
+        self._context(params), params, inputs, outputs, num_uses, approx, view,
+        batch_size), reuse)
 
   def register_conv2d(self, params: hints.Vector, strides: Sequence[int],
                       padding: str, inputs: hints.TensorLike,
