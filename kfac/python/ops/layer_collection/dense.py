@@ -41,6 +41,7 @@ def fully_connected_multi(context: registration.Context, params: Any,
 
 def _check(context, params, inputs, outputs, view, batch_size):
   """Checks a dense layer, and returns the settings of its block by name."""
+  check.check_not_empty("params", params)
   weights, *bias = params if isinstance(params, (list, tuple)) else [params]
   if view is None:
     shape = registration.check_layer(
