@@ -51,6 +51,9 @@ from kfac.python.ops.fisher_blocks.towers import InputOutputMultiTowerMultiUse
 from kfac.python.ops.fisher_factors.naming import PackagedFunc
 from kfac.python.ops.utils import constants
 
+# The name in kfac 0.2.4.
+NaiveFullFB = FullFB
+
 PI_OFF_NAME = "off"
 PI_TRACENORM_NAME = "tracenorm"
 

@@ -32,8 +32,24 @@ class KroneckerProductFB(base.FisherBlock):
   _view: views.View | None = None
   _input_factor: Any = None
   _output_factor: Any = None
+  _damping: Any = None
   _input_damping_func: Any = None
   _output_damping_func: Any = None
+
+  @property
+  def damping(self) -> Any:
+    """The damping of the block; None before the factors are instantiated."""
+    return self._damping
+
+  @property
+  def input_factor(self) -> Any:
+    """A, a FisherFactor; None before the factors are instantiated."""
+    return self._input_factor
+
+  @property
+  def output_factor(self) -> Any:
+    """G, a FisherFactor; None before the factors are instantiated."""
+    return self._output_factor
 
   @property
   def _renorm_coeff(self):
@@ -73,6 +89,7 @@ class KroneckerProductFB(base.FisherBlock):
       normalization: Number of replications that normalises it; the block's own
         if None.
     """
+    self._damping = damping
     replications = (self._num_replications if normalization is None
                     else normalization)
 
