@@ -43,6 +43,10 @@ from kfac.python.ops.fisher_blocks.fully_connected import (
 from kfac.python.ops.fisher_blocks.generic import FullFB
 from kfac.python.ops.fisher_blocks.generic import NaiveDiagonalFB
 from kfac.python.ops.fisher_blocks.kronecker import KroneckerProductFB
+from kfac.python.ops.fisher_blocks.scale_and_shift import (
+  ScaleAndShiftDiagonalFB,
+)
+from kfac.python.ops.fisher_blocks.scale_and_shift import ScaleAndShiftFullFB
 from kfac.python.ops.fisher_blocks.series import FullyConnectedSeriesFB
 from kfac.python.ops.fisher_blocks.series import SeriesFBApproximation
 from kfac.python.ops.fisher_blocks.single_factor import DiagonalFB

@@ -76,6 +76,13 @@ from kfac.python.ops.fisher_factors.naming import scalar_or_tensor_to_string
 from kfac.python.ops.fisher_factors.naming import scope_string_from_name
 from kfac.python.ops.fisher_factors.naming import scope_string_from_params
 from kfac.python.ops.fisher_factors.recurrent import FullyConnectedMultiKF
+from kfac.python.ops.fisher_factors.scale_and_shift import (
+  ScaleAndShiftDiagonalFactor,
+)
+from kfac.python.ops.fisher_factors.scale_and_shift import ScaleAndShiftFactor
+from kfac.python.ops.fisher_factors.scale_and_shift import (
+  ScaleAndShiftFullFactor,
+)
 from kfac.python.ops.fisher_factors.variables import covariance_initializer
 from kfac.python.ops.fisher_factors.variables import (
   diagonal_covariance_initializer,
