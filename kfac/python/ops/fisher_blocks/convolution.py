@@ -76,6 +76,17 @@ def _num_locations(inputs, outputs, strides):
   return _product(sizes)
 
 
+def _outputs(params, inputs, padding, strides, rates):
+  """Returns the outputs of a convolution, with a bias if there is one."""
+  filters, *bias = params if isinstance(params, (list, tuple)) else [params]
+  num_dims = filters.shape.rank - 2
+  outputs = tf.nn.convolution(
+      inputs, filters, padding=padding.upper(),
+      strides=convolution.spatial(strides, num_dims),
+      dilations=convolution.spatial(rates, num_dims))
+  return outputs + tf.reshape(bias[0], [-1]) if bias else outputs
+
+
 class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
   """F is the mean over examples of the squared gradient per example."""
 
@@ -124,6 +135,11 @@ class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
              self._padding, self._data_format, self._dilations,
              self._has_bias, self._patch_mask))
 
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns the outputs of the convolution."""
+    return _outputs(
+        params, inputs, self._padding, self._strides, self._dilations)
+
   def _factor_damping(self, damping):
     return damping_lib.of_sum_over_locations(
         damping, self._num_replications, self._outputs[0].dtype)
@@ -150,6 +166,11 @@ class _ConvKroneckerFB(kronecker.KroneckerProductFB):
     """The arguments of A from the strides to the bias."""
     return (self._strides, self._dilation_rate, self._data_format,
             self._extract_patches_fn, self._has_bias)
+
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns the outputs of the convolution."""
+    return _outputs(
+        params, inputs, self._padding, self._strides, self._dilation_rate)
 
 
 class ConvKFCBasicFB(towers.InputOutputMultiTower, _ConvKroneckerFB):

@@ -15,6 +15,7 @@ from kfac.python.ops.fisher_blocks import views
 from kfac.python.ops.fisher_factors import convolution
 from kfac.python.ops.fisher_factors import fully_connected
 from kfac.python.ops.fisher_factors import recurrent
+from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
 
@@ -75,6 +76,10 @@ class FullyConnectedDiagonalFB(towers.InputOutputMultiTower,
             (images, by_source, shape, (1, 1, 1, 1), "VALID", None, None,
              self._has_bias))
 
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns inputs W + b as a matrix [rows, out]."""
+    return views.layer_outputs(self._view, params, inputs)
+
   def _as_images(self, rows):
     """Returns rows of examples and positions as images of width 1."""
     rows = tf.convert_to_tensor(rows)
@@ -112,6 +117,10 @@ class FullyConnectedKFACBasicFB(towers.InputOutputMultiTower,
     factor = fully_connected.FullyConnectedKroneckerFactor
     return (factor, ((inputs,), self._has_bias)), (factor, (grads,))
 
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns inputs W + b as a matrix [rows, out]."""
+    return views.layer_outputs(self._view, params, inputs)
+
 
 class FullyConnectedMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
                                  kronecker.KroneckerProductFB):
@@ -143,3 +152,7 @@ class FullyConnectedMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
     factor = recurrent.FullyConnectedMultiKF
     return ((factor, ((inputs,), self._num_uses, self._has_bias)),
             (factor, (grads, self._num_uses)))
+
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns inputs W + b as a matrix [rows, out]."""
+    return views.layer_outputs(self._view, params, inputs)

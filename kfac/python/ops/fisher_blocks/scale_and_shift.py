@@ -15,6 +15,7 @@ from kfac.python.ops.fisher_blocks import single_factor
 from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import scale_and_shift
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import hints
 
 
 class _ScaleAndShiftTowers(towers.InputOutputMultiTower):
@@ -58,6 +59,12 @@ class _ScaleAndShiftTowers(towers.InputOutputMultiTower):
   def num_graph_uses(self) -> float:
     """The number of uses of the parameters in the graph."""
     return sum(_num_uses(outputs) for outputs in self._outputs)
+
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns scale * inputs + shift."""
+    given = list(params) if isinstance(params, (list, tuple)) else [params]
+    outputs = given.pop(0) * inputs if self._has_scale else inputs
+    return outputs + given[0] if given else outputs
 
   def _merge(self, towers_data):
     uses = [data if isinstance(data, (list, tuple)) else (data,)

@@ -41,7 +41,7 @@ class InputOutputMultiTower:
       **kwargs: Arguments of the block.
     """
     self._view = view
-    self._batch_size = batch_size
+    self._num_examples = batch_size
     self._inputs: list[Any] = []
     self._outputs: list[Any] = []
     super().__init__(*args, **kwargs)
@@ -81,7 +81,7 @@ class InputOutputMultiTower:
     inputs, outputs = (
         data[0][0] if isinstance(data[0], (list, tuple)) else data[0]
         for data in (self._inputs, self._outputs))
-    return views.num_positions(self._view, inputs, outputs, self._batch_size)
+    return views.num_positions(self._view, inputs, outputs, self._num_examples)
 
   def tensors_to_compute_grads(self) -> Any:
     """Returns the outputs, a list over towers."""

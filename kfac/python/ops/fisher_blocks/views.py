@@ -129,7 +129,7 @@ def num_positions(view: View, inputs: Any, outputs: Any,
   return rows if batch_size is None else rows // batch_size
 
 
-def params_to_matrix(view: View | None, vector: hints.Vector) -> Any:
+def params_to_matrix(view: View | None, vector: Any) -> Any:
   """Returns a layer's parameters as a matrix [in (+ 1), out].
 
   Args:
@@ -144,7 +144,7 @@ def params_to_matrix(view: View | None, vector: hints.Vector) -> Any:
   return view.to_matrix(vector)
 
 
-def matrix_to_params(view: View | None, vector: hints.Vector,
+def matrix_to_params(view: View | None, vector: Any,
                      matrix: Any) -> Any:
   """Undoes `params_to_matrix`.
 
@@ -160,3 +160,21 @@ def matrix_to_params(view: View | None, vector: hints.Vector,
   weights, bias = vector
   return (view.from_matrix(matrix[:-1], weights.shape.as_list()),
           tf.reshape(matrix[-1], bias.shape))
+
+
+def layer_outputs(view: View | None, params: Any,
+                  inputs: tf.Tensor) -> tf.Tensor:
+  """Returns inputs W + b of a dense layer.
+
+  Args:
+    view: View of the layer; None for matrices.
+    params: W, or pair (W, b).
+    inputs: Tensor, arranged as the view says.
+
+  Returns:
+    Tensor [rows, out].
+  """
+  view = view or DENSE
+  weights, *bias = params if isinstance(params, (list, tuple)) else [params]
+  outputs = tf.matmul(view.inputs.rows(inputs), view.to_matrix(weights))
+  return outputs + tf.reshape(bias[0], [-1]) if bias else outputs

@@ -64,6 +64,21 @@ APPROXIMATIONS: dict[str, dict[str, Any]] = {
 DEFAULTS = {kind: next(iter(table)) for kind, table in APPROXIMATIONS.items()}
 
 
+def name_of(block: Any) -> str:
+  """Returns the name of the approximation of a block.
+
+  Args:
+    block: FisherBlock; with one of a user's own, the name of its class.
+  """
+  for table in APPROXIMATIONS.values():
+    for name, block_type in table.items():
+      if type(block) is getattr(block_type, "func", block_type):
+        option = getattr(block_type, "keywords", {}).get("option")
+        if option is None or option == block._option:
+          return name
+  return type(block).__name__
+
+
 def check_approximation(kind: str, approx: str) -> None:
   """Raises ValueError if there is no such approximation of a kind of layer.
 

@@ -104,6 +104,7 @@ def repeated(layer_collection: Any, target: Any,
   """
   target._defaults = dict(layer_collection._defaults)
   target._linked_parameters = dict(layer_collection._linked_parameters)
+  target._vars_to_uses = dict(layer_collection._vars_to_uses)
   target._get_block_type = layer_collection._get_block_type
   target._default_approximation = layer_collection._default_approximation
   for method, arguments in layer_collection._calls:

@@ -18,15 +18,19 @@ import tensorflow.compat.v1 as tf
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import views
 from kfac.python.ops.layer_collection import approximations
+from kfac.python.ops.layer_collection import automatic
 from kfac.python.ops.layer_collection import calls
 from kfac.python.ops.layer_collection import convolutions
 from kfac.python.ops.layer_collection import default_collection
 from kfac.python.ops.layer_collection import dense
 from kfac.python.ops.layer_collection import embeddings
 from kfac.python.ops.layer_collection import generic
+from kfac.python.ops.layer_collection import gradient_check
 from kfac.python.ops.layer_collection import loss_collection
 from kfac.python.ops.layer_collection import parameters
 from kfac.python.ops.layer_collection import registration
+from kfac.python.ops.layer_collection import report
+from kfac.python.ops.layer_collection import scale_and_shift
 from kfac.python.ops.layer_collection import validation as check
 from kfac.python.ops.utils import hints
 
@@ -92,6 +96,12 @@ class LayerCollection(loss_collection.LossCollection):
       approximations.default_setter("fully_connected_multi"))
   default_conv2d_multi_approximation = approximations.default_property(
       "conv2d_multi")
+  set_default_conv2d_multi_approximation = approximations.default_setter(
+      "conv2d_multi")
+  default_scale_and_shift_approximation = approximations.default_property(
+      "scale_and_shift")
+  set_default_scale_and_shift_approximation = approximations.default_setter(
+      "scale_and_shift")
   default_embedding_multi_approximation = approximations.default_property(
       "embedding_multi")
 
@@ -369,6 +379,45 @@ class LayerCollection(loss_collection.LossCollection):
         self._context(params), params, inputs, outputs, strides, padding, rate,
         data_format, approx), reuse)
 
+  def register_conv1d(self, params: hints.Vector, strides: Sequence[int],
+                      padding: str, inputs: hints.TensorLike,
+                      outputs: hints.TensorLike, dilations: Any = None,
+                      approx: str | None = None,
+                      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers a one-dimensional convolution.
+
+    Args:
+      params: Filter [width, in_channels, out_channels], or (filter, bias).
+      strides: Three ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      inputs: Tensor [batch, width, in_channels].
+      outputs: Tensor [batch, width, out_channels], before any nonlinearity.
+      dilations: Three ints, the first and last of them 1; or None.
+      approx: "kron" (default).
+      reuse: See the class.
+    """
+    self._register(convolutions.conv1d(
+        self._context(params), params, strides, padding, inputs, outputs,
+        dilations, approx), reuse)
+
+  def register_scale_and_shift(self, params: hints.Vector,
+                               inputs: hints.OneOrMore | None,
+                               outputs: hints.OneOrMore,
+                               approx: str | None = None,
+                               reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers outputs = scale * inputs + shift, both broadcast.
+
+    Args:
+      params: scale, or (scale, shift); or the shift if `inputs` is None.
+      inputs: Tensor [batch, ...], or list over uses; None for a shift alone.
+      outputs: Tensor [batch, ...], or list over uses.
+      approx: "full" (default) or "diagonal", from exact gradients per example.
+      reuse: See the class.
+    """
+    self._register(scale_and_shift.scale_and_shift(
+        self._context(params), params, inputs, outputs, approx,
+        has_scale=inputs is not None), reuse)
+
   def register_separable_conv2d(
       self, depthwise_params: hints.TensorLike, pointwise_params: hints.Vector,
       inputs: hints.TensorLike, depthwise_outputs: hints.TensorLike,
@@ -433,23 +482,25 @@ class LayerCollection(loss_collection.LossCollection):
   def register_embedding(self, params: hints.Vector, inputs: hints.TensorLike,
                          outputs: hints.TensorLike, approx: str | None = None,
                          reuse: hints.Reuse = VARIABLE_SCOPE, *,
-                         partition_strategy: str = "mod") -> None:
+                         partition_strategy: str = "mod",
+                         batch_size: hints.Scalar | None = None) -> None:
     """Registers an embedding layer: outputs are sums of rows of W.
 
     Args:
       params: W [vocab_size, dim]; or a partitioned variable, or the list of
         its parts.
       inputs: Integer tensor [batch], or [batch, ids per example].
-      outputs: Tensor [batch, dim].
+      outputs: Tensor [batch, dim], the sum of an example's rows; or [batch,
+        ids per example, dim], a row for each id.
       approx: "kron" (default).
       reuse: See the class.
       partition_strategy: The argument of tf.nn.embedding_lookup: "mod" or
         "div". It has no effect unless there are several parts.
+      batch_size: As in register_fully_connected.
     """
     self._register(embeddings.embedding(
         self._context(params), params, inputs, outputs, approx,
-        partition_strategy),
-                   reuse)
+        partition_strategy, batch_size), reuse)
 
   def register_embedding_multi(self, params: hints.Vector,
                                inputs: hints.OneOrMore,
@@ -457,7 +508,8 @@ class LayerCollection(loss_collection.LossCollection):
                                num_uses: int | None = None,
                                approx: str | None = None,
                                reuse: hints.Reuse = VARIABLE_SCOPE, *,
-                               partition_strategy: str = "mod") -> None:
+                               partition_strategy: str = "mod",
+                               batch_size: hints.Scalar | None = None) -> None:
     """Registers an embedding layer that is used several times.
 
     Args:
@@ -470,10 +522,57 @@ class LayerCollection(loss_collection.LossCollection):
       approx: "kron_indep" (default).
       reuse: See the class.
       partition_strategy: As in register_embedding.
+      batch_size: As in register_fully_connected.
     """
     self._register(embeddings.embedding_multi(
         self._context(params), params, inputs, outputs, num_uses, approx,
-        partition_strategy), reuse)
+        partition_strategy, batch_size), reuse)
+
+  def auto_register_layers(self, var_list: Sequence[Any] | None = None,
+                           batch_size: hints.Scalar | None = None,
+                           unknown: str = "generic") -> report.Report:
+    """Registers the layers of all variables that are not registered yet.
+
+    The losses must be registered. The ops that use a variable inside their data
+    flow determine its layer; nothing is guessed.
+
+    Args:
+      var_list: List of variables, also of Keras; None for the trainable
+        variables of the graph that the losses depend on.
+      batch_size: Number of examples of a tower, int or scalar tensor. A first
+        axis that is a multiple of it holds examples and positions. If None, it
+        is that of the losses.
+      unknown: What happens to a variable without a known layer: "generic"
+        registers it by its gradient alone and warns, "raise" raises.
+
+    Returns:
+      Report of the layers; its str() is a table.
+
+    Raises:
+      ValueError: If there is no loss, an argument does not fit, or no loss
+        depends on a variable of `var_list`.
+      AmbiguousRegistrationError: If unknown is "raise" and a layer is unknown;
+        it names all of them.
+    """
+    return automatic.auto_register_layers(self, var_list, batch_size, unknown)
+
+  def gradient_check(self, loss: tf.Tensor | None = None) -> dict:
+    """Compares registered inputs and outputs with the gradient of the losses.
+
+    Args:
+      loss: Scalar tensor; None for the registered losses on sampled targets.
+
+    Returns:
+      Dict from the name of a layer to a float32 tensor [], the largest relative
+      distance between the gradient with respect to one of its parameters and
+      what inputs and outputs say: below 1e-4 for a correct registration in
+      float32, far above for a use that is swapped, doubled or missing. Generic
+      layers have no inputs and are not in it.
+
+    Raises:
+      ValueError: If no loss is registered, or `loss` is no scalar tensor.
+    """
+    return gradient_check.gradient_check(self, loss)
 
   def check_registration(self, variables: Sequence[Any]) -> None:
     """Checks that exactly these variables are registered, with all their uses.
@@ -487,6 +586,7 @@ class LayerCollection(loss_collection.LossCollection):
     assert self._subgraph is not None, "create_subgraph was not called."
     check.check_registration(variables, self.registered_variables,
                              self.get_use_count_map(), self._subgraph)
+    check.check_outputs(self.fisher_blocks, self._subgraph)
 
   def get_blocks(self) -> tuple:
     """Returns the blocks, in the order of registration."""

@@ -42,6 +42,22 @@ def convolution(context: registration.Context, params: Any, inputs: Any,
   return registration.Registration(params, block, (inputs, outputs))
 
 
+def conv1d(context: registration.Context, params: Any, strides: Sequence[int],
+           padding: str, inputs: Any, outputs: Any, dilations: Any,
+           approx: str | None) -> registration.Registration:
+  """See LayerCollection.register_conv1d."""
+  for name, values in (("strides", strides), ("dilations", dilations)):
+    check.check_strides(name, values, 3, outer_ones=True)
+  return convolution(
+      context, params, inputs, outputs, padding, _inner(strides),
+      _inner(dilations), None, approx)
+
+
+def _inner(values):
+  """Returns strides or rates without those of batch and channels."""
+  return None if values is None else list(values)[1:-1]
+
+
 def depthwise_conv2d(context: registration.Context, params: Any, inputs: Any,
                      outputs: Any, strides: Sequence[int], padding: str,
                      rate: Sequence[int] | None, data_format: str | None,

@@ -186,8 +186,11 @@ def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
   check.check_rank("params", weights, weights_ranks)
   check.check_dtype("params", weights, "floating")
   dtype = weights.dtype.base_dtype
-  check.check_dtype("inputs", inputs, input_dtype or dtype)
-  check.check_dtype("outputs", outputs, dtype)
+  if input_dtype is None:
+    check.check_data_dtype("inputs", inputs, dtype)
+  else:
+    check.check_dtype("inputs", inputs, input_dtype)
+  check.check_data_dtype("outputs", outputs, dtype)
   check.check_same_examples(inputs, outputs)
   if bias:
     check.check_num_elements("bias", bias[0], weights.shape.as_list()[-1])

@@ -13,9 +13,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
 
+from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import patches
 from kfac.python.ops.utils import scalars
+
+# Ops after which an output is no longer that of a linear layer.
+_NONLINEAR = ("Elu", "LeakyRelu", "Relu", "Relu6", "Selu", "Sigmoid", "Softmax",
+              "Softplus", "Softsign", "Tanh")
 
 # Have a dtype and a shape, but are not tensors.
 _NOT_TENSORS = (np.ndarray, np.generic, tf.SparseTensor, tf.IndexedSlices,
@@ -196,6 +201,23 @@ def check_dtype(name: str, tensor: Any, dtype: hints.DType) -> None:
           name, getattr(dtype, "name", dtype), given.name))
 
 
+def check_data_dtype(name: str, tensor: Any, dtype: tf.DType) -> None:
+  """Raises ValueError unless data have the dtype of the weights.
+
+  In mixed precision they may have half of it.
+
+  Args:
+    name: Name of the argument.
+    tensor: Tensor, or a list of these.
+    dtype: Dtype of the weights.
+  """
+  tensors = tensor if isinstance(tensor, (list, tuple)) else [tensor]
+  if dtype == tf.float32:
+    tensors = [item for item in tensors
+               if item.dtype not in (tf.float16, tf.bfloat16)]
+  check_dtype(name, tensors, dtype)
+
+
 def check_same_examples(inputs: Any, outputs: Any) -> None:
   """Raises ValueError if inputs and outputs differ in batch size or uses.
 
@@ -361,10 +383,17 @@ def check_registration(
     subgraph: SubGraph of the losses.
   """
   wrong = []
+  unregistered = [variable.name for variable in variables
+                  if variable not in uses]
+  if unregistered:
+    verb = "is" if len(unregistered) == 1 else "are"
+    wrong.append(
+        f"{', '.join(unregistered)} {verb} not registered (auto_register_layers "
+        "finds layers, register_generic takes any variable)")
   for variable in variables:
     if variable not in uses:
-      wrong.append(f"{variable.name} is not registered")
-    elif not math.isinf(uses[variable]):
+      continue
+    if not math.isinf(uses[variable]):
       found = subgraph.variable_uses(variable)
       if found != uses[variable]:
         wrong.append(f"{variable.name} is registered for {uses[variable]} uses,"
@@ -376,6 +405,36 @@ def check_registration(
     raise ValueError(
         "variables must be those registered, for all their uses, got: "
         f"{'; '.join(wrong)}.")
+
+
+def check_outputs(fisher_blocks: Mapping[Any, Any], subgraph: Any) -> None:
+  """Checks that the losses depend on the registered outputs of layers.
+
+  Warns once where an output may be the wrong tensor.
+
+  Args:
+    fisher_blocks: Map from the parameters of layers to their blocks.
+    subgraph: SubGraph of the losses.
+
+  Raises:
+    ValueError: If no loss depends on an output.
+  """
+  doubtful = []
+  for params, block in fisher_blocks.items():
+    name = naming.layer_name(params)
+    for output in tf.nest.flatten(getattr(block, "_outputs", [])):
+      if not subgraph.is_member(output):
+        raise ValueError(
+            "outputs must be tensors that the losses depend on, got "
+            f"{output.name} of {name}, which may be a copy or reshape of what "
+            "the model uses.")
+      if output.op.type in _NONLINEAR:
+        doubtful.append(f"{output.name} of {name}")
+  if doubtful:
+    logging.warning(
+        "outputs should be those before any nonlinearity, got %s; "
+        "LayerCollection.gradient_check says whether they are right.",
+        ", ".join(doubtful))
 
 
 def check_batch_size(batch_size: Any) -> None:

@@ -72,12 +72,13 @@ def classify(flow: uses.DataFlow, variable: Any, use: uses.Consumer,
 def _fused(variable, use):
   """Gamma is input 1 of a fused batch normalisation, and beta input 2."""
   op = use.op
-  if use.index not in (1, 2) or op.get_attr("data_format") != b"NHWC":
+  if use.position not in (1, 2) or op.get_attr("data_format") != b"NHWC":
     return records.Unknown(op, "is in a normalisation whose channels are not "
                            "last")
   region = Region(use.tensor, tuple(
-      tensor for index, tensor in enumerate(op.inputs) if index != use.index))
-  return records.Use("scale" if use.index == 1 else "shift", op, None,
+      tensor for position, tensor in enumerate(op.inputs)
+      if position != use.position))
+  return records.Use("scale" if use.position == 1 else "shift", op, None,
                      op.outputs[0], {}, variable.shape.num_elements(), region)
 
 

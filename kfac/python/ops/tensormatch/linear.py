@@ -39,7 +39,7 @@ def classify(flow: uses.DataFlow, variable: Any, use: uses.Consumer) -> Any:
 
 def _matmul(flow, variable, use):
   """MatMul(a, b) [rows, out] and BatchMatMulV2 [.., rows, out]."""
-  op, index = use.op, use.index
+  op, index = use.op, use.position
   other = op.inputs[1 - index]
   if op.inputs[0] is op.inputs[1] or is_parameter(other):
     return records.Unknown(op, "is multiplied by parameters")
@@ -69,7 +69,7 @@ def _arranged(tensor, swap):
 
 def _einsum(flow, variable, use):
   """Einsum of inputs and weights, in which each letter has one role."""
-  op, index = use.op, use.index
+  op, index = use.op, use.position
   equation = op.get_attr("equation").decode()
   if len(op.inputs) != 2 or "->" not in equation or "." in equation:
     return records.Unknown(op, "is in an Einsum that is no dense layer")
@@ -189,7 +189,7 @@ def _convolution(flow, variable, use):
 
 
 def _convolution_problem(op, use, num_dims):
-  if use.index != 1:
+  if use.position != 1:
     return "is the image of a convolution"
   if is_parameter(op.inputs[0]):
     return "is convolved with parameters"
@@ -252,7 +252,7 @@ def _depthwise(flow, variable, use):
   del flow
   op = use.op
   shape = variable.shape.as_list()
-  if (use.index != 1 or op.get_attr("data_format") != b"NHWC"
+  if (use.position != 1 or op.get_attr("data_format") != b"NHWC"
       or op.get_attr("padding") not in (b"SAME", b"VALID")
       or len(shape) != 4 or not use.layout.is_plain):
     return records.Unknown(op, "is in a depthwise convolution whose channels "
@@ -271,7 +271,7 @@ def _gather(flow, variable, use):
   op = use.op
   axis = tf.get_static_value(op.inputs[2]) if op.type == "GatherV2" else 0
   batch_dims = op.get_attr("batch_dims") if op.type != "Gather" else 0
-  if (use.index != 0 or axis != 0 or batch_dims or variable.shape.rank != 2
+  if (use.position != 0 or axis != 0 or batch_dims or variable.shape.rank != 2
       or (use.layout is not None and not use.layout.is_plain)):
     return records.Unknown(op, "is indexed, but not by rows of a matrix")
   return records.Use("embedding", op, op.inputs[1], op.outputs[0], {})

@@ -98,13 +98,13 @@ class Consumer(NamedTuple):
 
   Attributes:
     op: The op.
-    index: Which of its inputs the value is.
+    position: Which of its inputs the value is.
     tensor: The input.
     layout: Layout of the input; None if it is unknown.
   """
 
   op: Any
-  index: int
+  position: int
   tensor: Any
   layout: Layout | None
 
@@ -174,7 +174,7 @@ class DataFlow:
           stack.append((op.outputs[0], reading(op, layout)))
         elif op.type not in _NO_USE:
           found.append(Consumer(op, index, tensor, layout))
-    yield from sorted(found, key=lambda use: (self.order(use.op), use.index))
+    yield from sorted(found, key=lambda use: (self.order(use.op), use.position))
 
 
 def ancestors(tensors: Sequence[tf.Tensor]) -> set:
