@@ -44,6 +44,8 @@ def _distance(loss, params, block):
     [grad] = _gradients(loss, [outputs])
     if inputs is None:  # A shift, of any inputs.
       inputs = tf.zeros_like(outputs)
+    if inputs.dtype.is_floating:  # In mixed precision, half of the weights'.
+      inputs = tf.cast(inputs, values[0].dtype)
     computed = block.layer_outputs(
         values if isinstance(params, tuple) else values[0], inputs)
     sums = [total + part for total, part in zip(

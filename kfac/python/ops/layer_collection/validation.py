@@ -388,8 +388,8 @@ def check_registration(
   if unregistered:
     verb = "is" if len(unregistered) == 1 else "are"
     wrong.append(
-        f"{', '.join(unregistered)} {verb} not registered (auto_register_layers "
-        "finds layers, register_generic takes any variable)")
+        f"{', '.join(unregistered)} {verb} not registered "
+        "(auto_register_layers finds layers, register_generic takes any)")
   for variable in variables:
     if variable not in uses:
       continue
