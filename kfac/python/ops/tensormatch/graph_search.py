@@ -161,6 +161,7 @@ def _biases(flow, variables, found):
     Dict from the ref() of weights to their bias.
   """
   owners = {}
+  order = {variable.ref(): i for i, variable in enumerate(variables)}
   for variable in variables:
     for number, use in enumerate(found[variable.ref()]):
       if use.kind in _WITH_BIAS:
@@ -177,13 +178,12 @@ def _biases(flow, variables, found):
           flow, use) if key in owners}
       for owner, number in behind:
         matched[owner].append(number)
-    for weights in variables:
-      numbers = matched.get(weights.ref())
-      count = len(found[weights.ref()])
-      if (numbers is not None and weights.ref() not in biases
-          and sorted(numbers) == list(range(count)) and len(shifts) == count
-          and found[weights.ref()][0].num_outputs == shifts[0].num_outputs):
-        biases[weights.ref()] = variable
+    for weights in sorted(matched, key=order.__getitem__):
+      count = len(found[weights])
+      if (weights not in biases and len(shifts) == count
+          and sorted(matched[weights]) == list(range(count))
+          and found[weights][0].num_outputs == shifts[0].num_outputs):
+        biases[weights] = variable
         break
   return biases
 
