@@ -1,0 +1,1 @@
+"""How variables of a graph are used: what registers layers by itself."""

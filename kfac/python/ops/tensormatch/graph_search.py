@@ -1,0 +1,3 @@
+"""Layers that are found in a graph."""
+
+__all__: list[str] = []
