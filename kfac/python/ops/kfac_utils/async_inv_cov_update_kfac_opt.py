@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -10,7 +11,6 @@ from absl import logging
 from kfac.python.ops import optimizer
 from kfac.python.ops.kfac_utils import background
 from kfac.python.ops.kfac_utils import schedules
-from kfac.python.ops.optimizer import arguments
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
@@ -42,7 +42,7 @@ class AsyncInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
   def __init__(self, cov_devices: hints.Devices | None,
                inv_devices: hints.Devices | None,
                num_cov_inv_update_threads: int | None = None,
-               **kwargs: hints.Unpack[arguments.Arguments]) -> None:
+               **kwargs: Any) -> None:
     """Keeps the arguments; no op is made.
 
     Args:

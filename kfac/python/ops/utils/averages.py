@@ -70,16 +70,16 @@ class MovingAverageVariable:
     """
     scalars.check_number("decay", decay, minimum=0.)
     scalars.check_number("weight", weight, minimum=0.)
-    value = tf.cast(value, self.dtype)
-    decay = scalars.cast_scalar(decay, self.dtype)
-    weight = scalars.cast_scalar(weight, self.dtype)
-    past, old = self._total_weight.read_value(), self.value
-    total = decay * past + weight
+    value, old = tf.cast(value, self.dtype), self.value
+    past = self._total_weight.read_value() * scalars.cast_scalar(
+        decay, self.dtype)
+    present = scalars.cast_scalar(weight, self.dtype)
+    total = past + present
     if self._normalize_value:
-      # The past has the weight decay * past, and the rate without it is 1.
-      new = old + tf.math.divide_no_nan(weight, total) * (value - old)
+      # The rate of the first value is 1.
+      new = old + tf.math.divide_no_nan(present, total) * (value - old)
     else:
-      new = decay * old + weight * value
+      new = scalars.cast_scalar(decay, self.dtype) * old + present * value
     return tf.group(tf.assign(self._average, new),
                     tf.assign(self._total_weight, total))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import hints
@@ -62,7 +63,7 @@ def smart_cond(predicate: Any, true_fn: hints.Thunk, false_fn: hints.Thunk,
   Returns:
     What the function returns that the predicate chooses.
   """
-  if not isinstance(predicate, (tf.Tensor, tf.Variable)):
+  if isinstance(predicate, (bool, np.bool_)):
     return true_fn() if predicate else false_fn()
   predicate = tf.convert_to_tensor(predicate)
   known = tf.get_static_value(predicate)
