@@ -16,6 +16,7 @@ from kfac.python.ops import fisher_blocks
 from kfac.python.ops import fisher_factors
 from kfac.python.ops import layer_collection
 from kfac.python.ops.layer_collection import approximations
+from kfac.python.ops.layer_collection import scale_and_shift
 
 NUM_CASES = 8
 DAMPING = 0.1
@@ -65,6 +66,11 @@ def depthwise(filters, inputs):
   return tf.nn.depthwise_conv2d(inputs, filters, [1, 1, 1, 1], "VALID")
 
 
+def scaled_and_shifted(params, inputs):
+  scale, shift = params
+  return scale * inputs + shift
+
+
 def lookup(table, inputs):
   return tf.nn.embedding_lookup(table, inputs)
 
@@ -97,6 +103,12 @@ def register_depthwise_conv2d(collection, params, inputs, outputs, **kwargs):
       params, inputs, outputs, [1, 1, 1, 1], "VALID", **kwargs)
 
 
+def register_scale_and_shift(collection, params, inputs, outputs, approx,
+                             reuse=False):
+  collection._register(scale_and_shift.scale_and_shift(
+      collection._context(params), params, inputs, outputs, approx), reuse)
+
+
 def register_embedding(collection, *args, **kwargs):
   collection.register_embedding(*args, **kwargs)
 
@@ -122,6 +134,8 @@ CONVOLUTION = Layer(
     [[2, 2, 2], [2]], images(4, 2), convolution, register_convolution)
 DEPTHWISE = Layer(
     [[1, 2, 2, 2]], images(2, 3, 2), depthwise, register_depthwise_conv2d)
+SCALE_AND_SHIFT = Layer(
+    [[2, 1], [2]], images(2, 2), scaled_and_shifted, register_scale_and_shift)
 EMBEDDING = Layer([[3, 2]], ids, lookup, register_embedding)
 FULLY_CONNECTED_MULTI = Layer(
     [[2, 2], [2]], series(3, images(2)), for_each_use(dense),
@@ -143,6 +157,8 @@ MODELS = {
     ("convolution", "kron"): CONVOLUTION,
     ("depthwise_conv2d", "diagonal"): DEPTHWISE,
     ("depthwise_conv2d", "kron"): DEPTHWISE,
+    ("scale_and_shift", "full"): SCALE_AND_SHIFT,
+    ("scale_and_shift", "diagonal"): SCALE_AND_SHIFT,
     ("embedding", "kron"): EMBEDDING,
     ("fully_connected_multi", "kron_indep"): FULLY_CONNECTED_MULTI,
     ("fully_connected_multi", "kron_series_1"): FULLY_CONNECTED_MULTI,

@@ -50,6 +50,8 @@ TESTED_BY = {
         "layer_collection/collection_test.py",
     "kfac/python/ops/layer_collection/generic.py":
         "layer_collection/dense_errors_test.py",
+    "kfac/python/ops/layer_collection/loss_collection.py":
+        "layer_collection/losses_test.py",
     "kfac/python/ops/layer_collection/registration.py":
         "layer_collection/collection_test.py",
     "kfac/python/ops/layer_collection/validation.py":

@@ -57,7 +57,7 @@ class _GenericFB(single_factor.SingleFactorFB):
 class FullFB(_GenericFB):
   """F is the outer product of the gradient over the batch size."""
 
-  _factor_type = generic.FullFactor
+  _factor_type: Any = generic.FullFactor
 
 
 class NaiveDiagonalFB(_GenericFB, single_factor.DiagonalFB):

@@ -39,6 +39,10 @@ APPROXIMATIONS: dict[str, dict[str, Any]] = {
         APPROX_DIAGONAL_NAME: fb.DepthwiseConvDiagonalFB,
         APPROX_KRONECKER_NAME: fb.DepthwiseConvKFCBasicFB,
     },
+    "scale_and_shift": {
+        APPROX_FULL_NAME: fb.ScaleAndShiftFullFB,
+        APPROX_DIAGONAL_NAME: fb.ScaleAndShiftDiagonalFB,
+    },
     "embedding": {
         APPROX_KRONECKER_NAME: fb.EmbeddingKFACFB,
     },

@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
+from kfac.python.ops.fisher_blocks import views
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import calls
 from kfac.python.ops.layer_collection import convolutions
@@ -23,7 +24,7 @@ from kfac.python.ops.layer_collection import default_collection
 from kfac.python.ops.layer_collection import dense
 from kfac.python.ops.layer_collection import embeddings
 from kfac.python.ops.layer_collection import generic
-from kfac.python.ops.layer_collection import losses
+from kfac.python.ops.layer_collection import loss_collection
 from kfac.python.ops.layer_collection import parameters
 from kfac.python.ops.layer_collection import registration
 from kfac.python.ops.layer_collection import validation as check
@@ -33,7 +34,7 @@ VARIABLE_SCOPE = registration.VARIABLE_SCOPE
 
 
 @calls.recorded
-class LayerCollection:
+class LayerCollection(loss_collection.LossCollection):
   """Layers and losses of a model, and the blocks and factors made for them.
 
   The methods `register_*` share four arguments. `params` of a layer with a bias
@@ -48,7 +49,6 @@ class LayerCollection:
     fisher_blocks: LayerParametersDict from the parameters of a layer to its
       FisherBlock.
     fisher_factors: Dict from (class, arguments) to FisherFactor.
-    loss_colocation_ops: Dict from a loss to the op it is colocated with.
   """
 
   def __init__(self, graph: tf.Graph | None = None,
@@ -66,16 +66,11 @@ class LayerCollection:
     del colocate_cov_ops_with_inputs
     self.fisher_blocks = parameters.LayerParametersDict()
     self.fisher_factors: dict[tuple[type, Any], Any] = collections.OrderedDict()
-    self._losses = losses.Losses()
-    self._calls: list[calls.Call] = []
-    self.loss_colocation_ops = self._losses.colocation_ops
     self._linked_parameters: dict[frozenset, str | None] = {}
     self._vars_to_uses: dict[Any, float] = collections.OrderedDict()
     self._subgraph: utils.SubGraph | None = None
     self._defaults = dict(approximations.DEFAULTS)
-    self._name = name
-    self._adopts_graph = graph is None
-    self._use_graph(graph or tf.get_default_graph())
+    super().__init__(graph, name)
 
   # The name in TensorFlow 1.4.
   reset_internals = __init__
@@ -99,37 +94,6 @@ class LayerCollection:
       "conv2d_multi")
   default_embedding_multi_approximation = approximations.default_property(
       "embedding_multi")
-
-  def _use_graph(self, graph: tf.Graph) -> None:
-    """Makes a graph that of the collection."""
-    self._graph = graph
-    with graph.as_default(), tf.variable_scope(None, self._name) as scope:
-      self._var_scope = scope.name
-
-  def _adopt_graph_of(self, value: Any) -> tf.Graph:
-    """Returns the graph; the first registration may determine it.
-
-    Args:
-      value: Tensor or variable, or a (nested) list of them.
-
-    Returns:
-      The graph of the collection.
-
-    Raises:
-      ValueError: If the graph is the body of a branch, loop or function.
-    """
-    found = check.graph_of(value)
-    if found is not None and self._adopts_graph:
-      check.check_not_in_control_flow(found)
-      if found is not self._graph:
-        self._use_graph(found)
-      self._adopts_graph = False
-    return self._graph
-
-  @property
-  def graph(self) -> tf.Graph:
-    """The graph of the model."""
-    return self._graph
 
   @property
   def subgraph(self) -> utils.SubGraph | None:
@@ -280,23 +244,38 @@ class LayerCollection:
                                inputs: hints.TensorLike,
                                outputs: hints.TensorLike,
                                approx: str | None = None,
-                               reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+                               reuse: hints.Reuse = VARIABLE_SCOPE, *,
+                               dense_inputs: bool = True,
+                               view: views.View | None = None,
+                               batch_size: hints.Scalar | None = None) -> None:
     """Registers a dense layer, outputs = inputs W + b.
 
     Args:
       params: W [in, out], or (W, b) with b [out].
-      inputs: Tensor [batch, in].
-      outputs: Tensor [batch, out], before any nonlinearity.
+      inputs: Tensor [batch, in]; or [batch, positions.., in] if W is applied at
+        several positions.
+      outputs: Tensor [batch, (positions..,) out], before any nonlinearity.
       approx: "kron" (default) or "diagonal".
       reuse: See the class.
+      dense_inputs: False if the inputs are ids, see register_embedding.
+      view: How W, inputs and outputs are read as matrices if they are stored
+        in another way.
+      batch_size: Number of examples, int or scalar tensor, if the first axis
+        of inputs and outputs holds examples and positions.
     """
+    if not dense_inputs:
+      self.register_embedding(params, inputs, outputs, approx, reuse)
+      return
     self._register(dense.fully_connected(
-        self._context(params), params, inputs, outputs, approx), reuse)
+        self._context(params), params, inputs, outputs, approx, view,
+        batch_size), reuse)
 
   def register_fully_connected_multi(
       self, params: hints.Vector, inputs: hints.OneOrMore,
       outputs: hints.OneOrMore, num_uses: int | None = None,
-      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE, *,
+      dense_inputs: bool = True, view: views.View | None = None,
+      batch_size: hints.Scalar | None = None) -> None:
     """Registers a dense layer that is used several times, e.g. over time.
 
     Args:
@@ -307,10 +286,17 @@ class LayerCollection:
       num_uses: Number of uses, required with one tensor.
       approx: "kron_indep" (default), "kron_series_1" or "kron_series_2".
       reuse: See the class.
+      dense_inputs: As in register_fully_connected.
+      view: The same.
+      batch_size: The same.
     """
+    if not dense_inputs:
+      self.register_embedding_multi(
+          params, inputs, outputs, num_uses, approx, reuse)
+      return
     self._register(dense.fully_connected_multi(
-        self._context(params), params, inputs, outputs, num_uses, approx),
-        reuse)
+        self._context(params), params, inputs, outputs, num_uses, approx, view,
+        batch_size), reuse)
 
   def register_conv2d(self, params: hints.Vector, strides: Sequence[int],
                       padding: str, inputs: hints.TensorLike,
@@ -488,112 +474,6 @@ class LayerCollection:
     self._register(embeddings.embedding_multi(
         self._context(params), params, inputs, outputs, num_uses, approx,
         partition_strategy), reuse)
-
-  @property
-  def losses(self) -> list:
-    """List of all losses: by loss, then by tower."""
-    return self._losses.as_list()
-
-  @property
-  def towers_by_loss(self) -> list:
-    """List over losses of the list of their towers."""
-    return self._losses.towers_by_loss()
-
-  def register_loss_function(
-      self, loss: Any, colocation_op: Any, base_name: str,
-      name: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
-    """Registers a loss.
-
-    Args:
-      loss: LossFunction.
-      colocation_op: Tensor or op that the loss is colocated with.
-      base_name: Prefix of the name if `name` is None.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss; as for layers.
-
-    Raises:
-      KeyError: If the name is known and not reused, or reused and unknown.
-      ValueError: If `loss` is not a LossFunction, or of another graph.
-    """
-    self._adopt_graph_of(getattr(loss, "inputs", None))
-    self._losses.add(
-        self._graph, loss, colocation_op, base_name, name, reuse)
-
-  def register_categorical_predictive_distribution(
-      self, logits: hints.TensorLike, seed: int | None = None,
-      targets: hints.TensorLike | None = None, name: str | None = None,
-      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
-    """Registers a softmax over classes.
-
-    Args:
-      logits: Tensor [batch, classes].
-      seed: Seed of the sampled targets.
-      targets: Integer tensor [batch]; required by the estimation mode
-        "empirical" and by total_loss alone.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
-    """
-    self.register_loss_function(
-        *losses.categorical(
-            self._adopt_graph_of(logits), logits, seed, targets), name, reuse)
-
-  def register_normal_predictive_distribution(
-      self, mean: hints.TensorLike, var: hints.Scalar = 0.5,
-      seed: int | None = None, targets: hints.TensorLike | None = None,
-      name: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
-    """Registers a normal distribution of known variance.
-
-    Args:
-      mean: Tensor [batch, dims].
-      var: Variance. With the default, the negative log probability is the sum
-        of squared errors, up to a constant.
-      seed: Seed of the sampled targets.
-      targets: Tensor like `mean`; required by the estimation mode "empirical"
-        and by total_loss alone.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
-    """
-    self.register_loss_function(
-        *losses.normal(self._adopt_graph_of(mean), mean, var, seed, targets),
-        name, reuse)
-
-  def register_multi_bernoulli_predictive_distribution(
-      self, logits: hints.TensorLike, seed: int | None = None,
-      targets: hints.TensorLike | None = None, name: str | None = None,
-      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
-    """Registers independent Bernoulli variables.
-
-    Args:
-      logits: Tensor [batch, dims].
-      seed: Seed of the sampled targets.
-      targets: Tensor like `logits` of zeros and ones; required by the
-        estimation mode "empirical" and by total_loss alone.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
-    """
-    self.register_loss_function(
-        *losses.multi_bernoulli(
-            self._adopt_graph_of(logits), logits, seed, targets), name, reuse)
-
-  def eval_losses(self) -> list:
-    """Returns the list of the losses on their targets, scalar tensors."""
-    return self._losses.evaluate(lambda loss: loss.evaluate())
-
-  def eval_losses_on_samples(self, counter: tf.Tensor | None = None) -> list:
-    """Returns the losses on sampled targets.
-
-    Args:
-      counter: Int64 tensor [] that determines the samples, or None.
-    """
-    return self._losses.evaluate_on_samples(counter)
-
-  def total_loss(self) -> tf.Tensor:
-    """Returns the sum of the losses on their targets."""
-    return tf.add_n(self.eval_losses())
-
-  def total_sampled_loss(self, counter: tf.Tensor | None = None) -> tf.Tensor:
-    """Returns the sum of eval_losses_on_samples(counter)."""
-    return tf.add_n(self.eval_losses_on_samples(counter))
 
   def check_registration(self, variables: Sequence[Any]) -> None:
     """Checks that exactly these variables are registered, with all their uses.

@@ -118,6 +118,51 @@ def check_num_elements(name: str, tensor: Any, count: int) -> None:
         f"{name} must have {count} elements, got shape {tensor.shape}.")
 
 
+def check_features(name: str, tensor: Any, arrangement: Any,
+                   size: int) -> None:
+  """Raises ValueError if a tensor cannot have a number of features.
+
+  Args:
+    name: Name of the argument.
+    tensor: Tensor.
+    arrangement: views.Arrangement of the tensor.
+    size: The number of features.
+  """
+  rank = tensor.shape.rank
+  if rank is None or rank <= arrangement.num_features:
+    raise ValueError(
+        f"{name} must have axes of rows and {arrangement.num_features} of "
+        f"features, got shape {tensor.shape}.")
+  axes = range(rank) if arrangement.axes is None else arrangement.axes
+  shape = [tensor.shape.as_list()[axis] for axis in axes]
+  features = shape[rank - arrangement.num_features:]
+  if None in features or math.prod(features) != size:
+    raise ValueError(f"{name} must have {size} features, got shape "
+                     f"{tensor.shape}.")
+
+
+def check_same_rows(inputs: Any, outputs: Any, view: Any) -> None:
+  """Raises ValueError if inputs and outputs differ in their number of rows.
+
+  Args:
+    inputs: Tensor, or list over uses of tensors.
+    outputs: The same.
+    view: views.View of the layer.
+  """
+  counts = []
+  for tensors, arrangement in ((inputs, view.inputs), (outputs, view.outputs)):
+    tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+    sizes = [tensor.shape.as_list()[axis] for tensor in tensors
+             for axis in arrangement.row_axes(tensor.shape.rank)]
+    counts.append(None if None in sizes else sum(
+        math.prod(tensor.shape.as_list()[axis]
+                  for axis in arrangement.row_axes(tensor.shape.rank))
+        for tensor in tensors))
+  if None not in counts and counts[0] != counts[1]:
+    raise ValueError("outputs must have the rows of inputs, got "
+                     f"{counts[1]} and {counts[0]}.")
+
+
 def check_rank(name: str, tensor: Any, ranks: Sequence[int]) -> None:
   """Raises ValueError if a tensor, or one of a list, has another rank.
 

@@ -1,1 +1,1 @@
-"""How variables of a graph are used: what registers layers by itself."""
+"""Finds the layers and losses of a graph."""

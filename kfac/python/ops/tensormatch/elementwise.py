@@ -1,0 +1,232 @@
+"""Uses of scales and shifts: regions of the graph that are linear in them.
+
+Normalisation is written in many ways, e.g. x (gamma r) + (beta - mean gamma r).
+The ops below gamma that are linear in it form a region. Where all of them have
+come together in one tensor with a batch, that is the output of the layer; its
+derivative with respect to gamma is the layer's input, which need not be a
+tensor of the graph.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from kfac.python.ops.tensormatch import records
+from kfac.python.ops.tensormatch import uses
+
+_SUMS = ("Add", "AddN", "AddV2", "BiasAdd", "Sub")
+_SHAPES = ("ExpandDims", "Reshape", "Squeeze")
+_PASSING = ("Cast", "Identity", "Neg", "BroadcastTo", *_SHAPES)
+_FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+TYPES = (*_SUMS, *_FUSED, "Mul", "RealDiv", "Neg", "BroadcastTo")
+
+
+class Region(NamedTuple):
+  """The ops between a variable and the outputs of its layer.
+
+  Attributes:
+    start: The tensor of the variable's value.
+    boundary: Tensors that enter the region from outside; they are constants in
+      the derivative of the outputs with respect to `start`.
+  """
+
+  start: Any
+  boundary: tuple
+
+
+def classify(flow: uses.DataFlow, variable: Any, use: uses.Consumer,
+             num_examples: int | None) -> Any:
+  """Finds the region of an elementwise use.
+
+  Args:
+    flow: DataFlow of the losses.
+    variable: The variable.
+    use: Consumer of it.
+    num_examples: Static batch size of the losses, or None.
+
+  Returns:
+    records.Use of kind "scale", or "shift" if the outputs are the variable plus
+    something; or records.Unknown.
+  """
+  if use.layout is None or not use.layout.is_plain:
+    return records.Unknown(use.op, "is transposed before it scales or shifts")
+  if use.op.type in _FUSED:
+    return _fused(variable, use)
+  ends = _exit(flow, variable, use, num_examples)
+  if isinstance(ends, records.Unknown):
+    return ends
+  outputs, region, is_shift = ends
+  broadcast = use.tensor.shape.as_list()
+  if not _aligned(variable.shape.as_list(), broadcast, outputs):
+    outputs = _behind_reshape(flow, variable, broadcast, outputs)
+    if outputs is None:
+      return records.Unknown(use.op, "is reshaped before it scales or shifts")
+  return records.Use("shift" if is_shift else "scale", use.op, None, outputs,
+                     {}, variable.shape.num_elements(), region)
+
+
+def _fused(variable, use):
+  """Gamma is input 1 of a fused batch normalisation, and beta input 2."""
+  op = use.op
+  if use.index not in (1, 2) or op.get_attr("data_format") != b"NHWC":
+    return records.Unknown(op, "is in a normalisation whose channels are not "
+                           "last")
+  region = Region(use.tensor, tuple(
+      tensor for index, tensor in enumerate(op.inputs) if index != use.index))
+  return records.Use("scale" if use.index == 1 else "shift", op, None,
+                     op.outputs[0], {}, variable.shape.num_elements(), region)
+
+
+def _exit(flow, variable, use, num_examples):
+  """Returns (outputs, Region, whether the outputs only add the value)."""
+  inside = {(use.tensor.op, use.tensor.value_index)}
+  boundary: list[Any] = []
+  heap = [(flow.order(use.op), use.op)]
+  queued = {use.op}
+  is_shift = True
+  while heap:
+    _, op = heapq.heappop(heap)
+    entering = _entering(op, inside)
+    if entering is None:
+      return records.Unknown(
+          op, f"is used by {op.type}, which is no known layer")
+    is_shift &= (op.type in _SUMS or op.type in _PASSING) and not (
+        op.type == "Neg" or (op.type == "Sub" and _is_in(inside, op.inputs[1]))
+        or sum(_is_in(inside, x) for x in op.inputs) > 1)
+    boundary += entering
+    output = op.outputs[0]
+    inside.add((op, 0))
+    if not heap and _has_batch(output, variable, num_examples):
+      region = Region(use.tensor, tuple(boundary))
+      return output, region, is_shift
+    consumers = {consumer for consumer, _ in flow.consumers(output)}
+    if flow.is_end(output) or not consumers:
+      break
+    for consumer in consumers - queued:
+      queued.add(consumer)
+      heapq.heappush(heap, (flow.order(consumer), consumer))
+  return records.Unknown(use.op, "scales or shifts something without a batch")
+
+
+def _is_in(inside, tensor):
+  return (tensor.op, tensor.value_index) in inside
+
+
+def _entering(op, inside):
+  """Returns the inputs from outside; None if the op is not linear inside."""
+  within = [_is_in(inside, tensor) for tensor in op.inputs]
+  outside = [tensor for tensor, is_in in zip(op.inputs, within, strict=True)
+             if not is_in]
+  if op.type in _SUMS:
+    return outside
+  if op.type in _PASSING:
+    return [] if within[0] else None
+  if op.type == "Mul" and sum(within) == 1:
+    return outside
+  if op.type == "RealDiv" and within == [True, False]:
+    return outside
+  return None
+
+
+def _has_batch(tensor, variable, num_examples):
+  """Whether a tensor has an axis of examples, as far as its shape says so."""
+  shape = tensor.shape
+  if shape.rank is None or shape.num_elements() is None:
+    return True
+  if shape.num_elements() > variable.shape.num_elements():
+    return num_examples is None or shape.as_list()[0] % num_examples == 0
+  return bool(num_examples == 1 and shape.rank > variable.shape.rank
+              and shape.as_list()[0] == 1)
+
+
+def _without_ones(shape):
+  """Drops leading ones."""
+  shape = list(shape)
+  while shape and shape[0] == 1:
+    shape = shape[1:]
+  return shape
+
+
+def _aligned(shape, broadcast, outputs):
+  """Whether the variable itself broadcasts against the outputs as its value."""
+  return (outputs.shape.rank is not None
+          and _without_ones(shape) == _without_ones(broadcast)
+          and len(_without_ones(shape)) < outputs.shape.rank
+          and _matches_end(_without_ones(shape), outputs.shape.as_list()))
+
+
+def _matches_end(shape, whole):
+  """Whether a shape broadcasts against the last axes of another one."""
+  last = whole[len(whole) - len(shape):]
+  return all(size in (1, other) for size, other in zip(shape, last,
+                                                       strict=True))
+
+
+def _behind_reshape(flow, variable, broadcast, outputs):
+  """Returns the outputs in the shape of the variable; None if there are none.
+
+  Group normalisation works on [.., groups, channels per group], and returns to
+  [.., channels] afterwards.
+  """
+  after = flow.only_consumer(outputs)
+  if after is None or after.type != "Reshape":
+    return None
+  result = after.outputs[0]
+  shape = _without_ones(variable.shape.as_list())
+  grouped = _without_ones(broadcast)
+  if (result.shape.rank is None or outputs.shape.rank is None
+      or outputs.shape.as_list()[outputs.shape.rank - len(grouped):] != grouped
+      or result.shape.as_list()[result.shape.rank - len(shape):] != shape):
+    return None
+  return result
+
+
+def linear_outputs_behind(flow: uses.DataFlow, use: records.Use) -> list:
+  """Lists the tensors to which a shift is added and nothing else happens.
+
+  Reshapes of them, and sums with other tensors, are passed through, as long as
+  nothing else takes a tensor on the way.
+
+  Args:
+    flow: DataFlow of the losses.
+    use: records.Use of kind "shift".
+
+  Returns:
+    List of pairs (op, output index).
+  """
+  if use.op.type in _FUSED:
+    return []
+  found = []
+  stack = list(use.region.boundary)
+  while stack:
+    tensor = stack.pop()
+    if flow.only_consumer(tensor) is None:
+      continue
+    found.append((tensor.op, tensor.value_index))
+    op = tensor.op
+    if op.type in _SHAPES or op.type in ("Identity", "BatchToSpaceND"):
+      stack.append(op.inputs[0])
+    elif op.type in ("Add", "AddV2", "AddN"):
+      stack.extend(op.inputs)
+    elif op.type == "BiasAdd":
+      stack.append(op.inputs[0])
+  return found
+
+
+def derivative(use: records.Use, gradients: Any) -> tf.Tensor:
+  """Returns the inputs of a scale: d outputs / d scale in direction 1.
+
+  Args:
+    use: records.Use of kind "scale".
+    gradients: utils.fwd_gradients.
+
+  Returns:
+    Tensor, shaped like the outputs.
+  """
+  return tf.stop_gradient(gradients(
+      use.outputs, use.region.start,
+      stop_gradients=list(use.region.boundary))[0])
