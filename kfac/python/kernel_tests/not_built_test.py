@@ -85,5 +85,25 @@ class NotBuiltTest(parameterized.TestCase):
       not_built.getter("m", "use b")("a")
 
 
+class ValuesTest(absltest.TestCase):
+
+  def testReplicator(self):
+    utils.set_global_constants("cholesky", None)
+    utils.set_global_constants(tf_replicator=None)
+    with self.assertRaisesRegex(
+        ValueError, "^tf_replicator must be None, since replicators are not "
+        "built, got 'mine'.$"):
+      utils.set_global_constants(tf_replicator="mine")
+
+  def testQuadraticModelWithoutDamping(self):
+    for value in (None, True):
+      kfac.optimizer.set_global_constants(value)
+    with self.assertRaisesRegex(
+        ValueError, "^include_damping_in_qmodel_change must be True, since "
+        "nothing else is built, got False.$"):
+      kfac.optimizer.set_global_constants(
+          include_damping_in_qmodel_change=False)
+
+
 if __name__ == "__main__":
   absltest.main()
