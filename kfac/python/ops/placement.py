@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kfac.python.ops import factor_updates
+from kfac.python.ops import not_built
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 
@@ -65,3 +66,8 @@ class RoundRobinPlacementMixin:
       See FactorUpdates.make_ops_and_vars.
     """
     return self._updates.make_ops_and_vars(scope)
+
+
+__getattr__ = not_built.getter(
+    __name__, "use RoundRobinPlacementMixin, or register one tower for each "
+    "device with reuse=True", ["ReplicaRoundRobinPlacementMixin"])

@@ -62,6 +62,10 @@ TESTED_BY = {
         "loss_functions/base_test.py",
     "kfac/python/ops/optimizer/calibration.py":
         "optimizer/damping_adaptation_test.py",
+    "kfac/python/ops/tensormatch/graph_matcher.py": "not_built_test.py",
+    "kfac/python/ops/tensormatch/graph_patterns.py": "not_built_test.py",
+    "kfac/python/ops/tensormatch/tensorflow_graph_util.py":
+        "not_built_test.py",
     "kfac/python/ops/utils/constants.py": "fisher_factors/constants_test.py",
     "kfac/python/ops/utils/devices.py": "placement_test.py",
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",
