@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -13,10 +14,21 @@ from kfac.python.ops.fisher_blocks import single_factor
 from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_blocks import views
 from kfac.python.ops.fisher_factors import convolution
+from kfac.python.ops.fisher_factors import diagonal_kronecker
 from kfac.python.ops.fisher_factors import fully_connected
 from kfac.python.ops.fisher_factors import recurrent
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
+
+# Whether only the diagonal is kept -> factor A or G.
+_FACTORS: dict[bool, Any] = {
+    False: fully_connected.FullyConnectedKroneckerFactor,
+    True: diagonal_kronecker.DiagonalKroneckerFactor,
+}
+_MULTI_FACTORS: dict[bool, Any] = {
+    False: recurrent.FullyConnectedMultiKF,
+    True: diagonal_kronecker.DiagonalMultiKF,
+}
 
 
 class FullyConnectedDiagonalFB(towers.InputOutputMultiTower,
@@ -95,17 +107,26 @@ class FullyConnectedKFACBasicFB(towers.InputOutputMultiTower,
   Eschenhagen et al. 2023, section 3.2 ("expand").
   """
 
-  def __init__(self, layer_collection: Any, has_bias: bool = False,
+  _settings = ("_diagonal_approx_for_input", "_diagonal_approx_for_output",
+               "_view")
+
+  def __init__(self, layer_collection: Any, has_bias: bool = False, *,
+               diagonal_approx_for_input: bool = False,
+               diagonal_approx_for_output: bool = False,
                **first_tower: Any) -> None:
     """Initializes a block.
 
     Args:
       layer_collection: LayerCollection that keeps the factors.
       has_bias: Whether the layer has a bias.
+      diagonal_approx_for_input: Whether only the diagonal of A is kept.
+      diagonal_approx_for_output: Whether only the diagonal of G is kept.
       **first_tower: `inputs` and `outputs` of a first tower; `view` and
         `batch_size`, see InputOutputMultiTower.
     """
     self._has_bias = has_bias
+    self._diagonal_approx_for_input = diagonal_approx_for_input
+    self._diagonal_approx_for_output = diagonal_approx_for_output
     super().__init__(layer_collection, **first_tower)
 
   @property
@@ -114,8 +135,9 @@ class FullyConnectedKFACBasicFB(towers.InputOutputMultiTower,
 
   def _factor_args(self, grads_list):
     inputs, grads = self._process_data(grads_list)
-    factor = fully_connected.FullyConnectedKroneckerFactor
-    return (factor, ((inputs,), self._has_bias)), (factor, (grads,))
+    A, G = (_FACTORS[diagonal] for diagonal in (
+        self._diagonal_approx_for_input, self._diagonal_approx_for_output))
+    return (A, ((inputs,), self._has_bias)), (G, (grads,))
 
   def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
     """Returns inputs W + b as a matrix [rows, out]."""
@@ -129,18 +151,28 @@ class FullyConnectedMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
   Source: Martens, Ba & Johnson 2018, section 3.4.
   """
 
+  _settings: Sequence[str] = (
+      "_diagonal_approx_for_input", "_diagonal_approx_for_output", "_view")
+
   def __init__(self, layer_collection: Any, has_bias: bool = False,
-               num_uses: int | None = None, **first_tower: Any) -> None:
+               num_uses: int | None = None, *,
+               diagonal_approx_for_input: bool = False,
+               diagonal_approx_for_output: bool = False,
+               **first_tower: Any) -> None:
     """Initializes a block.
 
     Args:
       layer_collection: LayerCollection that keeps the factors.
       has_bias: Whether the layer has a bias.
       num_uses: Number of uses T; required unless they are given as lists.
+      diagonal_approx_for_input: Whether only the diagonal of A is kept.
+      diagonal_approx_for_output: Whether only the diagonal of G is kept.
       **first_tower: `inputs` and `outputs` of a first tower; `view` and
         `batch_size`, see InputOutputMultiTower.
     """
     self._has_bias = has_bias
+    self._diagonal_approx_for_input = diagonal_approx_for_input
+    self._diagonal_approx_for_output = diagonal_approx_for_output
     super().__init__(num_uses, layer_collection, **first_tower)
 
   @property
@@ -149,9 +181,10 @@ class FullyConnectedMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
 
   def _factor_args(self, grads_list):
     inputs, grads = self._process_data(grads_list)
-    factor = recurrent.FullyConnectedMultiKF
-    return ((factor, ((inputs,), self._num_uses, self._has_bias)),
-            (factor, (grads, self._num_uses)))
+    A, G = (_MULTI_FACTORS[diagonal] for diagonal in (
+        self._diagonal_approx_for_input, self._diagonal_approx_for_output))
+    return ((A, ((inputs,), self._num_uses, self._has_bias)),
+            (G, (grads, self._num_uses)))
 
   def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
     """Returns inputs W + b as a matrix [rows, out]."""

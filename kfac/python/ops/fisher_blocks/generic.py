@@ -43,7 +43,7 @@ class _GenericFB(single_factor.SingleFactorFB):
     return len(self._batch_sizes)
 
   @property
-  def _batch_size(self):
+  def _num_examples(self):
     return sum(self._batch_sizes)
 
   def tensors_to_compute_grads(self) -> hints.Vector:
@@ -51,7 +51,8 @@ class _GenericFB(single_factor.SingleFactorFB):
     return self._params
 
   def _factor_args(self, grads_list):
-    return self._factor_type, (base.maybe_tuple(grads_list), self._batch_size)
+    return self._factor_type, (
+        base.maybe_tuple(grads_list), self._num_examples)
 
 
 class FullFB(_GenericFB):

@@ -58,6 +58,10 @@ from kfac.python.ops.fisher_factors.covariance import place_on_device
 from kfac.python.ops.fisher_factors.dense import DenseSquareMatrixFactor
 from kfac.python.ops.fisher_factors.dense import InverseProvidingFactor
 from kfac.python.ops.fisher_factors.diagonal import DiagonalFactor
+from kfac.python.ops.fisher_factors.diagonal_kronecker import (
+  DiagonalKroneckerFactor,
+)
+from kfac.python.ops.fisher_factors.diagonal_kronecker import DiagonalMultiKF
 from kfac.python.ops.fisher_factors.embedding import (
   EmbeddingInputKroneckerFactor,
 )

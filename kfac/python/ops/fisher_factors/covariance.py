@@ -51,6 +51,27 @@ def compute_cov(tensor: hints.TensorLike,
   return _mirror([[block / normalizer for block in strip] for strip in upper])
 
 
+def compute_diagonal(rows: tf.Tensor, *, has_bias: bool = False) -> tf.Tensor:
+  """The diagonal of the second moment of rows, as a column.
+
+  Args:
+    rows: Matrix [rows, n].
+    has_bias: Whether each row has a 1 appended. Only then,
+      ASSUME_ZERO_MEAN_ACTIVATIONS has a meaning.
+
+  Returns:
+    Matrix [n, 1], or [n + 1, 1] with a bias.
+  """
+  squares = tf.reduce_mean(tf.square(rows), axis=0)
+  if not has_bias:
+    return squares[:, tf.newaxis]
+  if all(constants.read("fisher_factors", name) for name in (
+      "ASSUME_ZERO_MEAN_ACTIVATIONS", "SUBTRACT_MEAN_CONTRIB_FROM_COV")):
+    squares -= tf.square(tf.reduce_mean(rows, axis=0))
+    squares = tf.maximum(squares, 0.)  # Rounding may leave less.
+  return tf.concat([squares, tf.ones_like(squares[:1])], axis=0)[:, tf.newaxis]
+
+
 def _upper_triangle(tensor):
   """Returns the blocks of x^T x on and above its diagonal, a list per strip.
 

@@ -85,12 +85,14 @@ def pick_block_type(approx: str, approx_to_type: Mapping[str, Any]) -> Any:
 
   Raises:
     ValueError: If there is no such approximation.
+    NotImplementedError: If it is one of kfac 0.2.4 that is not built.
   """
-  if not isinstance(approx, str) or approx not in approx_to_type:
-    raise ValueError(
-        f"approx must be one of {sorted(approx_to_type)}, got "
-        f"{scalars.shown(approx)}.")
-  return approx_to_type[approx]
+  if isinstance(approx, str) and approx in approx_to_type:
+    return approx_to_type[approx]
+  approximations.check_built(approx)
+  raise ValueError(
+      f"approx must be one of {sorted(approx_to_type)}, got "
+      f"{scalars.shown(approx)}.")
 
 
 def resolve_reuse(reuse: hints.Reuse) -> Any:
