@@ -1,0 +1,1 @@
+"""Finds what a graph computes: the uses of variables, and losses."""
