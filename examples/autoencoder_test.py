@@ -259,7 +259,7 @@ class TrainerTest(SmallTestCase):
     with trainer._session.graph.as_default():
       self.assertLen(tf.trainable_variables(), 8)
     fetches = [recipes[0].statistics.losses[0].inputs,
-               optimizer._qmodel_losses[0].inputs, optimizer._batch_size,
+               optimizer._qmodel_losses.losses[0].inputs, optimizer._batch_size,
                optimizer._qmodel_example_weights]
     images = self._images()
     for size, part in ((16, 4), (17, 5), (1, 1)):

@@ -123,7 +123,8 @@ def _others(call):
   """Returns the arguments of a Call that may be tensors of the batch."""
   # The scope of a registration decided what `reuse` meant.
   return {name: value for name, value in call.arguments.items()
-          if "params" not in name and name not in ("batch_size", "reuse")}
+          if "params" not in name
+          and name not in ("batch_size", "coeff", "reuse")}
 
 
 def _is_tensor(value):
