@@ -451,7 +451,7 @@ class CheckRegistrationTest(tf.test.TestCase):
       for part in (
           "variables must be those registered",
           "w:0 is registered for 1 uses, the losses use it 2 times",
-          "missing:0 is not registered",
+          "missing:0 is not registered (auto_register_layers finds layers,",
           "filter:0 is registered for 1 uses, the losses use it 0 times",
           "extra:0 is registered but not passed"):
         self.assertIn(part, message)
@@ -477,6 +477,41 @@ class CheckRegistrationTest(tf.test.TestCase):
       layers.create_subgraph()
       self.assertTrue(layers.subgraph.is_member(model.x))
       self.assertFalse(layers.subgraph.is_member(model.conv))
+
+
+  def testFinalizeEndsTheRegistration(self):
+    with tf.Graph().as_default():
+      model, layers = _Model(), lc.LayerCollection()
+      with self.assertRaisesRegex(ValueError, "at least one loss"):
+        layers.finalize()
+      model.fully_connected(layers)
+      layers.register_normal_predictive_distribution(model.y)
+      layers.finalize()
+      self.assertTrue(layers.subgraph.is_member(model.x))
+      with self.assertRaisesRegex(ValueError, "finalize must be called once"):
+        layers.finalize()
+      with self.assertRaisesRegex(
+          ValueError, "register_generic must be called before finalize"):
+        layers.register_generic(_variable("late", [2]), 4)
+
+  def testSubSamplingOfConvolutionsReachesTheBlock(self):
+    with tf.Graph().as_default():
+      model, layers = _Model(), lc.LayerCollection()
+      images = tf.ones([4, 6, 2])
+      filters = _variable("filter_1d", [3, 2, 5])
+      outputs = tf.nn.conv1d(images, filters, 1, "SAME")
+      layers.register_conv1d(
+          filters, [1, 1, 1], "SAME", images, outputs,
+          sub_sample_inputs=True, sub_sample_patches=False)
+      self.assertEqual(
+          layers.fisher_blocks[filters]._sub_sampling, (True, False))
+      with self.assertLogs(level="WARNING") as logs:
+        layers.register_conv2d(
+            model.filter, [1, 1, 1, 1], "SAME", tf.ones([4, 5, 5, 2]),
+            tf.nn.conv2d(tf.ones([4, 5, 5, 2]), model.filter, 1, "SAME"),
+            approx="diagonal", sub_sample_inputs=True)
+      self.assertIn("sub_sample_inputs has no effect with approx 'diagonal'",
+                    logs.output[0])
 
 
 class FactorsTest(tf.test.TestCase):

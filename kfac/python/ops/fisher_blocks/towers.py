@@ -41,7 +41,7 @@ class InputOutputMultiTower:
       **kwargs: Arguments of the block.
     """
     self._view = view
-    self._num_examples = batch_size
+    self._tower_examples = batch_size
     self._inputs: list[Any] = []
     self._outputs: list[Any] = []
     super().__init__(*args, **kwargs)
@@ -81,7 +81,8 @@ class InputOutputMultiTower:
     inputs, outputs = (
         data[0][0] if isinstance(data[0], (list, tuple)) else data[0]
         for data in (self._inputs, self._outputs))
-    return views.num_positions(self._view, inputs, outputs, self._num_examples)
+    return views.num_positions(
+        self._view, inputs, outputs, self._tower_examples)
 
   def tensors_to_compute_grads(self) -> Any:
     """Returns the outputs, a list over towers."""

@@ -33,10 +33,11 @@ class Call(NamedTuple):
 def recorded(cls: type) -> type:
   """Decorates a class: its methods `register_*` append to `_calls`.
 
-  A registration that another one makes is not recorded.
+  A registration that another one makes is not recorded. After `finalize` they
+  raise ValueError.
 
   Args:
-    cls: Class with a list `_calls`.
+    cls: Class with a list `_calls` and a boolean `_is_final`.
 
   Returns:
     The class.
@@ -53,6 +54,9 @@ def _recorded(method):
 
   @functools.wraps(method)
   def wrapper(self, *args, **kwargs):
+    if self._is_final:
+      raise ValueError(
+          f"{method.__name__} must be called before finalize.")
     number = len(self._calls)
     result = method(self, *args, **kwargs)
     _, *arguments = signature.bind(self, *args, **kwargs).arguments.items()

@@ -27,6 +27,7 @@ from kfac.python.ops.layer_collection import embeddings
 from kfac.python.ops.layer_collection import generic
 from kfac.python.ops.layer_collection import gradient_check
 from kfac.python.ops.layer_collection import loss_collection
+from kfac.python.ops.layer_collection import losses
 from kfac.python.ops.layer_collection import parameters
 from kfac.python.ops.layer_collection import registration
 from kfac.python.ops.layer_collection import report
@@ -313,7 +314,10 @@ class LayerCollection(loss_collection.LossCollection):
                       outputs: hints.TensorLike, data_format: str | None = None,
                       dilations: Sequence[int] | None = None,
                       approx: str | None = None,
-                      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+                      reuse: hints.Reuse = VARIABLE_SCOPE,
+                      sub_sample_inputs: bool | None = None,
+                      sub_sample_patches: bool | None = None,
+                      patch_mask: Any = None) -> None:
     """Registers a two-dimensional convolution.
 
     Args:
@@ -326,10 +330,14 @@ class LayerCollection(loss_collection.LossCollection):
       dilations: Four ints, the first and last of them 1; or None.
       approx: "kron" (default) or "diagonal".
       reuse: See the class.
+      sub_sample_inputs: See ConvInputKroneckerFactor.
+      sub_sample_patches: The same.
+      patch_mask: The same.
     """
     self._register(convolutions.conv2d(
         self._context(params), params, strides, padding, inputs, outputs,
-        data_format, dilations, approx), reuse)
+        data_format, dilations, approx, sub_sample_inputs=sub_sample_inputs,
+        sub_sample_patches=sub_sample_patches, patch_mask=patch_mask), reuse)
 
   def register_convolution(self, params: hints.Vector, inputs: hints.TensorLike,
                            outputs: hints.TensorLike, padding: str,
@@ -383,7 +391,9 @@ class LayerCollection(loss_collection.LossCollection):
                       padding: str, inputs: hints.TensorLike,
                       outputs: hints.TensorLike, dilations: Any = None,
                       approx: str | None = None,
-                      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+                      reuse: hints.Reuse = VARIABLE_SCOPE,
+                      sub_sample_inputs: bool | None = None,
+                      sub_sample_patches: bool | None = None) -> None:
     """Registers a one-dimensional convolution.
 
     Args:
@@ -395,10 +405,13 @@ class LayerCollection(loss_collection.LossCollection):
       dilations: Three ints, the first and last of them 1; or None.
       approx: "kron" (default).
       reuse: See the class.
+      sub_sample_inputs: See ConvInputKroneckerFactor.
+      sub_sample_patches: The same.
     """
     self._register(convolutions.conv1d(
         self._context(params), params, strides, padding, inputs, outputs,
-        dilations, approx), reuse)
+        dilations, approx, sub_sample_inputs=sub_sample_inputs,
+        sub_sample_patches=sub_sample_patches), reuse)
 
   def register_scale_and_shift(self, params: hints.Vector,
                                inputs: hints.OneOrMore | None,
@@ -607,6 +620,19 @@ class LayerCollection(loss_collection.LossCollection):
     self._subgraph = utils.SubGraph(
         [tensor for loss in self.losses for tensor in tf.nest.flatten(
             loss.inputs)])
+    losses.check_fixed_variances(self.losses, self.registered_variables)
+
+  def finalize(self) -> None:
+    """Ends the registration; the estimator does not need it (0.2.4).
+
+    Raises:
+      ValueError: If no loss is registered, or at a second call. Registrations
+        raise it afterwards.
+    """
+    if self._is_final:
+      raise ValueError("finalize must be called once.")
+    self.create_subgraph()
+    self._is_final = True
 
   def make_or_get_factor(self, cls: type, args: Any,
                          name: str | None = None) -> Any:
@@ -624,21 +650,8 @@ class LayerCollection(loss_collection.LossCollection):
     Raises:
       TypeError: If the arguments are not hashable.
     """
-    key = cls, args
-    try:
-      hash(key)
-    except TypeError as error:
-      raise TypeError(f"args must be hashable, got {args!r}.") from error
-    if key not in self.fisher_factors:
-      with tf.variable_scope(self._var_scope):
-        factor = cls(*args)
-      # Two tables may have the same ids.
-      others = self.get_factors()
-      factor.make_name_unique({other.contrib_name for other in others})
-      if name is not None:
-        factor.set_name(name, {other.name for other in others})
-      self.fisher_factors[key] = factor
-    return self.fisher_factors[key]
+    return registration.make_or_get_factor(
+        self.fisher_factors, self._var_scope, cls, args, name)
 
   def as_default(self) -> contextlib.AbstractContextManager[LayerCollection]:
     """Returns a context in which this is the default LayerCollection."""

@@ -39,6 +39,7 @@ class LossCollection:
     """
     self._losses = losses.Losses()
     self._calls: list[calls.Call] = []
+    self._is_final = False
     self.loss_colocation_ops = self._losses.colocation_ops
     self._name = name
     self._adopts_graph = graph is None

@@ -156,6 +156,40 @@ def reused_block(fisher_blocks: parameters.LayerParametersDict, layer_key: Any,
   return None
 
 
+def make_or_get_factor(fisher_factors: dict, scope: str, cls: type, args: Any,
+                       name: str | None) -> Any:
+  """Makes a factor, or returns the one with the same arguments.
+
+  Args:
+    fisher_factors: Dict from (class, arguments) to factors; gets a new one.
+    scope: Variable scope in which a factor is made.
+    cls: See LayerCollection.make_or_get_factor.
+    args: The same.
+    name: The same.
+
+  Returns:
+    FisherFactor.
+
+  Raises:
+    TypeError: If the arguments are not hashable.
+  """
+  key = cls, args
+  try:
+    hash(key)
+  except TypeError as error:
+    raise TypeError(f"args must be hashable, got {args!r}.") from error
+  if key not in fisher_factors:
+    with tf.variable_scope(scope):
+      factor = cls(*args)
+    # Two tables may have the same ids.
+    others = tuple(fisher_factors.values())
+    factor.make_name_unique({other.contrib_name for other in others})
+    if name is not None:
+      factor.set_name(name, {other.name for other in others})
+    fisher_factors[key] = factor
+  return fisher_factors[key]
+
+
 def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
                 inputs: Any, outputs: Any,
                 input_dtype: hints.DType | None = None) -> list[int]:
