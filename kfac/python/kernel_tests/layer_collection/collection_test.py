@@ -507,8 +507,8 @@ class CheckRegistrationTest(tf.test.TestCase):
           layers.fisher_blocks[filters]._sub_sampling, (True, False))
       with self.assertLogs(level="WARNING") as logs:
         layers.register_conv2d(
-            model.filter, [1, 1, 1, 1], "SAME", tf.ones([4, 5, 5, 2]),
-            tf.nn.conv2d(tf.ones([4, 5, 5, 2]), model.filter, 1, "SAME"),
+            model.filter, [1, 1, 1, 1], "SAME", tf.ones([4, 5, 5, 3]),
+            tf.nn.conv2d(tf.ones([4, 5, 5, 3]), model.filter, 1, "SAME"),
             approx="diagonal", sub_sample_inputs=True)
       self.assertIn("sub_sample_inputs has no effect with approx 'diagonal'",
                     logs.output[0])
