@@ -148,7 +148,7 @@ class FirstTowerTest(case.GraphCase):
       self.assertEqual(block.num_registered_towers, 1)
       block.register_additional_minibatch(4)
       self.assertEqual(block.num_registered_minibatches, 2)
-      self.assertEqual(block._num_examples, 7)
+      self.assertEqual(block._batch_size, 7)
       self.assertIs(block.tensors_to_compute_grads(), params)
       self.assertEqual(
           cls(case.new_collection(), params).num_registered_towers, 0)
