@@ -44,8 +44,6 @@ TESTED_BY = {
         "fisher_factors/diagonal_test.py",
     "kfac/python/ops/fisher_factors/matrix_functions.py":
         "fisher_factors/dense_test.py",
-    "kfac/python/ops/layer_collection/approximations.py":
-        "fisher_blocks/contract_test.py",
     "kfac/python/ops/layer_collection/default_collection.py":
         "layer_collection/collection_test.py",
     "kfac/python/ops/layer_collection/generic.py":
