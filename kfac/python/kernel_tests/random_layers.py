@@ -18,7 +18,6 @@ from absl.testing import parameterized
 from hypothesis import strategies as st
 
 from kfac.python.ops.layer_collection import approximations
-from kfac.python.ops.layer_collection import scale_and_shift
 from kfac.python.ops.utils import precision
 
 ROWS = [(kind, approx) for kind, table in approximations.APPROXIMATIONS.items()
@@ -257,12 +256,7 @@ def register(layers, case, **arguments):
     case: Case.
     **arguments: Arguments of the method for its kind.
   """
-  if case.kind == "scale_and_shift":
-    reuse = arguments.pop("reuse", False)
-    layers._register(scale_and_shift.scale_and_shift(
-        layers._context(arguments["params"]), **arguments), reuse)
-  else:
-    getattr(layers, "register_" + case.kind)(**arguments)
+  getattr(layers, "register_" + case.kind)(**arguments)
 
 
 class Layer:

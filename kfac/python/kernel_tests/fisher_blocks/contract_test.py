@@ -16,7 +16,6 @@ from kfac.python.ops import fisher_blocks
 from kfac.python.ops import fisher_factors
 from kfac.python.ops import layer_collection
 from kfac.python.ops.layer_collection import approximations
-from kfac.python.ops.layer_collection import scale_and_shift
 
 NUM_CASES = 8
 DAMPING = 0.1
@@ -103,10 +102,8 @@ def register_depthwise_conv2d(collection, params, inputs, outputs, **kwargs):
       params, inputs, outputs, [1, 1, 1, 1], "VALID", **kwargs)
 
 
-def register_scale_and_shift(collection, params, inputs, outputs, approx,
-                             reuse=False):
-  collection._register(scale_and_shift.scale_and_shift(
-      collection._context(params), params, inputs, outputs, approx), reuse)
+def register_scale_and_shift(collection, *args, **kwargs):
+  collection.register_scale_and_shift(*args, **kwargs)
 
 
 def register_embedding(collection, *args, **kwargs):

@@ -7,17 +7,9 @@ from absl.testing import parameterized
 from kfac.python.ops import estimator
 from kfac.python.ops import fisher_blocks
 from kfac.python.ops import layer_collection
-from kfac.python.ops.layer_collection import scale_and_shift
 
 BATCH = 5
 VAR = 0.3
-
-
-def register(collection, params, inputs, outputs, approx=None, reuse=False,
-             **kwargs):
-  collection._register(scale_and_shift.scale_and_shift(
-      collection._context(params), params, inputs, outputs, approx, **kwargs),
-      reuse)
 
 
 def jacobian(function, params):
@@ -76,10 +68,10 @@ class ScaleAndShiftFBTest(parameterized.TestCase, tf.test.TestCase):
       inputs = [tf.constant(use) for use in uses]
       outputs = [self._apply(params, use, has_scale) for use in inputs]
       collection = layer_collection.LayerCollection()
-      register(collection, params if len(params) > 1 else params[0],
-               None if not has_scale else inputs if as_list else inputs[0],
-               outputs if as_list else outputs[0], approx,
-               has_scale=has_scale)
+      collection.register_scale_and_shift(
+          params if len(params) > 1 else params[0],
+          None if not has_scale else inputs if as_list else inputs[0],
+          outputs if as_list else outputs[0], approx)
       flat = tf.concat(
           [tf.reshape(use, [BATCH, -1]) for use in outputs], axis=1)
       collection.register_normal_predictive_distribution(
@@ -147,11 +139,12 @@ class ScaleAndShiftFBTest(parameterized.TestCase, tf.test.TestCase):
     with tf.Graph().as_default():
       collection = layer_collection.LayerCollection()
       scale = tf.get_variable("scale", [3])
-      register(collection, scale, tf.ones([2, 3]), tf.ones([2, 3]))
+      collection.register_scale_and_shift(
+          scale, tf.ones([2, 3]), tf.ones([2, 3]))
       with self.assertRaisesRegex(
           ValueError, "reused with the settings of the registered layer"):
-        register(collection, scale, tf.ones([2, 4, 3]), tf.ones([2, 4, 3]),
-                 reuse=True)
+        collection.register_scale_and_shift(
+            scale, tf.ones([2, 4, 3]), tf.ones([2, 4, 3]), reuse=True)
 
 
 if __name__ == "__main__":

@@ -185,10 +185,10 @@ class RegistrationTest(tf.test.TestCase):
       w, layers = _variable("w", [2]), lc.LayerCollection()
       layers.register_generic(w, 3)
       layers.register_generic(w, np.int64(4), reuse=True)
-      self.assertEqual(layers.fisher_blocks[w]._num_examples, 7)
+      self.assertEqual(layers.fisher_blocks[w]._batch_size, 7)
       layers.register_generic(w, tf.constant(5), reuse=True)
       with self.cached_session() as sess:
-        self.assertEqual(sess.run(layers.fisher_blocks[w]._num_examples), 12)
+        self.assertEqual(sess.run(layers.fisher_blocks[w]._batch_size), 12)
       self.assertEqual(layers.generic_registrations, {w})
 
   def testDefaultsCanBeSet(self):
@@ -368,34 +368,6 @@ class LinkedParametersTest(tf.test.TestCase):
           r"'kron_both_diag', 'kron_in_diag', 'kron_out_diag'\], got 'full'"):
         model.fully_connected(layers)
       self.assertEqual(layers.get_blocks(), ())
-
-  def testApproximationsThatAreNotBuilt(self):
-    with tf.Graph().as_default():
-      model, layers = _Model(), lc.LayerCollection()
-      text = "^approx 'kron_sua' is not built, use 'kron'.$"
-      name = lc.APPROX_KRONECKER_SUA_NAME
-      for call in (
-          lambda: model.conv2d(layers, approx=name),
-          lambda: layers.set_default_conv2d_approximation(name),
-          lambda: layers.define_linked_parameters(model.w, name)):
-        with self.assertRaisesRegex(NotImplementedError, text):
-          call()
-      self.assertEqual(layers.get_blocks(), ())
-      self.assertEqual(layers.linked_parameters, {})
-
-  def testTowersHaveTheSameDiagonals(self):
-    with tf.Graph().as_default():
-      model = _Model()
-      for register, names in (
-          (model.fully_connected, ("kron", "kron_in_diag")),
-          (model.fully_connected_multi,
-           ("kron_indep_in_diag", "kron_indep_both_diag"))):
-        layers = lc.LayerCollection()
-        register(layers, approx=names[0])
-        with self.assertRaisesRegex(
-            ValueError, "reused with the settings of the registered layer, "
-            "got another diagonal_approx_for_"):
-          register(layers, approx=names[1], reuse=True)
 
   def testOverlapAndUnknownApproximationAreErrors(self):
     with tf.Graph().as_default():
@@ -590,48 +562,6 @@ class FactorsTest(tf.test.TestCase):
       self.assertIsNone(layers.subgraph)
       self.assertEqual(layers.default_generic_approximation, "diagonal")
       model.fully_connected(layers)
-
-
-class DefaultTest(tf.test.TestCase):
-
-  def setUp(self):
-    super().setUp()
-    lc.set_default_layer_collection(None)
-    self.addCleanup(lc.set_default_layer_collection, None)
-
-  def testIsSetAndCleared(self):
-    with tf.Graph().as_default():
-      layers, other = lc.LayerCollection(), lc.LayerCollection()
-      with self.assertRaisesRegex(
-          ValueError, "a default layer collection must be set first, got None"):
-        lc.get_default_layer_collection()
-      lc.set_default_layer_collection(layers)
-      self.assertIs(lc.get_default_layer_collection(), layers)
-      with self.assertRaisesRegex(
-          ValueError, "layer_collection must be None while there is a default, "
-          "got <.*LayerCollection"):
-        lc.set_default_layer_collection(other)
-      self.assertIs(lc.get_default_layer_collection(), layers)
-      lc.set_default_layer_collection(None)
-      lc.set_default_layer_collection(other)
-      self.assertIs(lc.get_default_layer_collection(), other)
-
-  def testContextEndsAlsoOnExceptions(self):
-    with tf.Graph().as_default():
-      layers, other = lc.LayerCollection(), lc.LayerCollection()
-      with layers.as_default() as entered:
-        self.assertIs(entered, layers)
-        self.assertIs(lc.get_default_layer_collection(), layers)
-        with self.assertRaisesRegex(ValueError, "while there is a default"):
-          with other.as_default():
-            self.fail("entered a second default")
-        self.assertIs(lc.get_default_layer_collection(), layers)
-      with self.assertRaises(ValueError):
-        lc.get_default_layer_collection()
-      with self.assertRaises(ZeroDivisionError), other.as_default():
-        raise ZeroDivisionError
-      with self.assertRaises(ValueError):
-        lc.get_default_layer_collection()
 
 
 class _ScaleFactor(ff.DiagonalFactor):

@@ -4,13 +4,6 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.kernel_tests.layer_collection import errors_case as errors
 from kfac.python.ops import layer_collection as lc
-from kfac.python.ops.layer_collection import scale_and_shift
-
-
-def register(layers, params, inputs, outputs, approx=None, **kwargs):
-  layers._register(scale_and_shift.scale_and_shift(
-      layers._context(params), params, inputs, outputs, approx, **kwargs),
-      False)
 
 
 class ScaleAndShiftErrorsTest(errors.ErrorsCase):
@@ -53,15 +46,15 @@ class ScaleAndShiftErrorsTest(errors.ErrorsCase):
            r"outputs must have one rank for all uses, got \[3, 2\]"),
           (c3, tf.cast(x, tf.float64), x,
            "inputs must have dtype float32, got float64"),
-          (c3, None, x, "inputs must be a tensor or variable, got None"),
+          (c3, 3., x, "inputs must be a tensor or variable, got 3.0"),
       ]
       for params, inputs, outputs, text in cases:
         with self.assertRejected(layers, ValueError, text):
-          register(layers, params, inputs, outputs)
+          layers.register_scale_and_shift(params, inputs, outputs)
       with self.assertRejected(
           layers, ValueError,
           r"approx must be one of \['diagonal', 'full'\], got 'kron'"):
-        register(layers, c3, x, x, "kron")
+        layers.register_scale_and_shift(c3, x, x, "kron")
 
   def testShiftAlone(self):
     with tf.Graph().as_default():
@@ -69,18 +62,18 @@ class ScaleAndShiftErrorsTest(errors.ErrorsCase):
       c3, x = errors.variable("c3", [3]), tf.ones([4, 5, 3])
       with self.assertRejected(
           layers, ValueError, "params must be shift, got 2 of them"):
-        register(layers, (c3, c3), None, x, has_scale=False)
+        layers.register_scale_and_shift((c3, c3), None, x)
       with self.assertRejected(
           layers, ValueError, r"outputs must have shape \[batch, ...\], got "):
-        register(layers, c3, None, tf.placeholder(tf.float32), has_scale=False)
-      register(layers, c3, None, [x, x], has_scale=False)
+        layers.register_scale_and_shift(c3, None, tf.placeholder(tf.float32))
+      layers.register_scale_and_shift(c3, None, [x, x])
       self.assertEqual(layers.get_use_count_map(), {c3: 2})
 
   def testUnknownSizesWhereNothingDependsOnThem(self):
     with tf.Graph().as_default():
       layers = lc.LayerCollection()
       x = tf.placeholder(tf.float32, [None, None, 3])
-      register(layers, errors.variable("c3", [3]), x, x)
+      layers.register_scale_and_shift(errors.variable("c3", [3]), x, x)
       block, = layers.get_blocks()
       self.assertEqual(block._broadcast_dims_scale, (1,))
 

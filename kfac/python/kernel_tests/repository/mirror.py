@@ -38,16 +38,14 @@ TESTED_BY = {
     "kfac/python/ops/fisher_blocks/towers.py": "fisher_blocks/base_test.py",
     "kfac/python/ops/fisher_factors/contrib_aliases.py":
         "fisher_factors/base_test.py",
+    "kfac/python/ops/fisher_factors/diagonal_kronecker.py":
+        "fisher_blocks/contract_test.py",
     "kfac/python/ops/fisher_factors/fully_connected.py":
         "fisher_factors/dense_test.py",
     "kfac/python/ops/fisher_factors/generic.py":
         "fisher_factors/diagonal_test.py",
     "kfac/python/ops/fisher_factors/matrix_functions.py":
         "fisher_factors/dense_test.py",
-    "kfac/python/ops/layer_collection/approximations.py":
-        "fisher_blocks/contract_test.py",
-    "kfac/python/ops/layer_collection/default_collection.py":
-        "layer_collection/collection_test.py",
     "kfac/python/ops/layer_collection/generic.py":
         "layer_collection/dense_errors_test.py",
     "kfac/python/ops/layer_collection/loss_collection.py":

@@ -43,7 +43,7 @@ class _GenericFB(single_factor.SingleFactorFB):
     return len(self._batch_sizes)
 
   @property
-  def _num_examples(self):
+  def _batch_size(self):
     return sum(self._batch_sizes)
 
   def tensors_to_compute_grads(self) -> hints.Vector:
@@ -52,7 +52,7 @@ class _GenericFB(single_factor.SingleFactorFB):
 
   def _factor_args(self, grads_list):
     return self._factor_type, (
-        base.maybe_tuple(grads_list), self._num_examples)
+        base.maybe_tuple(grads_list), self._batch_size)
 
 
 class FullFB(_GenericFB):

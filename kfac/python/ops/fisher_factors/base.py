@@ -312,6 +312,10 @@ class FisherFactor(abc.ABC):
 
   def _tower_batch_size(self, source, tower):
     """Returns the number of examples of a tower, an int or scalar tensor."""
+    if not self._data[0]:
+      raise NotImplementedError(
+          f"{type(self).__name__} must define _tower_batch_size(source, "
+          "tower).")
     data = self._data[source][tower]
     parts = getattr(data, "tensors", [data])
     return sum(tf.compat.dimension_value(part.shape[0]) or tf.shape(part)[0]
