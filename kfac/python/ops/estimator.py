@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import estimation_modes
 from kfac.python.ops import factor_updates
+from kfac.python.ops import not_built
+from kfac.python.ops import params_stats
 from kfac.python.ops import placement
 from kfac.python.ops.layer_collection import collection
 from kfac.python.ops.utils import constants
@@ -18,7 +20,11 @@ from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 from kfac.python.ops.utils import stateless_seeds
 
-__all__ = ["FisherEstimator", "make_fisher_estimator"]
+__all__ = [
+    "FisherEstimator",
+    "FisherEstimatorRoundRobin",
+    "make_fisher_estimator",
+]
 
 
 def make_fisher_estimator(placement_strategy: str | None = None,
@@ -64,7 +70,9 @@ class FisherEstimator:
       compute_cholesky: bool = False, compute_cholesky_inverse: bool = False, *,
       cov_devices: hints.Devices | None = None,
       inv_devices: hints.Devices | None = None,
-      damping_fn: hints.Damping | None = None) -> None:
+      damping_fn: hints.Damping | None = None,
+      compute_params_stats: bool = False,
+      batch_size: hints.Scalar | None = None) -> None:
     """Stores what to estimate; nothing is built yet.
 
     Args:
@@ -86,6 +94,8 @@ class FisherEstimator:
       cov_devices: See placement.RoundRobinPlacementMixin.
       inv_devices: The same.
       damping_fn: The name of `damping` in TensorFlow 1.7.
+      compute_params_stats: Whether to compute `params_stats`.
+      batch_size: Scalar, by which these are divided.
 
     Raises:
       TypeError: If there is no layer collection, or not exactly one damping.
@@ -99,6 +109,9 @@ class FisherEstimator:
       raise ValueError(
           f"estimation_mode must be one of {sorted(estimation_modes.MODES)}, "
           f"got {estimation_mode!r}.")
+    if compute_params_stats and batch_size is None:
+      raise ValueError(
+          "batch_size must be given with compute_params_stats, got None.")
     self._damping: Any = damping_fn if damping is None else damping
     scalars.check_number("damping", self._damping, minimum=0.)
     scalars.check_number("cov_ema_decay", cov_ema_decay, minimum=0., below=1.)
@@ -111,6 +124,9 @@ class FisherEstimator:
     self._name = name
     self._compute_cholesky = compute_cholesky
     self._compute_cholesky_inverse = compute_cholesky_inverse
+    self._compute_params_stats = compute_params_stats
+    self._batch_size: Any = batch_size
+    self._params_stats: list | None = None
     self._made_factors = False
     self._sample_counter: tf.Variable | None = None
     if cov_devices is not None:
@@ -150,6 +166,42 @@ class FisherEstimator:
   def factors(self) -> tuple:
     """The factors, in the order of their creation."""
     return self._layers.get_factors()
+
+  @property
+  def layers(self) -> collection.LayerCollection:
+    """The LayerCollection."""
+    return self._layers
+
+  @property
+  def mat_type(self) -> str:
+    """The matrix that is estimated, "Fisher" or "GGN" (Gauss-Newton)."""
+    return "GGN" if self._estimation_mode.endswith("_GGN") else "Fisher"
+
+  @property
+  def params_stats(self) -> list:
+    """The gradient of the losses of the estimation for each variable.
+
+    List of tensors in the order of `variables`: in the modes with samples, of
+    the losses on the sampled targets, in "empirical" on those registered; in
+    the other modes, of what is propagated back. It is summed over the sources,
+    and divided by `batch_size`.
+    """
+    _check_prepared("compute_params_stats", self._compute_params_stats)
+    self.build()
+    assert self._params_stats is not None
+    return list(self._params_stats)
+
+  def get_cov_vars(self) -> list:
+    """Returns the variables of the covariances, creating what is missing."""
+    self.build()
+    return [variable for factor in self.factors
+            for variable in factor.get_cov_vars()]
+
+  def get_inv_vars(self) -> list:
+    """Returns the variables of the inverses, creating what is missing."""
+    self.build()
+    return [variable for factor in self.factors
+            for variable in factor.get_inv_vars()]
 
   @property
   def name(self) -> str:
@@ -333,18 +385,38 @@ class FisherEstimator:
       List of pairs: a block, and for each source the gradients with respect to
       the tensors of the block.
     """
+    blocks = self.blocks
+    sources = self._sources(
+        [block.tensors_to_compute_grads() for block in blocks])
+    return _by_block(blocks, sources)
+
+  def _sources(self, tensors):
+    """Returns for each source the gradients with respect to tensors."""
     counter = None
     if self._sample_counter is not None:
       # Read once, after the assignment.
       counter = tf.convert_to_tensor(
           tf.assign_add(self._sample_counter, tf.ones([], tf.int64)))
-    blocks = self.blocks
-    sources = estimation_modes.compute_gradients(
-        self._estimation_mode, self._layers,
-        [block.tensors_to_compute_grads() for block in blocks],
+    return estimation_modes.compute_gradients(
+        self._estimation_mode, self._layers, tensors,
         self._colocate_gradients_with_ops, counter)
-    return [(block, [source[index] for source in sources])
-            for index, block in enumerate(blocks)]
+
+  def _blocks_grads_and_stats(self):
+    """Returns the same as _blocks_and_grads, and makes `params_stats`."""
+    if not self._compute_params_stats:
+      return self._blocks_and_grads()
+    mode, variables = self._estimation_mode, self.variables
+    if not params_stats.are_of_sources(mode):
+      self._params_stats = params_stats.exact(
+          mode, self._layers, variables, self._colocate_gradients_with_ops,
+          self._batch_size)
+      return self._blocks_and_grads()
+    blocks = self.blocks
+    sources = self._sources([
+        *[block.tensors_to_compute_grads() for block in blocks], variables])
+    self._params_stats = params_stats.from_sources(
+        [source[-1] for source in sources], self._batch_size)
+    return _by_block(blocks, sources)
 
   def _make_factors(self):
     """Makes the factors from gradients, and registers what they keep."""
@@ -354,7 +426,7 @@ class FisherEstimator:
     damping = self.damping  # A function is called once.
     scalars.check_number("damping", damping, minimum=0.)
     self._damping = damping
-    for block, grads_list in self._blocks_and_grads():
+    for block, grads_list in self._blocks_grads_and_stats():
       block.instantiate_factors(grads_list, damping)
       _name_factors(layers.fisher_blocks.layer_name(block), self.factors)
       for exp in self._exps:
@@ -487,6 +559,17 @@ class FisherEstimator:
 class FisherEstimatorRoundRobin(placement.RoundRobinPlacementMixin,
                                 FisherEstimator):
   """A FisherEstimator whose first arguments are the devices."""
+
+
+__getattr__ = not_built.getter(
+    __name__, "use FisherEstimatorRoundRobin, or register one tower for each "
+    "device with reuse=True", ["FisherEstimatorReplicaRoundRobin"])
+
+
+def _by_block(blocks, sources):
+  """Returns pairs of a block and, for each source, its gradients."""
+  return [(block, [source[index] for source in sources])
+          for index, block in enumerate(blocks)]
 
 
 def _check_prepared(argument, value):

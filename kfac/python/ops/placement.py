@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from absl import logging
+
 from kfac.python.ops import factor_updates
 from kfac.python.ops import not_built
 from kfac.python.ops.utils import devices
@@ -21,18 +23,26 @@ class RoundRobinPlacementMixin:
   """
 
   def __init__(self, cov_devices: hints.Devices | None = None,
-               inv_devices: hints.Devices | None = None, **kwargs: Any) -> None:
+               inv_devices: hints.Devices | None = None,
+               trans_devices: hints.Devices | None = None,
+               **kwargs: Any) -> None:
     """Initializes the estimator.
 
     Args:
       cov_devices: List of device names, or None to leave the choice to
         TensorFlow.
       inv_devices: The same.
+      trans_devices: Ignored with a warning: products with the inverses are
+        computed where the caller's device scope says.
       **kwargs: Arguments of the estimator.
 
     Raises:
       ValueError: If a list of devices is empty or a string.
     """
+    if trans_devices is not None:
+      logging.warning(
+          "trans_devices has no effect: products with the inverses are "
+          "computed where the device scope of the caller says.")
     self._cov_devices = devices.check("cov_devices", cov_devices)
     self._inv_devices = devices.check("inv_devices", inv_devices)
     self._updates = factor_updates.FactorUpdates(

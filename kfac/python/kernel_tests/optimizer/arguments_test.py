@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 import kfac
 from kfac.python.kernel_tests import dense_net_oracle as dense_net
 from kfac.python.kernel_tests.repository import architecture
+from kfac.python.ops.optimizer import arguments
 
 _SCRIPT = """
 import numpy as np
@@ -73,9 +74,9 @@ class ConstructorTest(tf.test.TestCase):
       self._layers = kfac.LayerCollection()
 
   def _make(self, **kwargs):
-    arguments = {"learning_rate": 0.1, "cov_ema_decay": 0.9, "damping": 0.1,
-                 "layer_collection": self._layers, **kwargs}
-    return kfac.KfacOptimizer(**arguments)
+    given = {"learning_rate": 0.1, "cov_ema_decay": 0.9, "damping": 0.1,
+             "layer_collection": self._layers, **kwargs}
+    return kfac.KfacOptimizer(**given)
 
   def testPositionsOfArguments(self):
     optimizer = kfac.KfacOptimizer(
@@ -132,17 +133,18 @@ class ConstructorTest(tf.test.TestCase):
     for wrong in ("nesterov", None, 3):
       with self.assertRaisesRegex(
           ValueError, r"^momentum_type must be one of \('adam', 'qmodel', "
-          rf"'regular'\), got {wrong!r}\.$"):
+          rf"'qmodel_fixedmu', 'regular'\), got {wrong!r}\.$"):
         self._make(momentum_type=wrong)
     self._make(momentum_type="REGULAR")
 
-  def testNormConstraintIsForRegular(self):
-    for momentum_type, kwargs in (
-        ("adam", {}), ("qmodel", {"momentum": 0., "batch_size": 3})):
+  def testNormConstraintIsForRegularAndAdam(self):
+    for momentum_type in ("qmodel", "qmodel_fixedmu"):
       with self.assertRaisesRegex(
           ValueError, r"^norm_constraint must be None unless momentum_type is "
-          rf"'regular', got 0\.5 with '{momentum_type}'\.$"):
-        self._make(norm_constraint=0.5, momentum_type=momentum_type, **kwargs)
+          rf"'regular' or 'adam', got 0\.5 with '{momentum_type}'\.$"):
+        self._make(norm_constraint=0.5, momentum_type=momentum_type,
+                   momentum=0., batch_size=3)
+    self._make(norm_constraint=0.5, momentum_type="adam")
 
   def testQmodelNeedsABatchSizeAndNoMomentum(self):
     for kwargs, value in (({}, r"0\.9"), ({"momentum": 0.1}, r"0\.1")):
@@ -150,10 +152,58 @@ class ConstructorTest(tf.test.TestCase):
           ValueError, r"^momentum must be 0 with momentum_type 'qmodel', got "
           rf"{value}\.$"):
         self._make(momentum_type="qmodel", batch_size=3, **kwargs)
+    for momentum_type in ("qmodel", "qmodel_fixedmu"):
+      with self.assertRaisesRegex(
+          ValueError, r"^batch_size must be given with momentum_type "
+          rf"'{momentum_type}', got None\.$"):
+        self._make(momentum_type=momentum_type, momentum=0)
+
+  def testMomentumNone(self):
+    for momentum_type in ("regular", "adam", "qmodel_fixedmu"):
+      with self.assertRaisesRegex(
+          ValueError, r"^momentum must be a scalar unless momentum_type is "
+          r"'qmodel', got None\.$"):
+        self._make(momentum_type=momentum_type, momentum=None, batch_size=3)
+    self._make(momentum_type="qmodel", momentum=None, learning_rate=None,
+               batch_size=3)
+    self._make(momentum_type="qmodel_fixedmu", learning_rate=None, batch_size=3)
+
+  def testOptionsOutOfRange(self):
+    for name, rule in (("weight_decay_coeff", "at least 0.0"),
+                       ("qmodel_update_rescale", "more than 0.0"),
+                       ("l2_reg", "at least 0.0")):
+      with self.assertRaisesRegex(
+          ValueError, rf"^{name} must be finite and {rule}, got -1\.0\.$"):
+        self._make(**{name: -1.})
     with self.assertRaisesRegex(
-        ValueError, r"^batch_size must be given with momentum_type 'qmodel', "
-        r"got None\.$"):
-      self._make(momentum_type="qmodel", momentum=0)
+        ValueError, r"^qmodel_update_rescale must be None unless momentum_type "
+        r"is 'qmodel' or 'qmodel_fixedmu', got 0\.5\.$"):
+      self._make(qmodel_update_rescale=0.5)
+    with self.assertRaisesRegex(
+        ValueError, r"^tf_replicator must be None, since there are no replicas;"
+        r" register one tower per device, got 'any'\.$"):
+      self._make(tf_replicator="any")
+    with self.assertRaisesRegex(
+        ValueError, r"^batch_size must be given with compute_params_stats, got "
+        r"None\.$"):
+      self._make(compute_params_stats=True)
+    with tf.Graph().as_default(), self.assertRaisesRegex(
+        ValueError, r"^loss must be a scalar, got shape \(3,\)\.$"):
+      self._make(loss=tf.zeros([3]))
+
+  def testWhatHasNoEffectIsAWarning(self):
+    for kwargs, message in (
+        ({"print_logs": True}, "print_logs has no effect; fetch what "
+         "optimizer.stats() returns."),
+        ({"weight_decay_coeff": 0.1},
+         "weight_decay_coeff has no effect without use_weight_decay."),
+        ({"loss_fn": len, "is_chief": True, "prev_train_batch": None},
+         "without adapt_damping, these arguments have no effect: is_chief, "
+         "loss_fn.")):
+      with self.assertLogs("absl", "WARNING") as logs:
+        self._make(**kwargs)
+      self.assertEqual(
+          [f"WARNING:absl:KfacOptimizer: {message}"], logs.output)
 
   def testEstimationModeAndPlacement(self):
     with self.assertRaisesRegex(
@@ -169,6 +219,79 @@ class ConstructorTest(tf.test.TestCase):
       with self.assertRaisesRegex(
           ValueError, r"^cov_devices must be a list of device names or None, "):
         self._make(cov_devices=devices)
+
+
+class OrderOfSuccessorTest(tf.test.TestCase):
+  """Arguments by position in the order of kfac 0.2.4."""
+
+  def setUp(self):
+    super().setUp()
+    with tf.Graph().as_default():
+      self._layers = kfac.LayerCollection()
+
+  def testIsTheContract(self):
+    # Of the release, without what this package does not have.
+    self.assertEqual(
+        ("learning_rate", "damping", "layer_collection", "cov_ema_decay"),
+        arguments.SUCCESSOR_ORDER[:4])
+    self.assertLen(arguments.SUCCESSOR_ORDER, 35)
+    self.assertContainsSubset(
+        arguments.SUCCESSOR_ORDER, arguments.Arguments.__annotations__)
+
+  def testIsKnownByTheThirdArgument(self):
+    with self.assertLogs("absl", "INFO") as logs:
+      optimizer = kfac.KfacOptimizer(
+          0.1, 0.2, self._layers, 0.7, [], 0.5, norm_constraint=3.)
+    self.assertEqual(
+        ["INFO:absl:KfacOptimizer: layer_collection is the third argument, as "
+         "in kfac 0.2.4, so its defaults apply: momentum_type='adam'."],
+        logs.output)
+    self.assertEqual(0.1, optimizer.learning_rate)
+    self.assertEqual(0.2, optimizer.damping)
+    self.assertEqual(0.5, optimizer.momentum)
+    self.assertIs(self._layers, optimizer.layers)
+    self.assertEqual("adam", optimizer._momentum_type)
+    self.assertEqual(0.7, optimizer._fisher_est._cov_ema_decay)
+
+  def testAllPositions(self):
+    optimizer = kfac.KfacOptimizer(
+        None, 0.2, self._layers, 0.9, [], 0.5, "qmodel_fixedmu", True, 0.3, 0.5,
+        None, "Name", "exact", True, 4, "round_robin", True)
+    self.assertEqual("Name", optimizer.get_name())
+    self.assertEqual(1., optimizer.learning_rate)
+    self.assertEqual(0.3, optimizer._weight_decay)
+    self.assertEqual(0.5, optimizer._rescale)
+
+  def testAdaptedDampingHasNoBoundOfOurs(self):
+    for position, bound in ((True, None), (False, 0.25)):
+      with tf.Graph().as_default():
+        places = (0.1, 0.2, self._layers) if position else (
+            0.1, 0.95, 0.2, self._layers)
+        optimizer = kfac.KfacOptimizer(
+            *places, adapt_damping=True, train_batch=1., loss_fn=len)
+        self.assertEqual(bound, optimizer._damping.rule.max_predicted_decrease)
+
+  def testByNameTheDefaultsAreThoseOfContrib(self):
+    optimizer = kfac.KfacOptimizer(
+        learning_rate=0.1, damping=0.2, layer_collection=self._layers)
+    self.assertEqual("regular", optimizer._momentum_type)
+
+  def testSubclassesAreUnderstoodToo(self):
+
+    class Sub(kfac.KfacOptimizer):
+
+      def __init__(self, layers):
+        super().__init__(0.1, 0.2, layers)
+
+    self.assertEqual("adam", Sub(self._layers)._momentum_type)
+
+  def testWrongCalls(self):
+    with self.assertRaisesRegex(
+        TypeError, r"^damping must be given once, got two values\.$"):
+      kfac.KfacOptimizer(0.1, 0.2, self._layers, damping=0.3)
+    with self.assertRaisesRegex(
+        TypeError, r"^KfacOptimizer takes 35 arguments by position, got 36\.$"):
+      kfac.KfacOptimizer(0.1, 0.2, self._layers, *[None] * 33)
 
 
 class RegistrationTest(tf.test.TestCase):

@@ -101,7 +101,7 @@ class KfacOptimizerTest(tf.test.TestCase):
       model = dense_net.build()
       with self.assertRaisesRegex(
           ValueError, "^qmodel_losses must be None unless momentum_type is "
-          r"'qmodel', got \[\].$"):
+          r"'qmodel' or 'qmodel_fixedmu', got \[\].$"):
         kfac.KfacOptimizer(0.1, 0.9, 0.1, model.layers, qmodel_losses=[])
 
   def testSinglePrecision(self):

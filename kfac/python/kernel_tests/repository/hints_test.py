@@ -89,7 +89,7 @@ class ThisTreeTest(tf.test.TestCase):
     passed_on = {
         name: hint.__forward_arg__
         for name, hint in arguments.Arguments.__annotations__.items()
-        if name not in arguments.RuleArguments.__annotations__}
+        if name not in arguments.Options.__annotations__}
     self.assertEqual(own, passed_on)
 
   def testKeywordsOfAdaptationAreTheOptimizers(self):

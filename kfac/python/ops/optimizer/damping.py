@@ -53,6 +53,14 @@ class Rule:
     interval: Int, the number of steps between adaptations.
     immediately: Whether a step is judged right after it, or before the next
       one.
+    counts_steps: Whether steps are counted here, or by the `global_step` of
+      minimize, as in contrib.kfac; then they are judged before the next one.
+    prev_batch: The batch of the last step, on which it is judged unless
+      `immediately`. With `global_step`, `batch` is this one.
+    use_passed_loss: Whether the loss that is passed is that before a step; if
+      not, it is `loss_fn` of `batch`.
+    decrease_above: Number, the rho above which the damping falls.
+    increase_below: Number, the rho below which the damping rises.
     max_loss_increase: The increase of the loss above which a step is rejected,
       or None. If it is given, every step is judged.
     max_predicted_decrease: The share of the loss that the best multiple of a
@@ -63,14 +71,19 @@ class Rule:
       call if None.
   """
 
-  batch: Any
   loss_fn: Callable[[Any], hints.TensorLike]
+  batch: Any = None
   is_chief: bool = True
   min_damping: Any = 1e-8
   max_damping: hints.Scalar | None = None
   decay: float = 0.95
   interval: int = 5
   immediately: bool = True
+  counts_steps: bool = True
+  prev_batch: Any = None
+  use_passed_loss: bool = True
+  decrease_above: float = 0.75
+  increase_below: float = 0.25
   max_loss_increase: float | None = None
   max_predicted_decrease: float | None = None
   scope: Any = None
@@ -87,6 +100,9 @@ class Rule:
       raise ValueError(
           "damping_adaptation_interval must be a positive int, got "
           f"{self.interval!r}.")
+    scalars.check_number("damping_decrease_rho_threshold", self.decrease_above)
+    scalars.check_number("damping_increase_rho_threshold", self.increase_below,
+                         maximum=self.decrease_above)
     scalars.check_number(
         "max_loss_increase", self.max_loss_increase, minimum=0.)
     scalars.check_number(
@@ -117,14 +133,17 @@ class _State(NamedTuple):
 class DampingControl:
   """The damping of an optimizer.
 
-  A step reads: before_step -> state_before_step -> the step, which includes
-  with_predicted_change -> after_step. With a constant damping, none of them
-  makes an op.
+  A step reads: pre_update_op, before_step -> state_before_step -> the step,
+  which includes with_predicted_change -> after_step. With a constant damping,
+  none of them makes an op.
 
   Attributes:
     damping: The damping as it was given; a variable if it is adapted.
     precon_damping_mult: Scalar. The damping of the inverses is this multiple of
-      the damping.
+      the damping, plus l2_reg.
+    l2_reg: Scalar, see there.
+    loss: Scalar tensor, the loss before a step; None for the one that is
+      passed.
     rule: Rule, or None if the damping is constant.
     rho: Variable [], the last reduction ratio that was finite; -inf for a
       rejected step.
@@ -140,12 +159,15 @@ class DampingControl:
   """
 
   def __init__(self, damping: hints.Damping,
-               precon_damping_mult: hints.Scalar = 1.) -> None:
+               precon_damping_mult: hints.Scalar = 1.,
+               l2_reg: hints.Scalar = 0., loss: Any = None) -> None:
     """Starts with a constant damping.
 
     Args:
       damping: Scalar, or a function that returns it.
-      precon_damping_mult: See the class.
+      precon_damping_mult: See the class; as the following.
+      l2_reg: See the class.
+      loss: See the class.
     """
     self.damping: Any = damping
     self.rule: Rule | None = None
@@ -156,7 +178,11 @@ class DampingControl:
     self.num_rejected: Any = None
     self._prev_loss: Any = None
     self.num_steps: Any = None
+    self._num_judged: Any = None
+    self._pre_update_op: tf.Operation | None = None
     self.precon_damping_mult: Any = precon_damping_mult
+    self.l2_reg: Any = l2_reg
+    self.loss: Any = loss
 
   @property
   def value(self) -> Any:
@@ -166,7 +192,18 @@ class DampingControl:
   @property
   def of_inverses(self) -> Any:
     """The damping of the inverses."""
-    return _times(self.damping, self.precon_damping_mult)
+    return _inverse_damping(
+        self.damping, self.precon_damping_mult, self.l2_reg)
+
+  @property
+  def model_share(self) -> Any:
+    """The damping of the quadratic model over that of the inverses, scalar."""
+    if _is_zero(self.l2_reg):
+      return 1. / self.precon_damping_mult
+    value = tf.convert_to_tensor(self.value)
+    return value / scalars.cast_scalar(
+        _inverse_damping(value, self.precon_damping_mult, self.l2_reg),
+        value.dtype)
 
   @property
   def interval(self) -> int:
@@ -191,9 +228,12 @@ class DampingControl:
     if not constants.read("fisher_factors", "CONTRIB_VARIABLES"):
       self.actual_change = plain_variables.make_variable(
           "actual_change", tf.zeros([], dtype))
-    if rule.immediately:
+    if rule.counts_steps:
       self.num_steps = plain_variables.make_variable(
           "num_steps", tf.zeros([], tf.int64))
+      if not rule.immediately:
+        self._num_judged = plain_variables.make_variable(
+            "num_judged", tf.zeros([], tf.int64))
       if rule.max_predicted_decrease is not None:
         self._predicted_decrease = plain_variables.make_variable(
             "predicted_decrease", tf.zeros([], dtype))
@@ -202,9 +242,37 @@ class DampingControl:
       self.num_rejected = plain_variables.make_variable(
           "num_rejected", tf.zeros([], tf.int64))
 
+  def pre_update_op(self) -> tf.Operation:
+    """Makes the op that judges the last step, if the rule counts steps.
+
+    Returns:
+      Op, the same each time; it has to run before a step. A step is judged
+      once, however often the op runs. It does nothing if steps are judged
+      immediately, or by `global_step`.
+    """
+    rule = self.rule
+    if rule is None or rule.immediately or not rule.counts_steps:
+      return tf.no_op()
+    if self._pre_update_op is None:
+      with tf.init_scope():  # Free of what the step waits for.
+        self._pre_update_op = self._make_pre_update_op(rule)
+    return self._pre_update_op
+
+  def _make_pre_update_op(self, rule):
+    number = tf.identity(self.num_steps)
+    due = tf.logical_and(tf.equal(number % rule.interval, 0),
+                         tf.not_equal(number, self._num_judged))
+
+    def judge():
+      op = self._adapt(rule, self._ratio(self._loss(rule, rule.prev_batch)))
+      with tf.control_dependencies([op]):
+        return tf.assign(self._num_judged, number).op
+
+    return tf.group(tf.cond(due, judge, tf.no_op))
+
   def before_step(self, loss: hints.TensorLike,
                   global_step: hints.Scalar | None) -> list:
-    """Makes the ops that judge the last step, if the rule does so before this.
+    """Makes the ops that judge the last step by `global_step`, as contrib does.
 
     Args:
       loss: Scalar, the loss before this step.
@@ -217,7 +285,7 @@ class DampingControl:
       KeyError: If there is no `global_step` though it is needed.
     """
     rule = self.rule
-    if rule is None or rule.immediately:
+    if rule is None or rule.counts_steps:
       return []
     if global_step is None:
       raise KeyError("global_step must be given while damping is adapted.")
@@ -229,17 +297,23 @@ class DampingControl:
     """Reads what judging a step needs, before the step is made.
 
     Args:
-      loss: Scalar, the loss before the step; None to compute it.
+      loss: Scalar, the loss before the step; None to compute it, as for a
+        tensor that is no scalar.
       variables: List of the variables that the step changes.
 
     Returns:
       State for `after_step`. Its ops have to run before the step.
+
+    Raises:
+      ValueError: If the loss is neither passed, nor can be computed.
     """
     rule = self.rule
-    if rule is None or not rule.immediately:
+    if rule is None or not rule.counts_steps:
       return _State([], [], [])
-    loss = self._loss(rule) if loss is None else loss
-    ops = [self._make_remember_op(loss)]
+    pre_update = [] if rule.immediately else [self.pre_update_op()]
+    with tf.control_dependencies(pre_update):
+      loss = self._loss_before(rule, loss)
+      ops = [self._make_remember_op(loss)]
     values = []
     if rule.max_loss_increase is not None:
       # The result of reading a reference variable may share its memory.
@@ -247,6 +321,18 @@ class DampingControl:
                 for variable in variables]
     return _State(
         ops + values, list(variables), values, tf.math.is_finite(loss))
+
+  def _loss_before(self, rule, passed):
+    """Returns the loss before a step, scalar tensor."""
+    loss = passed if self.loss is None else self.loss
+    if rule.use_passed_loss and loss is not None and (
+        tf.convert_to_tensor(loss).shape.rank in (0, None)):
+      return loss
+    if rule.batch is None:
+      raise ValueError(
+          "train_batch must be given, or a scalar loss be passed, while the "
+          f"damping is adapted, got the loss {loss!r}.")
+    return self._loss(rule)
 
   def with_predicted_change(
       self, steps: hints.Pairs,
@@ -288,16 +374,19 @@ class DampingControl:
     Returns:
       Op that includes the step.
     """
-    if self.rule is None or not self.rule.immediately:
+    if self.rule is None or not self.rule.counts_steps:
       return step
     with tf.control_dependencies([step]):
+      if not self.rule.immediately:
+        return tf.group(tf.assign_add(self.num_steps, 1), name=name)
       return self._make_judge_op(self.rule, state, velocity_of, name)
 
-  def _loss(self, rule):
-    """Returns the loss on the batch of the rule, scalar tensor."""
+  def _loss(self, rule, batch=None):
+    """Returns the loss on a batch, by default that of the rule, a scalar."""
+    batch = rule.batch if batch is None else batch
     with tf.variable_scope(rule.scope or tf.get_variable_scope(),
                            auxiliary_name_scope=False):
-      return tf.cast(rule.loss_fn(rule.batch), self.rho.dtype)
+      return tf.cast(rule.loss_fn(batch), self.rho.dtype)
 
   def _make_remember_op(self, loss):
     """Makes the op that stores the loss before a step, if it is finite."""
@@ -374,12 +463,15 @@ class DampingControl:
       return store
     return tf.group(store, tf.assign(self.damping, next_damping(
         tf.convert_to_tensor(self.damping), judged, rule.decay ** rule.interval,
-        rule.min_damping, rule.max_damping)))
+        rule.min_damping, rule.max_damping, rule.increase_below,
+        rule.decrease_above)))
 
 
 def next_damping(damping: tf.Tensor, rho: tf.Tensor, omega: float,
                  min_damping: hints.Scalar,
-                 max_damping: hints.Scalar | None = None) -> tf.Tensor:
+                 max_damping: hints.Scalar | None = None,
+                 increase_below: float = 0.25,
+                 decrease_above: float = 0.75) -> tf.Tensor:
   """Computes the damping after a step with reduction ratio rho.
 
   Args:
@@ -389,16 +481,19 @@ def next_damping(damping: tf.Tensor, rho: tf.Tensor, omega: float,
     omega: Number < 1.
     min_damping: Scalar.
     max_damping: Scalar, or None for no bound.
+    increase_below: Number.
+    decrease_above: Number.
 
   Returns:
-    Scalar tensor within the bounds: damping / omega if rho < 1/4,
-    damping * omega if rho > 3/4, otherwise damping. It is finite if the damping
-    and the bounds are.
+    Scalar tensor within the bounds: damping / omega if rho < increase_below,
+    damping * omega if rho > decrease_above, otherwise damping. It is finite if
+    the damping and the bounds are.
   """
   omega = scalars.cast_scalar(omega, damping.dtype)
-  adapted = tf.where(rho < 0.25, _if_finite(damping / omega, damping), damping)
-  adapted = tf.where(
-      tf.logical_and(rho > 0.75, rho < np.inf), damping * omega, adapted)
+  adapted = tf.where(rho < increase_below,
+                     _if_finite(damping / omega, damping), damping)
+  adapted = tf.where(tf.logical_and(rho > decrease_above, rho < np.inf),
+                     damping * omega, adapted)
   if max_damping is not None:
     adapted = tf.minimum(
         adapted, scalars.cast_scalar(max_damping, damping.dtype))
@@ -437,8 +532,14 @@ def _restore(rejected, state, velocity_of):
           [*state.variables, *velocities], olds, strict=True)]
 
 
-def _times(damping, mult):
-  """Returns mult times a damping: number, tensor, variable or function."""
-  if callable(damping) and not scalars.is_one(mult):
-    return lambda: scalars.product(damping(), mult)
-  return scalars.product(damping, mult)
+def _is_zero(value):
+  return scalars.is_number(value) and value == 0
+
+
+def _inverse_damping(damping, mult, l2_reg):
+  """Returns mult damping + l2_reg for a damping: scalar or function."""
+  if scalars.is_one(mult) and _is_zero(l2_reg):
+    return damping
+  if callable(damping):
+    return lambda: _inverse_damping(damping(), mult, l2_reg)
+  return scalars.total(scalars.product(damping, mult), l2_reg)

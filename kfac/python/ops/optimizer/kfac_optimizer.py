@@ -17,6 +17,7 @@ from kfac.python.ops import estimator
 from kfac.python.ops.layer_collection import collection
 from kfac.python.ops.optimizer import arguments
 from kfac.python.ops.optimizer import damping as damping_lib
+from kfac.python.ops.optimizer import delegation
 from kfac.python.ops.optimizer import missing_inverses
 from kfac.python.ops.optimizer import quadratic_model
 from kfac.python.ops.optimizer import stats as stats_lib
@@ -27,29 +28,30 @@ from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
-_UNSET: Any = object()
-
 
 class KfacOptimizer(tf.train.GradientDescentOptimizer):
   """K-FAC (Martens & Grosse 2015).
 
   Run `train_op = optimizer.minimize(loss)` together with `cov_update_op` and
   `inv_update_op`, each at its own period, or take their thunks from
-  `make_vars_and_create_op_thunks`. There are three types of momentum, with
+  `make_vars_and_create_op_thunks`. There are four types of momentum, with
   P = (F + damping I)^-1:
 
-      "regular"  v <- momentum v + P g
-      "adam"     v <- momentum v + g, and the step is P v
-      "qmodel"   v <- mu v - alpha P g, where alpha and mu minimise the
-                 quadratic model of the loss
+      "regular"         v <- momentum v + P g
+      "adam"            v <- momentum v + g, and the step is P v
+      "qmodel"          v <- mu v - alpha P g, where alpha and mu minimise the
+                        quadratic model of the loss
+      "qmodel_fixedmu"  the same, with mu = momentum
 
   Parameters change by -learning_rate times v (or P v).
   """
 
+  @arguments.accepts_successor_order
   def __init__(
       self, learning_rate: hints.LearningRate | None,
-      cov_ema_decay: hints.Scalar = 0.95, damping: hints.Damping = _UNSET,
-      layer_collection: collection.LayerCollection = _UNSET,
+      cov_ema_decay: hints.Scalar = 0.95,
+      damping: hints.Damping = arguments.UNSET,
+      layer_collection: collection.LayerCollection = arguments.UNSET,
       var_list: Sequence[Any] | None = None,
       momentum: hints.Scalar | None = 0.9, momentum_type: str = "regular",
       norm_constraint: hints.Scalar | None = None, name: str = "KFAC",
@@ -61,24 +63,28 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       qmodel_example_weights: hints.TensorLike | None = None,
       cov_devices: hints.Devices | None = None,
       inv_devices: hints.Devices | None = None,
-      **adaptation: hints.Unpack[arguments.RuleArguments]) -> None:
+      **options: hints.Unpack[arguments.Options]) -> None:
     """Stores the settings; nothing is built yet.
 
+    With a LayerCollection as the third argument, the arguments by position are
+    those of kfac 0.2.4, and so are the defaults: see arguments.SUCCESSOR_ORDER.
+
     Args:
-      learning_rate: Scalar >= 0, or a function that returns it. With "qmodel"
-        it is usually 1, the meaning of None.
+      learning_rate: Scalar >= 0, or a function that returns it. With the types
+        "qmodel" it is usually 1, the meaning of None.
       cov_ema_decay: Weight of the past in moving averages, in [0, 1).
       damping: Scalar >= 0; mandatory.
       layer_collection: LayerCollection with layers and losses; mandatory.
       var_list: List of the registered variables; by default all trainable
         variables.
       momentum: Scalar; 0 or None with "qmodel".
-      momentum_type: "regular", "adam" or "qmodel".
-      norm_constraint: Bound of lr^2 g . P g, or None; only with "regular".
+      momentum_type: "regular", "adam", "qmodel" or "qmodel_fixedmu".
+      norm_constraint: Bound of lr^2 g . P g, or of lr^2 v . P v with "adam", or
+        None; not with the types "qmodel".
       name: Name, also of the variable scope.
       estimation_mode: See FisherEstimator.
       colocate_gradients_with_ops: See FisherEstimator.
-      batch_size: Number of examples, required with "qmodel".
+      batch_size: Number of examples, required with the types "qmodel".
       placement_strategy: See make_fisher_estimator.
       adapt_damping: Whether the damping is adapted by the reduction ratio on
         the batch of each step; see also set_damping_adaptation_params.
@@ -93,54 +99,53 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         `qmodel_losses`, whose sum is `batch_size`; see sample_examples.
       cov_devices: See make_fisher_estimator.
       inv_devices: See make_fisher_estimator.
-      **adaptation: With `adapt_damping`: `loss_fn` and its argument
-        `train_batch` are mandatory; `min_damping`, `max_damping`,
-        `damping_adaptation_decay`, `damping_adaptation_interval`, `is_chief`,
-        `max_loss_increase` and `max_predicted_decrease` as in damping.Rule; the
-        last one is 1/4 by default.
+      **options: See arguments.Options.
 
     Raises:
       TypeError: If a mandatory argument is missing.
       ValueError: If a value is out of range or contradicts another.
     """
-    for argument, value in (("damping", damping),
-                            ("layer_collection", layer_collection)):
-      if value is _UNSET or value is None:
-        raise TypeError(f"{argument} must be given.")
+    arguments.check_given(damping=damping, layer_collection=layer_collection)
     self._momentum_type = arguments.check_momentum_type(momentum_type)
-    if self._momentum_type == "qmodel":
-      learning_rate = 1. if learning_rate is None else learning_rate
-      momentum = 0. if momentum is None else momentum
+    learning_rate, momentum = arguments.rate_and_momentum(
+        self._momentum_type, learning_rate, momentum)
     arguments.check_together(
         self._momentum_type, momentum, norm_constraint, batch_size,
         qmodel_losses, qmodel_example_weights)
-    arguments.check_learning_rate(learning_rate)
     scalars.check_number("damping", damping, minimum=0.)
     scalars.check_number("precon_damping_mult", precon_damping_mult, above=0.)
-    rule = arguments.rule_arguments(adapt_damping, adaptation)
+    rule = arguments.rule_arguments(adapt_damping, options)
+    arguments.check_options(options, self._momentum_type, batch_size)
     super().__init__(learning_rate, name=name)
     self._momentum = momentum
     self._norm_constraint: Any = norm_constraint
+    self._weight_decay: Any = arguments.weight_decay(options)
+    self._rescale: Any = arguments.rescale(options)
     self._batch_size: Any = batch_size
     self._layers = layer_collection
     self._qmodel_losses: Any = qmodel_losses
     self._qmodel_example_weights = qmodel_example_weights
+    self._qmodel: Any = None  # M and c of the step.
     self._asked_for_thunks = False
     self._num_skipped_steps: Any = None
     self._made_step: stats_lib.MadeStep | None = None
     self._stats: dict[str, tf.Tensor] | None = None
     self._assigned: dict[str, Any] = {}  # Update ops that a subclass assigns.
-    self._damping = damping_lib.DampingControl(damping, precon_damping_mult)
+    self._damping = damping_lib.DampingControl(
+        damping, precon_damping_mult, options.get("l2_reg", 0.),
+        options.get("loss"))
     self._fisher_est = estimator.make_fisher_estimator(
         placement_strategy=placement_strategy,
-        variables=lambda: _variables(layer_collection.graph, var_list),
+        variables=lambda: steps_lib.variables_of(
+            layer_collection.graph, var_list),
         cov_ema_decay=cov_ema_decay, damping=self._damping.of_inverses,
         layer_collection=layer_collection, estimation_mode=estimation_mode,
         colocate_gradients_with_ops=colocate_gradients_with_ops,
         name=name + "/FisherEstimator", cov_devices=cov_devices,
-        inv_devices=inv_devices)
+        inv_devices=inv_devices, batch_size=batch_size,
+        compute_params_stats=bool(options.get("compute_params_stats")))
     if adapt_damping:
-      self._adapt_damping(**rule)
+      self._adapt_damping(options.get("dtype"), **rule)
 
   @property
   def variables(self) -> list:
@@ -156,6 +161,22 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
   def registered_variables(self) -> list:
     """List of the registered variables."""
     return self._fisher_est.variables
+
+  layers = delegation.delegate("_fisher_est", "layers", "The LayerCollection.")
+  factors = delegation.delegate(
+      "_fisher_est", "factors", "The factors, in the order of their creation.")
+  mat_type = delegation.delegate(
+      "_fisher_est", "mat_type", "See FisherEstimator.mat_type.")
+  params_stats = delegation.delegate(
+      "_fisher_est", "params_stats", "See FisherEstimator.params_stats.")
+
+  def get_cov_vars(self) -> list:
+    """Returns the variables of the covariances, creating what is missing."""
+    return self._fisher_est.get_cov_vars()
+
+  def get_inv_vars(self) -> list:
+    """Returns the variables of the inverses, creating what is missing."""
+    return self._fisher_est.get_inv_vars()
 
   # A step, top to bottom.
 
@@ -186,7 +207,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       ValueError: If `var_list` or the registrations do not fit.
       KeyError: If `global_step` is missing.
     """
-    var_list = self._check_var_list(var_list)
+    var_list = self.check_var_list(var_list)
     self._make_update_ops()
     self._make_skip_counter()
     with tf.variable_scope(self.get_name()):
@@ -216,19 +237,12 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
       List of (gradient, variable), which carries the loss for apply_gradients.
     """
     return steps_lib.Gradients(super().compute_gradients(
-        loss, self._check_var_list(var_list), gate_gradients,
+        loss, self.check_var_list(var_list), gate_gradients,
         aggregation_method, colocate_gradients_with_ops, grad_loss), loss)
 
-  def _check_var_list(self, var_list):
-    registered = self.registered_variables
-    if var_list is None:
-      return registered
-    if set(var_list) != set(registered):
-      raise ValueError(
-          "var_list must be the variables of the optimizer, "
-          f"{sorted(v.name for v in registered)}, got "
-          f"{sorted(v.name for v in var_list)}.")
-    return list(var_list)
+  def check_var_list(self, var_list: Sequence[Any] | None) -> list:
+    """Returns the variables of a step, see arguments.check_var_list."""
+    return arguments.check_var_list(var_list, self.registered_variables)
 
   def apply_gradients(self, grads_and_vars: hints.VecsAndVars, *args: Any,
                       **kwargs: Any) -> tf.Operation:
@@ -259,7 +273,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     state = self._damping.state_before_step(
         grads_and_vars.loss, [variable for _, variable in grads_and_vars])
     missing = missing_inverses.make_warning_op(self._fisher_est.factors)
-    global_step, name = _global_step_and_name(*args, **kwargs)
+    global_step, name = steps_lib.global_step_and_name(*args, **kwargs)
     train_ops = tf.get_collection_ref(tf.GraphKeys.TRAIN_OP)
     others = list(train_ops)
     with tf.control_dependencies([*state.ops, missing]):
@@ -297,21 +311,26 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
   def _compute_update_steps(self, grads_and_vars):
     """Returns pairs of a variable's change over -learning_rate, and it."""
     step = {"regular": self._step_regular, "adam": self._step_adam,
-            "qmodel": self._step_qmodel}[self._momentum_type]
+            "qmodel": self._step_qmodel,
+            "qmodel_fixedmu": self._step_qmodel}[self._momentum_type]
     made = step(grads_and_vars)
     steps = self._damping.with_predicted_change(
         made.steps, made.predict, made.usable)
+    if self._weight_decay is not None:
+      steps = steps_lib.with_weight_decay(steps, self._weight_decay)
     return stats_lib.Steps(
         [(steps_lib.zero_unless(made.usable, step), variable)
          for step, variable in steps],
         made.alpha, made.mu, made.predict)
 
+  def _multiply_preconditioner(self, vecs_and_vars):
+    """Returns (P vector, variable) for pairs; a subclass may redefine it."""
+    return self._fisher_est.multiply_inverse(vecs_and_vars)
+
   def _step_regular(self, grads_and_vars):
     """Updates v <- momentum v + P g, with P g clipped."""
-    precon = self._fisher_est.multiply_inverse(grads_and_vars)
-    coeff = 1.0
-    if self._norm_constraint is not None:
-      coeff = self._update_clip_coeff(grads_and_vars, precon)
+    precon = self._multiply_preconditioner(grads_and_vars)
+    coeff = self._clip_coeff(grads_and_vars, precon)
     usable = self._is_usable(
         grads_and_vars, precon, {"the clip coefficient": coeff})
     steps = self._update_velocities(
@@ -320,18 +339,21 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     return steps_lib.Step(steps, predict, -coeff, self._momentum, usable)
 
   def _step_adam(self, grads_and_vars):
-    """Updates v <- momentum v + g; the step is P v."""
+    """Updates v <- momentum v + g; the step is P v, clipped."""
     finite = steps_lib.are_finite([grad for grad, _ in grads_and_vars])
     velocity = self._update_velocities(
         grads_and_vars, *steps_lib.keep_unless(finite, self._momentum, 1.))
-    steps = self._fisher_est.multiply_inverse(velocity)
-    usable = self._is_usable(grads_and_vars, [*steps, *grads_and_vars], {})
+    steps = list(self._multiply_preconditioner(velocity))
+    coeff = self._clip_coeff(velocity, steps)
+    usable = self._is_usable(grads_and_vars, [*steps, *grads_and_vars],
+                             {"the clip coefficient": coeff})
+    steps = steps_lib.scaled(steps, coeff)
     predict = self._change_predictor(grads_and_vars, steps)
-    return steps_lib.Step(steps, predict, -1., self._momentum, usable)
+    return steps_lib.Step(steps, predict, -coeff, self._momentum, usable)
 
   def _step_qmodel(self, grads_and_vars):
     """Updates v <- mu v - alpha P g."""
-    precon = self._fisher_est.multiply_inverse(grads_and_vars)
+    precon = self._multiply_preconditioner(grads_and_vars)
     prev_updates = self._scaled_by_learning_rate(
         [(self._velocity(variable), variable) for _, variable in precon])
     alpha, mu, change = self._compute_qmodel_hyperparams(
@@ -339,12 +361,21 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     usable = self._is_usable(
         grads_and_vars, precon, {"alpha": alpha, "mu": mu,
                                  "the predicted change": change})
-    steps = self._update_velocities(
-        precon, *steps_lib.keep_unless(usable, mu, -alpha))
-    # alpha and mu are the best ones, and so is the length of the step.
+    steps = steps_lib.scaled(self._update_velocities(
+        precon, *steps_lib.keep_unless(usable, mu, -alpha)), self._rescale)
     return steps_lib.Step(
-        steps, lambda: quadratic_model.Prediction(change, -change), alpha, mu,
+        steps, lambda: self._qmodel_prediction(alpha, mu, change), alpha, mu,
         usable)
+
+  def _qmodel_prediction(self, alpha, mu, change):
+    """Returns the Prediction for the step of alpha and mu."""
+    if self._qmodel is None or (self._momentum_type == "qmodel"
+                                and scalars.is_one(self._rescale)):
+      # alpha and mu are the best ones, and so is the length of the step.
+      return quadratic_model.Prediction(change, -change)
+    M, c = self._qmodel
+    return quadratic_model.of_multiple(
+        M, c, tf.stack([alpha, mu]), self._rescale)
 
   def _is_usable(self, grads_and_vars, vecs_and_vars, coefficients):
     """Returns whether all numbers of a step are finite, boolean tensor [].
@@ -367,6 +398,11 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         [grad for grad, _ in grads_and_vars],
         [grad for grad, _ in precon_grads_and_vars])
 
+  def _clip_coeff(self, vecs_and_vars, precon_vecs_and_vars):
+    """Returns the scale of a step, 1 without a norm constraint."""
+    return 1. if self._norm_constraint is None else self._update_clip_coeff(
+        vecs_and_vars, precon_vecs_and_vars)
+
   def _update_clip_coeff(self, grads_and_vars, precon_grads_and_vars):
     """Returns the scale of P g that satisfies the norm constraint, a scalar."""
     return steps_lib.clip_coefficient(
@@ -376,7 +412,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
   def _compute_qmodel_hyperparams(self, precon_grads_and_vars,
                                   prev_updates_and_vars, grads_and_vars,
                                   variables=None):
-    """Minimises the quadratic model.
+    """Minimises the quadratic model, over alpha alone with "qmodel_fixedmu".
 
     Args:
       precon_grads_and_vars: List of (P g, variable), the direction d1.
@@ -397,39 +433,31 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         self._qmodel_losses or self._layers, variables, directions,
         self._damping.value, self._batch_size, self._qmodel_example_weights)
     c = tf.stack([steps_lib.inner_product(grads, d) for d in directions])
-    coefficients, change = quadratic_model.minimum(M, c)
+    self._qmodel = M, c
+    coefficients, change = (
+        quadratic_model.minimum(M, c) if self._momentum_type == "qmodel"
+        else quadratic_model.minimum_for_mu(M, c, self._momentum))
     return coefficients[0], coefficients[1], change
 
   def _change_predictor(
       self, grads_and_vars, steps) -> Callable[[], quadratic_model.Prediction]:
     """Returns a function that predicts the change by steps, with approximate F.
 
-    The damping of the quadratic model is not that of the inverses, if
-    `precon_damping_mult` is not 1.
+    The damping of the quadratic model may be another than that of the inverses.
 
     Args:
       grads_and_vars: List of (g, variable).
       steps: List of (change over -learning_rate, variable).
     """
     updates = self._scaled_by_learning_rate(steps)
-
-    def predict():
-      products = self._fisher_est.multiply(
-          updates, 1. / self._damping.precon_damping_mult)
-      grads = {variable: grad for grad, variable in grads_and_vars}
-      return quadratic_model.prediction(
-          [grads[variable] for _, variable in updates],
-          [update for update, _ in updates],
-          [product for product, _ in products])
-    return predict
+    return quadratic_model.predictor(
+        grads_and_vars, updates, lambda: self._fisher_est.multiply(
+            updates, self._damping.model_share))
 
   def _scaled_by_learning_rate(self, steps):
     """Returns pairs with -learning_rate times the first entries of `steps`."""
-    dtypes = dict.fromkeys(variable.dtype.base_dtype for _, variable in steps)
-    scales = {dtype: -scalars.cast_scalar(self._learning_rate_value(), dtype)
-              for dtype in dtypes}
-    return [(scales[variable.dtype.base_dtype] * tf.convert_to_tensor(step),
-             variable) for step, variable in steps]
+    return steps_lib.scaled(
+        steps, scalars.product(self._learning_rate_value(), -1.))
 
   def _learning_rate_value(self):
     learning_rate = self._learning_rate
@@ -437,13 +465,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   def _prepare(self):
     """Makes the tensor of the learning rate, which scales the steps."""
-    learning_rate = self._learning_rate_value()
-    if scalars.is_number(learning_rate):
-      # To full precision; the step casts it to the dtype of each variable.
-      learning_rate = scalars.cast_scalar(learning_rate, tf.float64)
-    # A step with a rate that is not finite is zero, and so must the rate be.
-    self._learning_rate_tensor = steps_lib.finite_or_zero(
-        tf.convert_to_tensor(learning_rate, name="learning_rate"))
+    self._learning_rate_tensor = steps_lib.rate_tensor(
+        self._learning_rate_value())
 
   def _velocity(self, variable):
     with plain_variables.no_scope_settings():
@@ -468,15 +491,12 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   # The damping.
 
-  @property
-  def damping(self) -> Any:
-    """The damping as it was given; a variable if it is adapted."""
-    return self._damping.damping
-
-  @property
-  def damping_adaptation_interval(self) -> int:
-    """The number of steps between adaptations of the damping."""
-    return self._damping.interval
+  damping = delegation.delegate(
+      "_damping", "damping",
+      "The damping as it was given; a variable if it is adapted.")
+  damping_adaptation_interval = delegation.delegate(
+      "_damping", "interval",
+      "The number of steps between adaptations of the damping.")
 
   def set_damping_adaptation_params(
       self, is_chief: bool, prev_train_batch: Any,
@@ -504,9 +524,10 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     self._adapt_damping(
         is_chief=is_chief, batch=prev_train_batch, loss_fn=loss_fn,
         min_damping=min_damping, decay=damping_adaptation_decay,
-        interval=damping_adaptation_interval, immediately=False)
+        interval=damping_adaptation_interval, immediately=False,
+        counts_steps=False)
 
-  def _adapt_damping(self, **rule):
+  def _adapt_damping(self, dtype=None, **rule):
     """Adapts the damping by a `damping.Rule`, given by its arguments."""
     if self._damping.rule is not None:
       raise ValueError("set_damping_adaptation_params must be called once, and "
@@ -517,13 +538,35 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
           "set_damping_adaptation_params must be called before the update ops "
           "are asked for, so that the damping reaches the inverses.")
     registered = self._layers.registered_variables
-    dtype = precision.wide_dtype(
+    dtype = dtype or precision.wide_dtype(
         registered[0].dtype if registered else tf.float32)
     scope = tf.get_variable_scope()
     with tf.variable_scope(self.get_name()):
       self._damping.adapt(damping_lib.Rule(scope=scope, **rule), dtype)
     if follow:
       self._fisher_est.set_damping(self._damping.of_inverses)
+
+  def maybe_pre_update_adapt_damping(self) -> tf.Operation:
+    """Returns the op that judges the last step if that is due.
+
+    Unless update_damping_immediately is True, run it before the inverses are
+    updated, so that these have the new damping, and while `prev_train_batch` is
+    still the batch of the last step. The train op contains it, and runs it
+    first; a step is judged once.
+    """
+    return self._damping.pre_update_op()
+
+  def set_loss(self, loss: hints.TensorLike) -> None:
+    """Sets the argument `loss` of the constructor, before minimize.
+
+    Args:
+      loss: Scalar tensor.
+
+    Raises:
+      ValueError: If it is no scalar.
+    """
+    arguments.check_scalar_loss(loss)
+    self._damping.loss = loss
 
   # What can be watched.
 
@@ -565,77 +608,41 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """The momentum as it was given."""
     return self._momentum
 
-  @property
-  def rho(self) -> Any:
-    """Variable with the reduction ratio, or None with constant damping."""
-    return self._damping.rho
-
-  @property
-  def qmodel_change(self) -> Any:
-    """Variable with the predicted change, or None with constant damping."""
-    return self._damping.predicted_change
-
-  @property
-  def counter(self) -> Any:
-    """Variable that counts steps, or None unless steps are judged by it."""
-    return self._damping.num_steps
+  rho = delegation.delegate(
+      "_damping", "rho",
+      "Variable with the reduction ratio, or None with constant damping.")
+  qmodel_change = delegation.delegate(
+      "_damping", "predicted_change",
+      "Variable with the predicted change, or None with constant damping.")
+  counter = delegation.delegate(
+      "_damping", "num_steps",
+      "Variable that counts steps, or None unless steps are judged by it.")
 
   _rho, _q_model_change = rho, qmodel_change  # Their names in contrib.kfac.
 
   # The updates of the factors.
 
-  @property
-  def cov_update_thunks(self) -> list:
-    """Functions that make the covariance update of each factor, a tensor."""
-    return self._fisher_est.cov_update_thunks
-
-  @property
-  def cov_update_ops(self) -> list:
-    """The new covariance of each factor, a tensor that runs its update."""
-    return self._fisher_est.cov_update_ops
-
-  @property
-  def cov_update_op(self) -> tf.Operation:
-    """One op that updates all covariances; a subclass may assign it."""
-    if "cov_update_op" in self._assigned:
-      return self._assigned["cov_update_op"]
-    return self._fisher_est.cov_update_op
-
-  @cov_update_op.setter
-  def cov_update_op(self, value: Any) -> None:
-    self._assigned["cov_update_op"] = value
-
-  @property
-  def inv_update_thunks(self) -> list:
-    """Functions that make the inverse update op of each factor."""
-    return self._fisher_est.inv_update_thunks
-
-  @property
-  def inv_update_ops(self) -> list:
-    """The inverse update op of each factor."""
-    return self._fisher_est.inv_update_ops
-
-  @property
-  def inv_update_op(self) -> tf.Operation:
-    """One op that updates all inverses; a subclass may assign it."""
-    if "inv_update_op" in self._assigned:
-      return self._assigned["inv_update_op"]
-    return self._fisher_est.inv_update_op
-
-  @inv_update_op.setter
-  def inv_update_op(self, value: Any) -> None:
-    self._assigned["inv_update_op"] = value
-
-  @property
-  def inv_updates_dict(self) -> dict:
-    """The new value of each kept matrix by name (1.4, 1.5); assignable."""
-    if "inv_updates_dict" in self._assigned:
-      return self._assigned["inv_updates_dict"]
-    return self._fisher_est.inv_updates_dict
-
-  @inv_updates_dict.setter
-  def inv_updates_dict(self, value: dict) -> None:
-    self._assigned["inv_updates_dict"] = value
+  cov_update_thunks = delegation.delegate(
+      "_fisher_est", "cov_update_thunks",
+      "Functions that make the covariance update of each factor, a tensor.")
+  cov_update_ops = delegation.delegate(
+      "_fisher_est", "cov_update_ops",
+      "The new covariance of each factor, a tensor that runs its update.")
+  cov_update_op = delegation.assignable(
+      "_fisher_est", "cov_update_op",
+      "One op that updates all covariances; a subclass may assign it.")
+  inv_update_thunks = delegation.delegate(
+      "_fisher_est", "inv_update_thunks",
+      "Functions that make the inverse update op of each factor.")
+  inv_update_ops = delegation.delegate(
+      "_fisher_est", "inv_update_ops",
+      "The inverse update op of each factor.")
+  inv_update_op = delegation.assignable(
+      "_fisher_est", "inv_update_op",
+      "One op that updates all inverses; a subclass may assign it.")
+  inv_updates_dict = delegation.assignable(
+      "_fisher_est", "inv_updates_dict",
+      "The new value of each kept matrix by name (1.4, 1.5); assignable.")
 
   def _ask_for_thunks(self):
     if self._asked_for_thunks:
@@ -683,15 +690,3 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """
     self._ask_for_thunks()
     return self._fisher_est.make_ops_and_vars(scope=self.get_name())
-
-
-def _global_step_and_name(global_step=None, name=None):
-  """Returns the arguments of apply_gradients, however they were passed."""
-  return global_step, name
-
-
-def _variables(graph, var_list):
-  if var_list is not None:
-    return list(var_list)
-  with graph.as_default():
-    return tf.trainable_variables()

@@ -9,6 +9,7 @@ exact Fisher matrix of the mini-batch (Martens & Grosse 2015, sections 6.4 and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -98,6 +99,49 @@ def minimum(M: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   return coefficients, tf.reduce_sum(c * coefficients) / 2.
 
 
+def minimum_for_mu(M: tf.Tensor, c: tf.Tensor,
+                   mu: hints.Scalar) -> tuple[tf.Tensor, tf.Tensor]:
+  """Minimises the model over alpha, for a given mu.
+
+  Args:
+    M: Matrix [2, 2], positive semidefinite.
+    c: Vector [2].
+    mu: Scalar.
+
+  Returns:
+    (alpha, mu) [2] with alpha = -(c_1 + mu M_12) / M_11, or 0 if d1 is zero;
+    and the predicted change, c . (alpha, mu) + (alpha, mu) M (alpha, mu)^T / 2.
+    All are NaN if M is not finite.
+  """
+  mu = scalars.cast_scalar(mu, c.dtype)
+  alpha = -tf.math.divide_no_nan(c[0] + mu * M[0, 1], M[0, 0])
+  # An infinite M would pass for a minimum at zero.
+  coefficients = tf.stack([alpha, mu]) + tf.reduce_sum(0. * M)
+  return coefficients, of_multiple(M, c, coefficients, 1.).change
+
+
+def of_multiple(M: tf.Tensor, c: tf.Tensor, coefficients: tf.Tensor,
+                multiple: hints.Scalar) -> Prediction:
+  """Evaluates the model for a multiple of alpha d1 + mu d2.
+
+  Args:
+    M: Matrix [2, 2].
+    c: Vector [2].
+    coefficients: Vector (alpha, mu) [2].
+    multiple: Scalar.
+
+  Returns:
+    Prediction.
+  """
+  multiple = scalars.cast_scalar(multiple, c.dtype)
+  slope = tf.reduce_sum(c * coefficients)
+  curvature_along = tf.reduce_sum(
+      coefficients * tf.linalg.matvec(M, coefficients))
+  return Prediction(
+      multiple * slope + tf.square(multiple) * curvature_along / 2.,
+      tf.math.divide_no_nan(tf.square(slope), 2. * curvature_along))
+
+
 class Prediction(NamedTuple):
   """What the model predicts for an update d.
 
@@ -128,3 +172,23 @@ def prediction(grads: Sequence[Any], updates: Sequence[Any],
   curvature_along = steps.inner_product(updates, fisher_products)
   return Prediction(slope + curvature_along / 2., tf.math.divide_no_nan(
       tf.square(slope), 2. * curvature_along))
+
+
+def predictor(grads_and_vars: Sequence[Any], updates: Sequence[Any],
+              multiply: Callable[[], Sequence[Any]]) -> Callable[
+                  [], Prediction]:
+  """Returns a function that evaluates the model for an update d.
+
+  Args:
+    grads_and_vars: List of (g, variable).
+    updates: List of (d, variable), in any order.
+    multiply: Function that returns the list of ((F + damping I) d, variable),
+      in the order of `updates`. It is called by the result.
+  """
+  grads = {variable: grad for grad, variable in grads_and_vars}
+
+  def predict():
+    return prediction([grads[variable] for _, variable in updates],
+                      [update for update, _ in updates],
+                      [product for product, _ in multiply()])
+  return predict

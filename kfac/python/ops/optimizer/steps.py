@@ -87,6 +87,43 @@ def inner_product(vectors: Sequence[Any], others: Sequence[Any]) -> tf.Tensor:
       for a, b in zip(vectors, others, strict=True)])
 
 
+def scaled(steps: Iterable[Any], scale: hints.Scalar) -> list:
+  """Multiplies the first entries of pairs.
+
+  Args:
+    steps: Iterable of (tensor, variable).
+    scale: Scalar; the number 1 changes nothing.
+
+  Returns:
+    List of (tensor, variable).
+  """
+  steps = list(steps)
+  if scalars.is_one(scale):
+    return steps
+  scales = {dtype: scalars.cast_scalar(scale, dtype) for dtype in dict.fromkeys(
+      variable.dtype.base_dtype for _, variable in steps)}
+  return [(scales[variable.dtype.base_dtype] * tf.convert_to_tensor(step),
+           variable) for step, variable in steps]
+
+
+def with_weight_decay(steps: Iterable[Any], coeff: hints.Scalar) -> list:
+  """Adds coeff times the variables to steps.
+
+  Source: Loshchilov & Hutter 2019, equation 1.
+
+  Args:
+    steps: Iterable of (change over -learning_rate, variable).
+    coeff: Scalar.
+
+  Returns:
+    List of (change over -learning_rate, variable).
+  """
+  steps = list(steps)
+  decays = scaled([(variable, variable) for _, variable in steps], coeff)
+  return [(step + decay, variable) for (step, variable), (decay, _) in zip(
+      steps, decays, strict=True)]
+
+
 def clip_coefficient(squared_norm: tf.Tensor, learning_rate: hints.Scalar,
                      constraint: hints.Scalar) -> tf.Tensor:
   """Computes the scale of an update that satisfies the norm constraint.
@@ -182,7 +219,9 @@ def check_step(vecs_and_vars: hints.Pairs,
            for _, variable in vecs_and_vars]
   for word, value in coefficients.items():
     if value is not None and not scalars.is_number(value):
-      numbers.append(tf.reshape(tf.cast(value, numbers[0].dtype), [-1]))
+      # With a grad_loss, the loss may have any shape.
+      numbers.append(tf.reshape(
+          tf.reduce_sum(tf.cast(value, numbers[0].dtype)), [1]))
       words.append(word)
   all_numbers = tf.concat(numbers, 0) if len(numbers) > 1 else numbers[0]
 
@@ -207,6 +246,23 @@ def zero_unless(usable: tf.Tensor, step: Any) -> tf.Tensor:
   """
   step = tf.convert_to_tensor(step)
   return tf.math.multiply_no_nan(step, tf.cast(usable, step.dtype))
+
+
+def rate_tensor(learning_rate: hints.Scalar) -> tf.Tensor:
+  """Makes the tensor of the learning rate, which scales the steps.
+
+  Args:
+    learning_rate: Scalar.
+
+  Returns:
+    Tensor []. A step with a rate that is not finite is zero, and so is the rate
+    then.
+  """
+  if scalars.is_number(learning_rate):
+    # To full precision; the step casts it to the dtype of each variable.
+    learning_rate = scalars.cast_scalar(learning_rate, tf.float64)
+  return finite_or_zero(
+      tf.convert_to_tensor(learning_rate, name="learning_rate"))
 
 
 def finite_or_zero(scalar: tf.Tensor) -> tf.Tensor:
@@ -234,3 +290,17 @@ def keep_unless(usable: tf.Tensor, decay: Any,
                    tf.ones([], dtype)),
           tf.where(usable, scalars.cast_scalar(vec_coeff, dtype),
                    tf.zeros([], dtype)))
+
+
+def global_step_and_name(global_step: Any = None,
+                         name: str | None = None) -> tuple:
+  """Returns the arguments of apply_gradients, however they were passed."""
+  return global_step, name
+
+
+def variables_of(graph: tf.Graph, var_list: Sequence[Any] | None) -> list:
+  """Returns the list of variables, or a graph's trainable variables."""
+  if var_list is not None:
+    return list(var_list)
+  with graph.as_default():
+    return tf.trainable_variables()

@@ -72,6 +72,24 @@ def product(value: Any, mult: Any) -> Any:
   return value * cast_scalar(mult, value.dtype)
 
 
+def total(value: Any, summand: Any) -> Any:
+  """Returns a value plus a summand, a number if both are numbers.
+
+  Args:
+    value: Number, tensor or variable of shape [], returned as it is if
+      `summand` is the number 0.
+    summand: The same. Its dtype counts only if the value is a number.
+  """
+  if is_number(summand) and summand == 0:
+    return value
+  if is_number(value) and is_number(summand):
+    return value + summand
+  if is_number(value):
+    value, summand = summand, value
+  value = tf.convert_to_tensor(value)
+  return value + cast_scalar(summand, value.dtype)
+
+
 # Rules of check_number: the words, and the operator that finds a violation.
 _RULES = {
     "minimum": ("at least", operator.lt),
