@@ -1,1 +1,1 @@
-"""Tests of kfac.python.ops.utils."""
+"""Tests of kfac.python.ops.tensormatch."""

@@ -106,14 +106,6 @@ class FisherFactor(abc.ABC):
     """List of the variables of kept matrices."""
     return []
 
-  def get_cov_vars(self) -> list:
-    """Returns the list of the variables of the covariance."""
-    return [self.get_cov()]
-
-  def get_inv_vars(self) -> list:
-    """Returns the list of the variables of kept matrices."""
-    return list(self.kept_variables)
-
   @property
   def contrib_kept_names(self) -> list[str]:
     """List of contrib.kfac's names of `kept_variables`, below the scope."""

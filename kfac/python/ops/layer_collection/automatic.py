@@ -37,13 +37,38 @@ def auto_register_layers(
   with layers.graph.as_default():
     found = graph_search.find_layers(
         variables, [[tf.nest.flatten(tower.inputs) for tower in towers]
-                    for towers in layers.towers_by_loss], batch.num_examples)
+                    for towers in layers.towers_by_loss], batch.num_examples,
+        list(layers.linked_parameters), var_list is not None)
+    variables = _found(variables, found)
     found = _linked(layers.linked_parameters, found)
     found = [_checked(layer, batch) for layer in found]
     _raise_or_warn(found, unknown)
-    rows = [_register(layers, layer, batch) for layer in found]
+    rows = _register_all(layers, found, batch)
   _note_uses(layers, variables)
   return report.Report(rows)
+
+
+def _found(variables, found):
+  """Returns the variables that are in layers, and warns about others."""
+  refs = {variable.ref() for layer in found for variable in layer.variables}
+  unused = [variable.name for variable in variables
+            if variable.ref() not in refs]
+  if unused:
+    logging.warning("auto_register_layers leaves out %s: no loss depends on "
+                    "them.", ", ".join(unused))
+  return [variable for variable in variables if variable.ref() in refs]
+
+
+def _register_all(layers, found, batch):
+  """Registers layers, all or none, and returns their rows of the report."""
+  keys, num_calls = set(layers.fisher_blocks), len(layers._calls)
+  try:
+    return [_register(layers, layer, batch) for layer in found]
+  except Exception:
+    for key in set(layers.fisher_blocks) - keys:
+      del layers.fisher_blocks[key]
+    del layers._calls[num_calls:]
+    raise
 
 
 class _Batch:
@@ -87,20 +112,47 @@ class _Batch:
       return tf.add_n([tf.shape(one)[0] for one in self._inputs])
     return sum(rows)
 
-  def fold(self, rows: int | None) -> int | None:
+  def is_shared(self, layer: records.Layer) -> bool:
+    """Whether a layer computes what several towers of the losses use."""
+    return len(layer.towers) < len(self._inputs)
+
+  def of_tower(self, is_shared: bool) -> int | None:
+    """Returns the static number of examples that a layer computes at once.
+
+    Args:
+      is_shared: Whether the layer computes what several towers of the losses
+        use.
+    """
+    if self.num_examples is None or not is_shared:
+      return self.num_examples
+    return self.num_examples * len(self._inputs)
+
+  def fold(self, rows: int | None, is_shared: bool = False) -> int | None:
     """Returns how many rows an example has, given a static size of axis 0.
 
     Args:
       rows: Static size; None if it is unknown.
+      is_shared: As in `of_tower`.
 
     Returns:
       Int; None if the rows are not those of examples.
     """
-    if rows is None or rows == self.num_examples:
+    if rows is None:
+      return 1 if self.num_examples is None or self.is_given else None
+    if rows == self.num_examples:
       return 1
-    if self.num_examples is None or rows % self.num_examples:
+    number = self.of_tower(is_shared)
+    if number is None or rows % number:
       return None
-    return rows // self.num_examples
+    return rows // number
+
+  def keywords(self, rows: int | None, is_shared: bool) -> dict:
+    """Returns the argument `batch_size` of a registration, if it needs one."""
+    if rows is None:
+      return {"batch_size": self._given} if self.is_given else {}
+    if self.fold(rows, is_shared) == 1:
+      return {}
+    return {"batch_size": self.of_tower(is_shared)}
 
 
 def _variables(layers, var_list):
@@ -118,17 +170,9 @@ def _variables(layers, var_list):
   else:
     variables = layers.graph.get_collection(
         tf.GraphKeys.TRAINABLE_VARIABLES)
-    subgraph = utils.SubGraph([tf.nest.flatten(loss.inputs)
-                               for loss in layers.losses])
-    unused = [variable.name for variable in variables
-              if not subgraph.is_member(variable)]
-    if unused:
-      logging.warning("auto_register_layers leaves out %s: no loss depends on "
-                      "them.", ", ".join(unused))
-    variables = [variable for variable in variables
-                 if variable.name not in set(unused)]
-  return [variable for variable in variables
-          if variable.ref() not in registered]
+  unique = {variable.ref(): variable for variable in variables}
+  return [variable for ref, variable in unique.items()
+          if ref not in registered]
 
 
 def _plain(variable):
@@ -175,17 +219,24 @@ def _linked(linked_parameters, found):
 def _checked(layer, batch):
   """Returns the layer, as generic if its rows are not those of examples."""
   for use in (use for tower in layer.towers for use in tower):
-    rows = tf.compat.dimension_value(use.outputs.shape[_row_axis(use)])
-    fold = batch.fold(rows)
+    rows = _rows(use)
+    fold = batch.fold(rows, batch.is_shared(layer))
     reason = None
     if fold is None:
-      reason = (f"has outputs with {rows} rows, where the losses have "
-                f"{batch.num_examples or 'an unknown number of'} examples")
+      reason = (
+          f"has outputs with {'an unknown number of' if rows is None else rows}"
+          f" rows, where the losses have "
+          f"{batch.num_examples or 'an unknown number of'} examples")
     elif fold > 1 and layer.kind not in _FOLDING:
       reason = f"has {fold} rows per example in a layer of kind {layer.kind}"
     if reason:
       return layer._replace(kind="generic", towers=[], reason=reason)
   return layer
+
+
+def _rows(use):
+  """Returns the static size of the axis of examples, None if unknown."""
+  return tf.compat.dimension_value(use.outputs.shape[_row_axis(use)])
 
 
 def _row_axis(use):
@@ -215,13 +266,13 @@ def _register(layers, layer, batch):
             else layer.variables[0])
   if layer.kind == "generic":
     layers.register_generic(params, batch.total)
+  shared = batch.is_shared(layer)
   for tower, uses in enumerate(layer.towers):
-    fold = batch.fold(tf.compat.dimension_value(
-        uses[0].outputs.shape[_row_axis(uses[0])]))
     inputs, outputs = _data(layer, uses)
+    rows = _rows(uses[0])
     _REGISTER[layer.kind](
-        layers, params, inputs, outputs, uses[0].settings, fold,
-        bool(tower), batch)
+        layers, params, inputs, outputs, uses[0].settings,
+        batch.fold(rows, shared), bool(tower), batch.keywords(rows, shared))
   return _row(layers.fisher_blocks[params], layer)
 
 
@@ -238,20 +289,16 @@ def _data(layer, uses):
   return inputs and inputs[0], outputs[0]
 
 
-def _dense(layers, params, inputs, outputs, settings, fold, reuse, batch):
-  keywords = {"view": settings["view"]}
-  if fold > 1:
-    keywords["batch_size"] = batch.num_examples
-  if isinstance(outputs, list):
-    layers.register_fully_connected_multi(
-        params, inputs, outputs, reuse=reuse, **keywords)
-  else:
-    layers.register_fully_connected(
-        params, inputs, outputs, reuse=reuse, **keywords)
+def _dense(layers, params, inputs, outputs, settings, fold, reuse, keywords):
+  del fold
+  method = (layers.register_fully_connected_multi if isinstance(outputs, list)
+            else layers.register_fully_connected)
+  method(params, inputs, outputs, reuse=reuse, view=settings["view"],
+         **keywords)
 
 
-def _conv2d(layers, params, inputs, outputs, settings, fold, reuse, batch):
-  del batch
+def _conv2d(layers, params, inputs, outputs, settings, fold, reuse, keywords):
+  del keywords
   if isinstance(outputs, list) or fold > 1:
     layers.register_conv2d_multi(
         params, inputs=inputs, outputs=outputs, reuse=reuse,
@@ -262,24 +309,25 @@ def _conv2d(layers, params, inputs, outputs, settings, fold, reuse, batch):
 
 
 def _one_use(method):
-  def register(layers, params, inputs, outputs, settings, fold, reuse, batch):
-    del fold, batch
+  def register(layers, params, inputs, outputs, settings, fold, reuse,
+               keywords):
+    del fold, keywords
     getattr(layers, method)(
         params, inputs=inputs, outputs=outputs, reuse=reuse, **settings)
   return register
 
 
-def _embedding(layers, params, inputs, outputs, settings, fold, reuse, batch):
-  del settings
-  keywords = {"batch_size": batch.num_examples} if fold > 1 else {}
+def _embedding(layers, params, inputs, outputs, settings, fold, reuse,
+               keywords):
+  del settings, fold
   method = (layers.register_embedding_multi if isinstance(outputs, list)
             else layers.register_embedding)
   method(params, inputs, outputs, reuse=reuse, **keywords)
 
 
 def _scale_and_shift(layers, params, inputs, outputs, settings, fold, reuse,
-                     batch):
-  del settings, fold, batch
+                     keywords):
+  del settings, fold, keywords
   variables = params if isinstance(params, tuple) else (params,)
   size = sum(variable.shape.num_elements() for variable in variables)
   approx = None

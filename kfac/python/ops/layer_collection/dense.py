@@ -53,7 +53,7 @@ def _check(context, params, inputs, outputs, view, batch_size):
     view = views.DENSE  # The axes between examples and features are positions.
   else:
     shape = registration.check_layer(
-        context.graph, weights, list(range(1, 9)), inputs, outputs)
+        context.graph, weights, list(range(1, 9)), inputs, outputs, view=view)
   num_in, num_out = view.matrix_shape(shape)
   for variable in bias:
     check.check_graph(context.graph, "params", variable)

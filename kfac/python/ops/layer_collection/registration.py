@@ -192,7 +192,8 @@ def make_or_get_factor(fisher_factors: dict, scope: str, cls: type, args: Any,
 
 def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
                 inputs: Any, outputs: Any,
-                input_dtype: hints.DType | None = None) -> list[int]:
+                input_dtype: hints.DType | None = None,
+                view: Any = None) -> list[int]:
   """Checks graph and dtype of a layer, and the shape of its parameters.
 
   Args:
@@ -202,6 +203,7 @@ def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
     inputs: Tensor, or list over uses.
     outputs: The same.
     input_dtype: Dtype of the inputs if it is not that of the weights.
+    view: views.View of the layer, or None.
 
   Returns:
     The shape of the weights, a list of ints.
@@ -227,7 +229,7 @@ def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
   else:
     check.check_dtype("inputs", inputs, input_dtype)
   check.check_data_dtype("outputs", outputs, dtype)
-  check.check_same_examples(inputs, outputs)
+  check.check_same_examples(inputs, outputs, view)
   if bias:
     check.check_num_elements("bias", bias[0], weights.shape.as_list()[-1])
   return weights.shape.as_list()

@@ -37,7 +37,7 @@ def scale_and_shift(context: registration.Context, params: Any, inputs: Any,
     check.check_graph(context.graph, name, value)
     check.check_dtype(name, value, "floating")
     if name != "params":
-      check.check_dtype(name, value, named[0][1].dtype.base_dtype)
+      check.check_data_dtype(name, value, named[0][1].dtype.base_dtype)
   if has_scale:
     _check_same_uses(inputs, outputs)
   dims: dict[str, tuple[int, ...]] = {}

@@ -218,12 +218,14 @@ def check_data_dtype(name: str, tensor: Any, dtype: tf.DType) -> None:
   check_dtype(name, tensors, dtype)
 
 
-def check_same_examples(inputs: Any, outputs: Any) -> None:
+def check_same_examples(inputs: Any, outputs: Any, view: Any = None) -> None:
   """Raises ValueError if inputs and outputs differ in batch size or uses.
 
   Args:
     inputs: Tensor, or list over uses of tensors.
     outputs: The same.
+    view: views.View that says which axis holds the examples; None for the
+      first.
   """
   lists = [isinstance(data, (list, tuple)) for data in (inputs, outputs)]
   if all(lists):
@@ -235,10 +237,20 @@ def check_same_examples(inputs: Any, outputs: Any) -> None:
   else:
     pairs = [] if any(lists) else [(inputs, outputs)]
   for one, other in pairs:
-    if not one.shape[:1].is_compatible_with(other.shape[:1]):
+    sizes = [tensor.shape[_row_axis(arrangement, tensor):][:1]
+             for arrangement, tensor in (
+                 (view and view.inputs, one), (view and view.outputs, other))]
+    if not sizes[0].is_compatible_with(sizes[1]):
       raise ValueError(
           f"outputs must have the batch size of inputs, got {other.shape} and "
           f"{one.shape}.")
+
+
+def _row_axis(arrangement, tensor):
+  """Returns the axis of the examples, see views.Arrangement."""
+  if arrangement is None or tensor.shape.rank is None:
+    return 0
+  return next(iter(arrangement.row_axes(tensor.shape.rank)), 0)
 
 
 def check_num_uses(num_uses: Any, inputs: Any, outputs: Any) -> None:

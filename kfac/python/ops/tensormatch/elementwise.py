@@ -10,6 +10,7 @@ tensor of the graph.
 from __future__ import annotations
 
 import heapq
+import math
 from typing import Any
 from typing import NamedTuple
 
@@ -62,7 +63,8 @@ def classify(flow: uses.DataFlow, variable: Any, use: uses.Consumer,
   outputs, region, is_shift = ends
   broadcast = use.tensor.shape.as_list()
   if not _aligned(variable.shape.as_list(), broadcast, outputs):
-    outputs = _behind_reshape(flow, variable, broadcast, outputs)
+    outputs, added = _behind_reshape(flow, variable, broadcast, outputs)
+    region = region._replace(boundary=(*region.boundary, *added))
     if outputs is None:
       return records.Unknown(use.op, "is reshaped before it scales or shifts")
   return records.Use("shift" if is_shift else "scale", use.op, None, outputs,
@@ -91,7 +93,8 @@ def _exit(flow, variable, use, num_examples):
   is_shift = True
   while heap:
     _, op = heapq.heappop(heap)
-    entering = _entering(op, inside)
+    entering = _entering(op, inside, len(_without_ones(
+        use.tensor.shape.as_list())))
     if entering is None:
       return records.Unknown(
           op, f"is used by {op.type}, which is no known layer")
@@ -101,7 +104,8 @@ def _exit(flow, variable, use, num_examples):
     boundary += entering
     output = op.outputs[0]
     inside.add((op, 0))
-    if not heap and _has_batch(output, variable, num_examples):
+    if not heap and flow.has_examples(output) and _has_batch(
+        output, variable, num_examples):
       region = Region(use.tensor, tuple(boundary))
       return output, region, is_shift
     consumers = {consumer for consumer, _ in flow.consumers(output)}
@@ -117,20 +121,47 @@ def _is_in(inside, tensor):
   return (tensor.op, tensor.value_index) in inside
 
 
-def _entering(op, inside):
-  """Returns the inputs from outside; None if the op is not linear inside."""
+def _entering(op, inside, num_axes):
+  """Returns the inputs from outside of an op of a region.
+
+  Args:
+    op: The op.
+    inside: Set of the keys of tensors in the region.
+    num_axes: Number of last axes that belong to the variable.
+
+  Returns:
+    List of tensors; None if the op is not linear in the region, or moves the
+    axes of the variable.
+  """
   within = [_is_in(inside, tensor) for tensor in op.inputs]
   outside = [tensor for tensor, is_in in zip(op.inputs, within, strict=True)
              if not is_in]
+  if op.type == "BiasAdd" and op.get_attr("data_format") != b"NHWC":
+    return None
   if op.type in _SUMS:
     return outside
   if op.type in _PASSING:
-    return [] if within[0] else None
+    keeps = op.type not in _SHAPES or _keeps_end(
+        op.inputs[0], op.outputs[0], num_axes)
+    return [] if within[0] and keeps else None
   if op.type == "Mul" and sum(within) == 1:
     return outside
   if op.type == "RealDiv" and within == [True, False]:
     return outside
   return None
+
+
+def _keeps_end(one, other, num_axes):
+  """Whether two tensors have the same last axes, or differ in leading ones."""
+  if one.shape.rank is None or other.shape.rank is None:
+    return False
+  ends = [shape[max(len(shape) - num_axes, 0):]
+          for shape in (one.shape.as_list(), other.shape.as_list())]
+  return (ends[0] == ends[1] and None not in ends[0]
+          and len(ends[0]) == num_axes) or (
+      one.shape.is_fully_defined() and
+      _without_ones(one.shape.as_list()) == _without_ones(
+          other.shape.as_list()))
 
 
 def _has_batch(tensor, variable, num_examples):
@@ -168,22 +199,36 @@ def _matches_end(shape, whole):
 
 
 def _behind_reshape(flow, variable, broadcast, outputs):
-  """Returns the outputs in the shape of the variable; None if there are none.
+  """Returns the outputs in the shape of the variable, and what is added.
 
   Group normalisation works on [.., groups, channels per group], and returns to
   [.., channels] afterwards.
+
+  Args:
+    flow: DataFlow of the losses.
+    variable: The variable.
+    broadcast: Shape in which the variable enters the region.
+    outputs: Outputs of the region.
+
+  Returns:
+    Tensor, or None if there is none; list of the tensors that are added to the
+    outputs before they are reshaped.
   """
+  added: list[Any] = []
   after = flow.only_consumer(outputs)
+  while after is not None and after.type in ("Add", "AddV2") and (
+      after.outputs[0].shape.as_list() == outputs.shape.as_list()):
+    added += [tensor for tensor in after.inputs if tensor is not outputs]
+    outputs = after.outputs[0]
+    after = flow.only_consumer(outputs)
   if after is None or after.type != "Reshape":
-    return None
+    return None, added
   result = after.outputs[0]
   shape = _without_ones(variable.shape.as_list())
-  grouped = _without_ones(broadcast)
-  if (result.shape.rank is None or outputs.shape.rank is None
-      or outputs.shape.as_list()[outputs.shape.rank - len(grouped):] != grouped
-      or result.shape.as_list()[result.shape.rank - len(shape):] != shape):
-    return None
-  return result
+  if not (_ends_with(outputs, _without_ones(broadcast))
+          and _ends_with(result, shape)):
+    return None, added
+  return result, added
 
 
 def linear_outputs_behind(flow: uses.DataFlow, use: records.Use) -> list:
@@ -201,21 +246,56 @@ def linear_outputs_behind(flow: uses.DataFlow, use: records.Use) -> list:
   """
   if use.op.type in _FUSED:
     return []
+  size = use.num_outputs
+  end = _last_axes(use.outputs, size)
+  if end is None or size > 1 and end != _without_ones(
+      use.region.start.shape.as_list()):
+    return []  # It has a value for each position, not for each feature.
   found = []
-  stack = list(use.region.boundary)
+  stack = [(tensor, end) for tensor in use.region.boundary]
   while stack:
-    tensor = stack.pop()
-    if flow.only_consumer(tensor) is None:
+    tensor, end = stack.pop()
+    if flow.only_consumer(tensor) is None or not _ends_with(tensor, end):
       continue
-    found.append((tensor.op, tensor.value_index))
     op = tensor.op
-    if op.type in _SHAPES or op.type in ("Identity", "BatchToSpaceND"):
-      stack.append(op.inputs[0])
+    found.append((op, tensor.value_index))
+    if op.type in _SHAPES:
+      stack.append((op.inputs[0], _last_axes(op.inputs[0], size)))
+    elif op.type == "Identity" or (
+        op.type == "BatchToSpaceND" and len(end) <= 1):
+      stack.append((op.inputs[0], end))
     elif op.type in ("Add", "AddV2", "AddN"):
-      stack.extend(op.inputs)
-    elif op.type == "BiasAdd":
-      stack.append(op.inputs[0])
+      stack.extend((other, end) for other in op.inputs)
+    elif op.type == "BiasAdd" and op.get_attr("data_format") == b"NHWC":
+      stack.append((op.inputs[0], end))
   return found
+
+
+def _last_axes(tensor, size):
+  """Returns the sizes of the fewest last axes that have so many elements.
+
+  Args:
+    tensor: Tensor.
+    size: Number of elements.
+
+  Returns:
+    List of ints; None if there are no such axes.
+  """
+  if tensor.shape.rank is None:
+    return None
+  sizes: list[int] = []
+  for axis in reversed(tensor.shape.as_list()):
+    if math.prod(sizes) == size or axis is None:
+      break
+    sizes.insert(0, axis)
+  return sizes if math.prod(sizes) == size else None
+
+
+def _ends_with(tensor, end):
+  """Whether the shape of a tensor ends with some sizes."""
+  if end is None or tensor.shape.rank is None or len(end) > tensor.shape.rank:
+    return False
+  return tensor.shape.as_list()[tensor.shape.rank - len(end):] == end
 
 
 def derivative(use: records.Use, gradients: Any) -> tf.Tensor:

@@ -42,7 +42,9 @@ _CUTS = ("ConcatV2", "Concat", "Pack", "Slice", "Split", "SplitV",
 
 
 def find_layers(variables: Sequence[Any], towers_by_loss: Sequence[Any],
-                num_examples: int | None = None) -> list[records.Layer]:
+                num_examples: int | None = None,
+                groups: Sequence[Any] = (),
+                all_used: bool = True) -> list[records.Layer]:
   """Finds the layers that some variables are the parameters of.
 
   The time is linear in the number of ops.
@@ -51,27 +53,34 @@ def find_layers(variables: Sequence[Any], towers_by_loss: Sequence[Any],
     variables: Variables of one graph.
     towers_by_loss: For each loss the list over towers of its input tensors.
     num_examples: Static batch size of the losses, or None.
+    groups: Sets of variables. A layer's variables are in the same of them, or
+      in none.
+    all_used: Whether the losses must depend on all variables.
 
   Returns:
-    List of Layers, in the order of their first variables. Each variable is in
-    one.
+    List of Layers, in the order of their first variables. Each variable that
+    the losses depend on is in one.
 
   Raises:
     ValueError: If the losses depend on none of the uses of a variable.
   """
-  flow = uses.DataFlow(tf.nest.flatten(towers_by_loss))
+  flow = uses.DataFlow(tf.nest.flatten(towers_by_loss), num_examples)
   found = {variable.ref(): _classified(flow, variable, num_examples)
            for variable in variables}
   unused = [variable.name for variable in variables
             if not found[variable.ref()]]
-  if unused:
+  if unused and all_used:
     raise ValueError("var_list must be variables that the losses depend on, "
                      f"got {', '.join(unused)}.")
+  variables = [variable for variable in variables if found[variable.ref()]]
   problems = {variable.ref(): _problem(found[variable.ref()])
               for variable in variables}
   known = [variable for variable in variables if not problems[variable.ref()]]
-  partners = {
-      **_biases(flow, known, found), **_shifts(flow, known, found)}
+  group_of = {variable.ref(): index for index, group in enumerate(groups)
+              for variable in group}
+  partners = _biases(flow, known, found, group_of)
+  partners.update(_shifts(flow, known, found, group_of, {
+      bias.ref() for bias in partners.values()}))
   joined = {partner.ref() for partner in partners.values()}
   towers = _Towers(towers_by_loss)
   layers = []
@@ -115,8 +124,22 @@ def _classified(flow, variable, num_examples):
     one = linear.classify(flow, variable, use)
     if one is None and use.op.type in elementwise.TYPES:
       one = elementwise.classify(flow, variable, use, num_examples)
-    found.append(one or _unknown(use.op))
+    found.append(_with_dtypes(variable, one or _unknown(use.op)))
   return found
+
+
+def _with_dtypes(variable, use):
+  """Returns the use, or Unknown if its data are of another precision."""
+  if isinstance(use, records.Unknown):
+    return use
+  dtype = variable.dtype.base_dtype
+  known = (dtype, tf.float16, tf.bfloat16) if dtype == tf.float32 else (dtype,)
+  for tensor in (use.outputs, use.inputs):
+    if tensor is not None and tensor.dtype.is_floating and (
+        tensor.dtype not in known):
+      return records.Unknown(
+          use.op, f"is cast to {tensor.dtype.name} from {dtype.name}")
+  return use
 
 
 def _unknown(op):
@@ -149,13 +172,14 @@ def _tower_problem(kind, towers):
   return None
 
 
-def _biases(flow, variables, found):
+def _biases(flow, variables, found, group_of):
   """Joins each bias to the first layer whose every use it is added to.
 
   Args:
     flow: DataFlow.
     variables: Variables without a problem.
     found: Dict from variable.ref() to its Uses.
+    group_of: Dict from variable.ref() to the number of its group.
 
   Returns:
     Dict from the ref() of weights to their bias.
@@ -164,7 +188,7 @@ def _biases(flow, variables, found):
   order = {variable.ref(): i for i, variable in enumerate(variables)}
   for variable in variables:
     for number, use in enumerate(found[variable.ref()]):
-      if use.kind in _WITH_BIAS:
+      if use.kind in _WITH_BIAS and _features_are_last(use):
         for tensor in (use.outputs, use.op.outputs[0]):
           owners[tensor.op, tensor.value_index] = (variable.ref(), number)
   biases: dict[Any, Any] = {}
@@ -182,19 +206,28 @@ def _biases(flow, variables, found):
       count = len(found[weights])
       if (weights not in biases and len(shifts) == count
           and sorted(matched[weights]) == list(range(count))
+          and group_of.get(weights) == group_of.get(variable.ref())
           and found[weights][0].num_outputs == shifts[0].num_outputs):
         biases[weights] = variable
         break
   return biases
 
 
-def _shifts(flow, variables, found):
+def _features_are_last(use):
+  """Whether the features are the last axes of the outputs, in their order."""
+  view = use.settings.get("view")
+  return view is None or view.outputs.axes is None
+
+
+def _shifts(flow, variables, found, group_of, taken):
   """Joins each scale to the shift that is added behind all of its uses.
 
   Args:
     flow: DataFlow.
     variables: Variables without a problem.
     found: Dict from variable.ref() to its Uses.
+    group_of: Dict from variable.ref() to the number of its group.
+    taken: The ref() of all shifts that are joined already; it gets more.
 
   Returns:
     Dict from the ref() of a scale to its shift.
@@ -217,7 +250,10 @@ def _shifts(flow, variables, found):
         and len(found[shift.ref()]) == len(scales)
         and sorted(number for number, _ in partners) == list(
             range(len(scales)))
+        and shift.ref() not in taken
+        and group_of.get(shift.ref()) == group_of.get(variable.ref())
         and shift.shape == variable.shape):
+      taken.add(shift.ref())
       pairs[variable.ref()] = shift
   return pairs
 
@@ -228,7 +264,8 @@ def _shift_behind(flow, ends, use):
   if here is not None:
     return here
   after = flow.only_consumer(use.outputs)
-  if after is None or after.type not in ("Add", "AddV2", "BiasAdd"):
+  if after is None or after.type not in ("Add", "AddV2", "BiasAdd") or (
+      after.outputs[0].shape.as_list() != use.outputs.shape.as_list()):
     return None
   return ends.get((after, 0))
 

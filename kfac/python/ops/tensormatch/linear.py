@@ -16,6 +16,7 @@ from kfac.python.ops.tensormatch import records
 from kfac.python.ops.tensormatch import uses
 
 _NO_LAYOUT = "is cut or reshaped in a way that is no view of a matrix"
+_NO_END = "is in a dilated convolution without an end"
 
 
 def classify(flow: uses.DataFlow, variable: Any, use: uses.Consumer) -> Any:
@@ -41,7 +42,7 @@ def _matmul(flow, variable, use):
   """MatMul(a, b) [rows, out] and BatchMatMulV2 [.., rows, out]."""
   op, index = use.op, use.position
   other = op.inputs[1 - index]
-  if op.inputs[0] is op.inputs[1] or is_parameter(other):
+  if op.inputs[0] is op.inputs[1] or not flow.has_examples(other):
     return records.Unknown(op, "is multiplied by parameters")
   rank = len(use.layout.axes)
   if rank != 2 or op.outputs[0].shape.rank is None or other.shape.rank is None:
@@ -74,7 +75,7 @@ def _einsum(flow, variable, use):
   if len(op.inputs) != 2 or "->" not in equation or "." in equation:
     return records.Unknown(op, "is in an Einsum that is no dense layer")
   other = op.inputs[1 - index]
-  if is_parameter(other):
+  if not flow.has_examples(other):
     return records.Unknown(op, "is multiplied by parameters")
   operands, y = equation.replace(" ", "").split("->")
   names = operands.split(",")
@@ -88,6 +89,9 @@ def _einsum(flow, variable, use):
       or not rows):
     return records.Unknown(op, f"is in the Einsum {equation}, whose letters "
                            "are not each rows, inputs or outputs")
+  if next(a for a in x if a in rows) != rows[0]:
+    return records.Unknown(op, f"is in the Einsum {equation}, whose rows "
+                           "change places")
   return _dense(
       flow, variable, use, [w.index(a) for a in contracted],
       [w.index(a) for a in free], _letters(x, rows, contracted),
@@ -148,24 +152,12 @@ def _keeps_last(one, other):
   return None not in sizes and sizes[0] == sizes[1]
 
 
-def is_parameter(tensor: tf.Tensor) -> bool:
-  """Whether a tensor is the value of a variable, or of a constant view of it.
-
-  Args:
-    tensor: Tensor.
-  """
-  op = tensor.op
-  while op.type in uses._READING and op.inputs:
-    op = op.inputs[0].op
-  return op.type in ("VarHandleOp", "VariableV2", "Variable")
-
-
 def _convolution(flow, variable, use):
   """Conv2D and Conv3D, also as Keras writes Conv1D and as dilation writes."""
   op = use.op
   inputs, outputs = op.inputs[0], op.outputs[0]
   num_dims = inputs.shape.rank - 2 if inputs.shape.rank else 0
-  problem = _convolution_problem(op, use, num_dims)
+  problem = _convolution_problem(flow, op, use, num_dims)
   if problem:
     return records.Unknown(op, problem)
   strides, dilations = (list(op.get_attr(name))
@@ -188,10 +180,10 @@ def _convolution(flow, variable, use):
                   shape[-1])
 
 
-def _convolution_problem(op, use, num_dims):
+def _convolution_problem(flow, op, use, num_dims):
   if use.position != 1:
     return "is the image of a convolution"
-  if is_parameter(op.inputs[0]):
+  if not flow.has_examples(op.inputs[0]):
     return "is convolved with parameters"
   if not op.get_attr("data_format").decode().endswith("C") or not num_dims:
     return "is in a convolution whose channels are not last"
@@ -228,54 +220,96 @@ def _convolution_1d(flow, use, inputs, outputs, strides, dilations, padding,
   if (inputs.shape.rank, outputs.shape.rank) != (3, 3) or (
       sizes[1 - axis] != 1 or sizes[axis] != shape[0]):
     return records.Unknown(op, _NO_LAYOUT)
+  if inputs.op.type == "SpaceToBatchND":
+    return _dilated(flow, use, inputs, outputs, strides, shape)
   return _general(op, inputs, outputs, padding, [strides[1 + axis]],
                   [dilations[1 + axis]], shape[-1])
 
 
 def _dilated(flow, use, inputs, outputs, strides, shape):
   """SpaceToBatchND, a convolution and BatchToSpaceND: a dilated convolution."""
-  op = use.op
+  found = _undilated(flow, inputs, outputs, strides, len(shape) - 2)
+  if found is None:
+    return records.Unknown(use.op, _NO_END)
+  whole, result, rates, padding = found
+  return _general(use.op, whole, result, padding, [1] * len(rates), rates,
+                  shape[-1])
+
+
+def _undilated(flow, inputs, outputs, strides, num_dims):
+  """Returns inputs, outputs, rates and padding of a dilated convolution.
+
+  Args:
+    flow: DataFlow of the losses.
+    inputs: Outputs of SpaceToBatchND.
+    outputs: Tensor that BatchToSpaceND should take.
+    strides: Strides of the inner convolution.
+    num_dims: Number of spatial dimensions.
+  """
   after = flow.only_consumer(outputs)
   rates = tf.get_static_value(inputs.op.inputs[1])
   if after is None or after.type != "BatchToSpaceND" or rates is None or (
-      set(strides) != {1} or len(rates) != len(shape) - 2):
-    return records.Unknown(op, "is in a dilated convolution without an end")
+      set(strides) != {1} or len(rates) != num_dims):
+    return None
   whole, result = inputs.op.inputs[0], after.outputs[0]
   same = whole.shape[1:-1].is_fully_defined() and (
       whole.shape[1:-1].as_list() == result.shape[1:-1].as_list())
-  return _general(op, whole, result, "SAME" if same else "VALID",
-                  [1] * len(rates), [int(rate) for rate in rates], shape[-1])
+  return whole, result, [int(rate) for rate in rates], (
+      "SAME" if same else "VALID")
 
 
 def _depthwise(flow, variable, use):
   """DepthwiseConv2dNative."""
-  del flow
   op = use.op
+  inputs, outputs = op.inputs[0], op.outputs[0]
   shape = variable.shape.as_list()
   if (use.position != 1 or op.get_attr("data_format") != b"NHWC"
       or op.get_attr("padding") not in (b"SAME", b"VALID")
       or len(shape) != 4 or not use.layout.is_plain):
     return records.Unknown(op, "is in a depthwise convolution whose channels "
                            "are not last or whose padding is explicit")
+  if not flow.has_examples(inputs):
+    return records.Unknown(op, "is convolved with parameters")
+  strides = list(op.get_attr("strides"))
   rates = list(op.get_attr("dilations"))[1:-1]
+  padding = op.get_attr("padding").decode()
+  if inputs.op.type == "SpaceToBatchND":
+    found = _undilated(flow, inputs, outputs, strides, 2)
+    if found is None:
+      return records.Unknown(op, _NO_END)
+    inputs, outputs, rates, padding = found
   return records.Use(
-      "depthwise_conv2d", op, op.inputs[0], op.outputs[0],
-      {"strides": list(op.get_attr("strides")),
-       "padding": op.get_attr("padding").decode(),
+      "depthwise_conv2d", op, inputs, outputs,
+      {"strides": strides, "padding": padding,
        "rate": None if set(rates) == {1} else rates})
 
 
 def _gather(flow, variable, use):
   """Gather, GatherV2 and ResourceGather: rows of a table."""
-  del flow
   op = use.op
   axis = tf.get_static_value(op.inputs[2]) if op.type == "GatherV2" else 0
   batch_dims = op.get_attr("batch_dims") if op.type != "Gather" else 0
   if (use.position != 0 or axis != 0 or batch_dims or variable.shape.rank != 2
       or (use.layout is not None and not use.layout.is_plain)):
     return records.Unknown(op, "is indexed, but not by rows of a matrix")
-  return records.Use("embedding", op, op.inputs[1], op.outputs[0], {})
+  indices = op.inputs[1]
+  if not flow.has_examples(indices) or not indices.shape.rank or (
+      _source_type(indices) in _NO_EXAMPLES):
+    return records.Unknown(
+        op, "is indexed by ids that are not one for each example")
+  return records.Use("embedding", op, indices, op.outputs[0], {})
 
+
+def _source_type(tensor):
+  """Returns the type of the op that made a tensor, behind reshapes."""
+  op = tensor.op
+  while op.type in uses._READING and op.inputs:
+    op = op.inputs[0].op
+  return op.type
+
+
+# Ops whose outputs have other rows than the batch.
+_NO_EXAMPLES = ("DynamicPartition", "Unique", "UniqueV2", "Where")
 
 _LINEAR: dict[str, Any] = {
     "BatchMatMul": _matmul,

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.fisher_blocks import views
+from kfac.python.ops.tensormatch import origins
 
 
 class Layout(NamedTuple):
@@ -115,24 +116,32 @@ class DataFlow:
   The time is linear in the number of ops.
   """
 
-  def __init__(self, tensors: Sequence[tf.Tensor]) -> None:
+  def __init__(self, tensors: Sequence[tf.Tensor],
+               num_examples: int | None = None) -> None:
     """Finds the ops.
 
     Args:
       tensors: Tensors of one graph.
+      num_examples: Static number of examples, or None.
     """
     graph = tensors[0].graph
     self._order = {op: i for i, op in enumerate(graph.get_operations())}
     self._ends = {_key(tensor) for tensor in tensors}
     self._members = ancestors(tensors)
     self._consumers = collections.defaultdict(list)
-    for op in sorted(self._members, key=self.order):
+    ordered = sorted(self._members, key=self.order)
+    self._origins = origins.of_ops(ordered, num_examples)
+    for op in ordered:
       for index, tensor in enumerate(op.inputs):
         self._consumers[_key(tensor)].append((op, index))
 
   def order(self, op: tf.Operation) -> int:
     """Returns the position of an op, after that of all ops it depends on."""
     return self._order[op]
+
+  def has_examples(self, tensor: tf.Tensor) -> bool:
+    """Whether a tensor depends on data, and not on parameters alone."""
+    return self._origins.get(tensor.op) == origins.DATA
 
   def __contains__(self, op: tf.Operation) -> bool:
     return op in self._members
