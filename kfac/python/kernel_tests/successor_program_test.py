@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import kfac
-
 from kfac.python.ops import utils
 
 _NUM_SPINS = 6

@@ -16,14 +16,6 @@ from kfac.python.tools import renames
 from kfac.python.tools import rewriting
 from kfac.python.tools import successor
 
-# What the optimizer is about to get.
-_UNMERGED = frozenset("""
-maybe_pre_update_adapt_damping set_loss check_var_list use_weight_decay
-weight_decay_coeff qmodel_update_rescale compute_params_stats
-update_damping_immediately prev_train_batch use_passed_loss l2_reg
-damping_decrease_rho_threshold damping_increase_rho_threshold print_logs
-qmodel_fixedmu
-""".split())
 _IMPORT = "import kfac\nl = kfac.LayerCollection()\n"
 
 
@@ -220,7 +212,7 @@ class TablesTest(absltest.TestCase):
         kfac.LayerCollection, kfac.AsyncInvCovUpdateKfacOpt,
         kfac.CurvatureMatrixVectorProductComputer,
         kfac.fisher_factors.FisherFactor, kfac.loss_functions.LossFunction)
-    for name in set(successor.COMMON.methods) - _UNMERGED:
+    for name in set(successor.COMMON.methods):
       self.assertTrue(any(hasattr(owner, name) for owner in classes), name)
 
   def testCommonArgumentsAreAccepted(self):
@@ -231,12 +223,12 @@ class TablesTest(absltest.TestCase):
         if successor.CALLABLES.match(name):
           accepted.update(inspect.signature(member).parameters)
     self.assertContainsSubset(
-        set(successor.COMMON.arguments) - _UNMERGED, accepted)
+        set(successor.COMMON.arguments), accepted)
 
   def testCommonStringsAreAccepted(self):
     accepted = set(estimation_modes.MODES).union(
         *approximations.APPROXIMATIONS.values())
-    for text in set(successor.COMMON.strings) - accepted - _UNMERGED:
+    for text in set(successor.COMMON.strings) - accepted:
       arguments.check_momentum_type(text)
 
 
