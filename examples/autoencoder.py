@@ -77,6 +77,17 @@ def register(layer_collection, logits, layers, seed=None):
   """
   for params, inputs, outputs in layers:
     layer_collection.register_fully_connected(params, inputs, outputs)
+  register_losses(layer_collection, logits, seed)
+
+
+def register_losses(layer_collection, logits, seed=None):
+  """Registers a Bernoulli distribution for each pixel, and no layers.
+
+  Args:
+    layer_collection: See `register`.
+    logits: See `register`.
+    seed: See `register`.
+  """
   layer_collection.register_multi_bernoulli_predictive_distribution(
       logits, seed=seed)
 
@@ -114,9 +125,10 @@ class Trainer:
     optimizer: "kfac", "momentum" or "adam".
     learning_rate: Learning rate of the optimizer.
     seed: Seed of the initial weights and of sampled targets.
+    auto: Whether K-FAC finds the layers.
   """
 
-  def __init__(self, optimizer, learning_rate, seed=0):
+  def __init__(self, optimizer, learning_rate, seed=0, auto=False):
     with tf.Graph().as_default() as graph:
       tf.set_random_seed(seed)
       self._images = tf.placeholder(tf.uint8, [None, LAYER_SIZES[0]])
@@ -127,7 +139,11 @@ class Trainer:
       self._weights = {v.op.name: v for v in tf.trainable_variables()}
       if optimizer == "kfac":
         layer_collection = kfac.LayerCollection()
-        register(layer_collection, logits, layers, seed)
+        if auto:
+          register_losses(layer_collection, logits, seed)
+          runner.register_found_layers(layer_collection)
+        else:
+          register(layer_collection, logits, layers, seed)
         self._train_op = kfac.recipe.Recipe(
             layer_collection, self._loss,
             learning_rate=learning_rate).minimize()

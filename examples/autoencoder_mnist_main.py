@@ -75,7 +75,7 @@ flags.DEFINE_float("seconds", None, "Seconds of training, without evaluations, "
 flags.DEFINE_enum("grid", "best", sorted(GRIDS), "Learning rates of momentum "
                   "and Adam that a comparison tries.")
 for _name in ("optimizer", "compare", "learning_rate", "batch_size", "updates",
-              "evaluate_every", "seed", "data_dir", "output_dir"):
+              "evaluate_every", "seed", "auto", "data_dir", "output_dir"):
   flags.declare_key_flag(_name)
 
 FLAGS = flags.FLAGS
@@ -95,6 +95,10 @@ def check_flags():
       raise runner.SettingsError(
           f"--demo determines --{name}, got {FLAGS[name].value}.")
   runner.check_comparison()
+  trains_kfac = FLAGS.demo or "kfac" in runner.chosen_optimizers()
+  if FLAGS["auto"].present and not trains_kfac:
+    raise runner.SettingsError(
+        f"--auto applies to kfac, got --optimizer={FLAGS.optimizer}.")
   if FLAGS["grid"].present and not FLAGS.compare:
     raise runner.SettingsError(
         f"--grid requires --compare, got --grid={FLAGS.grid} without it.")
@@ -167,7 +171,8 @@ def train(optimizer, learning_rate, images, target=None):
       autoencoder.growing_batch_size, first=batch_size(),
       growth=FLAGS.batch_growth, most=len(images)), FLAGS.seed)
   evaluation_images = sample(images)
-  trainer = autoencoder.Trainer(optimizer, learning_rate, FLAGS.seed)
+  trainer = autoencoder.Trainer(
+      optimizer, learning_rate, FLAGS.seed, auto=FLAGS.auto)
   history = runner.History(optimizer, learning_rate)
   shown = progress.Progress(history.label, num_updates)
   interrupts.keep_results()

@@ -22,6 +22,7 @@ from examples import fake_mnist
 from examples import interrupts
 from examples import mnist
 from examples import programs
+from examples import registrations
 from examples import runner
 from kfac.python.ops.recipe import rules
 
@@ -155,6 +156,13 @@ class ModelTest(SmallTestCase):
           layer_collection.losses[0],
           kfac.loss_functions.MultiBernoulliNegativeLogProbLoss)
 
+  def testFoundLayersAreTheRegisteredOnes(self):
+    registered, found = registrations.describe_both(
+        autoencoder.build, autoencoder.register,
+        lambda layers, logits, _: autoencoder.register_losses(layers, logits))
+    self.assertLen(registered, 4)
+    self.assertEqual(registered, found)
+
 
 class GrowingBatchSizeTest(tf.test.TestCase):
 
@@ -244,6 +252,19 @@ class TrainerTest(SmallTestCase):
       losses = [trainer.evaluate(images) for trainer in trainers[:2]]
       self.assertAllClose(losses[0], losses[1], rtol=1e-4)
 
+  def testFoundLayersTrainLikeTheRegisteredOnes(self):
+    images = self._images()
+    losses: list[list[float]] = []
+    for auto in (False, True):
+      trainer = autoencoder.Trainer("kfac", 1., auto=auto)
+      losses.append([trainer.evaluate(images)])
+      for _ in range(registrations.NUM_UPDATES):
+        trainer.update(images)
+        losses[-1].append(trainer.evaluate(images))
+      trainer.close()
+    self.assertAllClose(*losses, rtol=1e-5)
+    self.assertLess(losses[0][-1], losses[0][0])
+
   def testRecipeUsesPartsOfTheBatchAndSharesTheWeights(self):
     self._patch(rules, "MIN_EXAMPLES", 2)
     recipes = []
@@ -259,7 +280,7 @@ class TrainerTest(SmallTestCase):
     with trainer._session.graph.as_default():
       self.assertLen(tf.trainable_variables(), 8)
     fetches = [recipes[0].statistics.losses[0].inputs,
-               optimizer._qmodel_losses[0].inputs, optimizer._batch_size,
+               optimizer._qmodel_losses.losses[0].inputs, optimizer._batch_size,
                optimizer._qmodel_example_weights]
     images = self._images()
     for size, part in ((16, 4), (17, 5), (1, 1)):
@@ -336,6 +357,10 @@ class FlagsTest(SmallTestCase):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(self._error("--demo", f"--{flag}={value}"),
                          f"--demo determines --{flag}, got {value}.")
+
+  def testAutoForAnotherOptimizer(self):
+    self.assertEqual(self._error("--auto", "--optimizer=adam"),
+                     "--auto applies to kfac, got --optimizer=adam.")
 
   def testGridWithoutComparison(self):
     self.assertEqual(self._error("--grid=fine"),
@@ -431,6 +456,13 @@ class ProgramTest(ProgramTestCase):
         self.assertEqual(histories[0].updates, [0, updates])
         self.assertEqual(histories[0].learning_rate,
                          autoencoder_mnist_main.default_rate(optimizer))
+
+  def testAutoFindsTheLayers(self):
+    auto = self._patch(runner, "register_found_layers",
+                       side_effect=runner.register_found_layers)
+    for flag, count in (("--noauto", 0), ("--auto", 1)):
+      self._run("--updates=1", flag)
+      self.assertEqual(auto.call_count, count)
 
   def testStopsAtTheTarget(self):
     self._fake([9., 8., 7., 6.])

@@ -129,4 +129,25 @@ def register_towers(layer_collection, logits, towers, seed=None):
   del logits
   for number, tower in enumerate(towers):
     register(layer_collection, tower.logits, tower.layers,
-             None if seed is None else seed + number, reuse=tf.AUTO_REUSE)
+             _tower_seed(seed, number), reuse=tf.AUTO_REUSE)
+
+
+def register_tower_losses(layer_collection, logits, towers, seed=None):
+  """Registers the logits of all towers, and no layers.
+
+  Args:
+    layer_collection: kfac.LayerCollection.
+    logits: See `register_towers`.
+    towers: See `register_towers`.
+    seed: See `register_towers`.
+  """
+  del logits
+  for number, tower in enumerate(towers):
+    layer_collection.register_categorical_predictive_distribution(
+        tower.logits, seed=_tower_seed(seed, number), name="digits",
+        reuse=tf.AUTO_REUSE)
+
+
+def _tower_seed(seed, number):
+  """Returns the seed of a tower, or None."""
+  return None if seed is None else seed + number

@@ -93,9 +93,15 @@ def register(layer_collection, logits, towers, seed):
   convnet.register_towers(layer_collection, logits, towers, seed)
 
 
+def register_losses(layer_collection, logits, towers, seed):
+  """Registers the losses; see convnet.register_tower_losses."""
+  fisher_factors.set_global_constants(tower_strategy=FLAGS.tower_strategy)
+  convnet.register_tower_losses(layer_collection, logits, towers, seed)
+
+
 EXPERIMENT = dataclasses.replace(
     convnet_mnist_main.EXPERIMENT, name="convnet_mnist_multi_tower",
-    build=build, register=register)
+    build=build, register=register, register_losses=register_losses)
 
 if __name__ == "__main__":
   programs.main(EXPERIMENT)

@@ -1,6 +1,7 @@
 """Tests of the convolutional network, its towers and its two programs."""
 
 import contextlib
+import functools
 import io
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from examples import convnet_mnist_main
 from examples import convnet_mnist_multi_tower_main
 from examples import extras
 from examples import fake_mnist
+from examples import registrations
 from examples import runner
 from kfac.python.ops import fisher_factors
 
@@ -104,6 +106,15 @@ class ConvnetTest(GraphTestCase):
         self.assertLen(layer_collection.fisher_blocks, 3)
         self.assertLen(layer_collection.losses, 1)
 
+  def testFoundLayersAreTheRegisteredOnes(self):
+    for residual in (False, True):
+      with self.subTest(residual=residual):
+        registered, found = registrations.describe_both(
+            functools.partial(convnet.build, residual=residual),
+            convnet.register, runner.register_categorical)
+        self.assertLen(registered, 3)
+        self.assertEqual(registered, found)
+
 
 class TowersTest(GraphTestCase):
 
@@ -139,6 +150,13 @@ class TowersTest(GraphTestCase):
     self.assertLen(losses, 2)
     self.assertEqual(layer_collection.get_use_count_map(),
                      {variable: 2 for variable in tf.trainable_variables()})
+
+  def testFoundLayersAreTheRegisteredOnes(self):
+    registered, found = registrations.describe_both(
+        lambda images: self._build(["/cpu:0"] * 2, images),
+        convnet.register_towers, convnet.register_tower_losses)
+    self.assertEqual([row[-1] for row in registered], [[2, 2]] * 3)
+    self.assertEqual(registered, found)
 
   def testStepEqualsThatOfOneTower(self):
     one = self._step(1, "concat")
@@ -229,6 +247,16 @@ class ProgramTest(tf.test.TestCase):
                                "--tower_strategy=" + strategy)
         self.assertEqual(fisher_factors.TOWER_STRATEGY, strategy)
         self.assertLess(history.losses[-1], history.losses[0])
+
+  def testFoundLayersTrainLikeTheRegisteredOnes(self):
+    for program, args in (
+        (convnet_mnist_main, ["--residual"]),
+        (convnet_mnist_multi_tower_main, ["--tower_strategy=separate"])):
+      with self.subTest(program=program.__name__):
+        registered, found = registrations.losses_of_both(
+            program.EXPERIMENT, ["--data_dir=" + self._dir, *args])
+        self.assertAllClose(registered, found, rtol=1e-5)
+        self.assertLess(registered[-1], 0.9 * registered[0])
 
   def testTowersStartWithTheSameLossAsOneTower(self):
     starts = [self._run(program, "--updates=1")[0].losses[0] for program in

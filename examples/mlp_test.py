@@ -5,6 +5,10 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from examples import mlp
+from examples import mlp_mnist_main
+from examples import registrations
+from examples import runner
+from examples import runner_test
 
 
 class MlpTest(tf.test.TestCase):
@@ -47,6 +51,21 @@ class MlpTest(tf.test.TestCase):
     layer_collection.check_registration(tf.trainable_variables())
     self.assertLen(layer_collection.fisher_blocks, 3)
     self.assertLen(layer_collection.losses, 1)
+
+  def testFoundLayersAreTheRegisteredOnes(self):
+    registered, found = registrations.describe_both(
+        mlp.build, mlp.register, runner.register_categorical)
+    self.assertLen(registered, 3)
+    self.assertEqual(registered, found)
+
+
+class AutomaticTest(runner_test.RunnerTestCase):
+
+  def testTrainsLikeTheRegisteredLayers(self):
+    registered, found = registrations.losses_of_both(
+        mlp_mnist_main.EXPERIMENT, self._argv()[1:])
+    self.assertAllClose(registered, found, rtol=1e-5)
+    self.assertLess(registered[-1], 0.9 * registered[0])
 
 
 if __name__ == "__main__":

@@ -40,11 +40,19 @@ def register(layer_collection, logits, layers, seed):
                approximation=FLAGS.approximation)
 
 
+def register_losses(layer_collection, logits, layers, seed):
+  """Registers the loss, and the approximation of layers with many uses."""
+  layer_collection.set_default_fully_connected_multi_approximation(
+      FLAGS.approximation)
+  runner.register_categorical(layer_collection, logits, layers, seed)
+
+
 EXPERIMENT = runner.Experiment(
     name="rnn_mnist", build=rnn.build, register=register,
     learning_rates={"kfac": 0.05, "momentum": 0.02, "adam": 0.005},
     momentums={"kfac": 0.5, "momentum": 0.9}, damping=0.003,
-    norm_constraint=0.003, batch_size=500, updates=300)
+    norm_constraint=0.003, batch_size=500, updates=300,
+    register_losses=register_losses)
 
 if __name__ == "__main__":
   programs.main(EXPERIMENT)

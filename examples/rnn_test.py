@@ -14,6 +14,7 @@ import kfac
 from examples import extras
 from examples import fake_mnist
 from examples import mnist
+from examples import registrations
 from examples import rnn
 from examples import rnn_mnist_main
 from examples import runner
@@ -72,6 +73,18 @@ class RnnTest(tf.test.TestCase):
         self.assertLen(layer_collection.fisher_blocks, 2)
         self.assertLen(layer_collection.losses, 1)
 
+  def testFoundLayersAreTheRegisteredOnes(self):
+    for approximation in APPROXIMATIONS:
+      with self.subTest(approximation=approximation), flagsaver.flagsaver():
+        runner.FLAGS(["rnn", "--approximation=" + approximation])
+        registered, found = registrations.describe_both(
+            rnn.build,
+            lambda *args: rnn_mnist_main.register(*args, seed=1),
+            lambda *args: rnn_mnist_main.register_losses(*args, seed=1))
+        self.assertLen(registered, 2)
+        self.assertEqual(registered[0][-1], [28, 28])
+        self.assertEqual(registered, found)
+
 
 class ProgramTest(tf.test.TestCase):
 
@@ -117,6 +130,15 @@ class ProgramTest(tf.test.TestCase):
       self.assertGreater(np.abs(steps[-1]).max(), 1e-4)
     for first, second in ((0, 1), (1, 2), (0, 2)):
       self.assertNotAllClose(steps[first], steps[second], rtol=0.01)
+
+  def testFoundLayersTrainLikeTheRegisteredOnes(self):
+    for approximation in APPROXIMATIONS:
+      with self.subTest(approximation=approximation):
+        registered, found = registrations.losses_of_both(
+            rnn_mnist_main.EXPERIMENT,
+            ["--data_dir=" + self._dir, "--approximation=" + approximation])
+        self.assertAllClose(registered, found, rtol=1e-5)
+        self.assertLess(registered[-1], 0.9 * registered[0])
 
 
 if __name__ == "__main__":

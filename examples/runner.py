@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import flags
+from absl import logging
 
 import kfac
 from examples import interrupts
@@ -63,6 +64,9 @@ flags.DEFINE_integer(
 flags.DEFINE_boolean(
     "recipe", None, "Train kfac with kfac.recipe instead of the settings of "
     "the model. The default is true unless one of these is given.")
+flags.DEFINE_boolean(
+    "auto", False, "Register only the losses of the model with kfac, and let "
+    "it find the layers. --verbosity=0 shows what it found.")
 flags.DEFINE_integer("batch_size", None, "Number of examples in a batch.")
 flags.DEFINE_integer("updates", None, "Number of updates.")
 flags.DEFINE_integer("epochs", None, "Number of epochs, instead of --updates.")
@@ -78,6 +82,34 @@ flags.DEFINE_string("output_dir", ".", "Directory of the plot.")
 FLAGS = flags.FLAGS
 
 
+def register_categorical(layer_collection, logits, layers, seed=None):
+  """Registers a categorical distribution over the classes, and no layers.
+
+  Args:
+    layer_collection: kfac.LayerCollection.
+    logits: Logits [B, 10].
+    layers: Ignored.
+    seed: Seed for sampling targets from the predictive distribution, or None.
+  """
+  del layers
+  layer_collection.register_categorical_predictive_distribution(
+      logits, seed=seed)
+
+
+def register_found_layers(layer_collection):
+  """Registers all layers on which the losses depend, and logs what they are.
+
+  Args:
+    layer_collection: kfac.LayerCollection with all losses.
+
+  Returns:
+    The report of kfac, one row for each layer.
+  """
+  report = layer_collection.auto_register_layers()
+  logging.info("automatic registration:\n%s", report)
+  return report
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
   """A model and its default settings.
@@ -88,7 +120,8 @@ class Experiment:
       and the layers for `register`. It is called more than once, so it creates
       its variables with tf.get_variable.
     register: Function of (layer_collection, logits, layers, seed) that
-      registers the layers and the predictive distribution with K-FAC.
+      registers the layers and the predictive distribution with K-FAC; None if
+      K-FAC always finds the layers.
     learning_rates: The best learning rate of each optimizer.
     momentums: The momentum coefficients of "kfac", where the momentum type
       "qmodel" ignores it, and of "momentum".
@@ -99,11 +132,13 @@ class Experiment:
     updates: Number of updates.
     momentum_type: Momentum type of K-FAC, one of MOMENTUM_TYPES.
     recipe_choices: Choices that replace those of kfac.recipe.
+    register_losses: Function like `register` that registers only the
+      predictive distribution; with --auto, K-FAC finds the layers.
   """
 
   name: str
   build: collections.abc.Callable[..., Any]
-  register: collections.abc.Callable[..., None]
+  register: collections.abc.Callable[..., None] | None
   learning_rates: collections.abc.Mapping[str, float]
   momentums: collections.abc.Mapping[str, float]
   damping: float
@@ -113,6 +148,7 @@ class Experiment:
   momentum_type: str = "regular"
   recipe_choices: collections.abc.Mapping[str, Any] = dataclasses.field(
       default_factory=dict)
+  register_losses: collections.abc.Callable[..., None] = register_categorical
 
 
 @dataclasses.dataclass
@@ -200,11 +236,14 @@ def check_flags(experiment):
   for name, optimizers in (
       ("momentum", ("kfac", "momentum")), ("damping", ("kfac",)),
       ("norm_constraint", ("kfac",)), ("momentum_type", ("kfac",)),
+      ("auto", ("kfac",)),
       ("cov_update_every", ("kfac",)), ("inv_update_every", ("kfac",))):
     if FLAGS[name].present and not set(optimizers) & set(chosen_optimizers()):
       raise SettingsError(
           f"--{name} applies to {' and '.join(optimizers)}, got "
           f"--optimizer={FLAGS.optimizer}.")
+  if experiment.register is None and FLAGS["auto"].present and not FLAGS.auto:
+    raise SettingsError("--auto must be true for this program, got false.")
   _check_recipe()
   _check_momentum_type(experiment)
   check_output_dir(plot_path(experiment))
@@ -346,7 +385,12 @@ class Trainer:
   def _make_kfac(self, logits, layers, learning_rate, batch_size):
     """Registers the model and creates the ops of K-FAC."""
     layer_collection = kfac.LayerCollection()
-    self._experiment.register(layer_collection, logits, layers, FLAGS.seed)
+    finds_layers = FLAGS.auto or self._experiment.register is None
+    register = (self._experiment.register_losses if finds_layers
+                else self._experiment.register)
+    register(layer_collection, logits, layers, FLAGS.seed)
+    if finds_layers:
+      register_found_layers(layer_collection)
     if uses_recipe():
       self._train_op = kfac.recipe.Recipe(
           layer_collection, self._loss,

@@ -1,6 +1,7 @@
 """Tests of the training loop, its flags and its report."""
 
 import contextlib
+import dataclasses
 import io
 import math
 import os
@@ -148,7 +149,7 @@ class FlagsTest(RunnerTestCase):
     for flag, users in (
         ("--damping=1", "kfac"), ("--norm_constraint=1", "kfac"),
         ("--cov_update_every=2", "kfac"), ("--momentum_type=adam", "kfac"),
-        ("--inv_update_every=2", "kfac"),
+        ("--inv_update_every=2", "kfac"), ("--auto", "kfac"),
         ("--momentum=0.5", "kfac and momentum")):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertEqual(
@@ -167,6 +168,13 @@ class FlagsTest(RunnerTestCase):
             f"{chosen}.")
     self._parse("--compare", "--momentum_type=qmodel", "--momentum=0.5")
     runner.check_flags(EXPERIMENT)  # It applies to the optimizer momentum.
+
+  def testNoAutoForAModelThatRegistersNoLayers(self):
+    self._parse("--noauto")
+    with self.assertRaisesRegex(
+        runner.SettingsError,
+        "^--auto must be true for this program, got false.$"):
+      runner.check_flags(dataclasses.replace(EXPERIMENT, register=None))
 
   def testBatchLargerThanTheTrainingSet(self):
     self.assertEqual(
@@ -338,6 +346,17 @@ class TrainerTest(RunnerTestCase):
             runner.SettingsError,
             f"^--recipe determines {flag.partition('=')[0]}, got "):
           runner.check_flags(EXPERIMENT)
+
+  def testReportOfTheFoundLayersIsLogged(self):
+    for experiment, flag in ((EXPERIMENT, "--auto"), (
+        dataclasses.replace(EXPERIMENT, register=None), "--seed=0")):
+      self._parse(flag)
+      with self.assertLogs("absl", "INFO") as logs:
+        runner.Trainer(experiment, "kfac", 0.1, 20).close()
+      self.assertRegex("\n".join(logs.output), (
+          "automatic registration:\n"
+          "variables(.|\n)*model/layer_1/weights:0, model/layer_1/bias:0 +"
+          "dense +kron +1 "))
 
   def testKfacFollowsItsUpdateIntervals(self):
     self._parse("--cov_update_every=2", "--inv_update_every=3")

@@ -52,7 +52,7 @@ def check_flags(paths):
   runner.check_unused(
       "optimizer", "compare", "learning_rate", "momentum", "momentum_type",
       "damping", "norm_constraint", "epochs", "cov_update_every",
-      "inv_update_every", "recipe", "batch_size")
+      "inv_update_every", "recipe", "auto", "batch_size")
   runner.check_values(runner.COUNT, "updates", "evaluate_every")
   runner.check_values(runner.SEED, "seed")
   for path in paths:

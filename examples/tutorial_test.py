@@ -77,7 +77,7 @@ class FlagsTest(FiguresTestCase):
     for flag in ("optimizer=adam", "compare", "learning_rate=1", "momentum=0.5",
                  "momentum_type=adam", "damping=1", "norm_constraint=1",
                  "epochs=1", "cov_update_every=2", "inv_update_every=2",
-                 "recipe", "batch_size=5"):
+                 "recipe", "auto", "batch_size=5"):
       with self.subTest(flag=flag), flagsaver.flagsaver():
         self.assertStartsWith(
             self._error("--" + flag),

@@ -378,6 +378,48 @@ class CurvatureMatrixVectorProductComputerTest(tf.test.TestCase):
           [c.multiply_fisher([[[1., 2.]]]) for c in computers]):
         self.assertAllClose(product, [[[4., 8.]]])
 
+  def testCoefficientsOfACollectionMultiplyTheMatrices(self):
+    oracles, coeffs = [Categorical(), Bernoulli()], [0.25, 4.]
+    x, params, vec = arrays()
+    for wrap in (lambda c: c, tf.constant):
+      with tf.Graph().as_default(), self.session() as sess:
+        plain, vecs, variables = self._build(oracles)
+        holder = Holder(plain._losses)
+        holder.loss_coeffs = {
+            loss: wrap(c)
+            for loss, c in zip(holder.losses, coeffs, strict=True)}
+        computer = cmvp.CurvatureMatrixVectorProductComputer(holder, variables)
+        ops = {name: getattr(computer, f"multiply_{name}")(vecs)
+               for name in ("fisher", "hessian", "ggn")}
+        sess.run(tf.global_variables_initializer())
+        results = sess.run(ops)
+        factors = [self._dense_factors(computer, kind, variables, sess)
+                   for kind in ("fisher", "ggn")]
+      fisher = sum(c * dense_fisher([oracle], flat(params), x)
+                   for oracle, c in zip(oracles, coeffs, strict=True))
+      hess = sum(c * dense_hessian([oracle], flat(params), x)
+                 for oracle, c in zip(oracles, coeffs, strict=True))
+      for name in ("fisher", "ggn"):
+        self.assertAllClose(flat(results[name]), fisher @ flat(vec))
+      self.assertAllClose(
+          flat(results["hessian"]), hess @ flat(vec), 1e-7, 1e-7)
+      for factor, transpose in factors:
+        self.assertAllClose(transpose, factor.T)
+        self.assertAllClose(factor @ transpose, fisher)
+
+  def testNamesOfTheGaussNewtonMatrix(self):
+    with tf.Graph().as_default():
+      computer, _, _ = self._build([Categorical(), Bernoulli()])
+      shapes = [[3, 3], [3, 3]]
+      self.assertEqual(
+          [shape.as_list() for shape in
+           computer.fisher_factor_inner_static_shapes], shapes)
+      self.assertEqual(
+          [shape.as_list() for shape in
+           computer.ggn_factor_inner_static_shapes], shapes)
+      with self.session() as sess:
+        self.assertAllEqual(sess.run(computer.ggn_factor_inner_shapes), shapes)
+
   def testColocatesGradientsWhenAsked(self):
     for colocate in (False, True):
       with tf.Graph().as_default() as graph:

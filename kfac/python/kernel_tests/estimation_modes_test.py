@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from absl.testing import parameterized
 
 from kfac.python.ops import estimation_modes
 from kfac.python.ops import estimator
@@ -39,7 +40,8 @@ class _Net:
   on `right` and all on `trunk`.
   """
 
-  def __init__(self, copies=1, targets=True, wrong=None):
+  def __init__(self, copies=1, targets=True, wrong=None, coeffs=(1, 1, 1)):
+    self.coeffs = coeffs
     rng = np.random.RandomState(1)
     self.x = np.tile(rng.randn(4, 3), [copies, 1])
     self.trunk, self.left, self.right = [
@@ -69,17 +71,18 @@ class _Net:
         self.variables, (x, h, h), self.outputs, strict=True):
       self.layers.register_fully_connected(variable, inputs, outputs)
     self.layers.register_categorical_predictive_distribution(
-        classes, seed=3, targets=targets[0])
+        classes, seed=3, targets=targets[0], coeff=self.coeffs[0])
     self.layers.register_normal_predictive_distribution(
-        means, var=VAR, seed=4, targets=targets[1])
+        means, var=VAR, seed=4, targets=targets[1], coeff=self.coeffs[1])
     self.layers.register_multi_bernoulli_predictive_distribution(
-        means, seed=5, targets=targets[2])
+        means, seed=5, targets=targets[2], coeff=self.coeffs[2])
 
   def fishers(self):
     """Returns J^T F J of each example for hidden, classes and means."""
     p, q = _softmax(self.classes), _sigmoid(self.means)
-    classes = _diag(p) - p[:, :, np.newaxis] * p[:, np.newaxis]
-    means = np.eye(2) / VAR + _diag(q * (1 - q))
+    a, b, c = self.coeffs
+    classes = a * (_diag(p) - p[:, :, np.newaxis] * p[:, np.newaxis])
+    means = b * np.eye(2) / VAR + c * _diag(q * (1 - q))
     slopes = _diag(1 - np.square(self.h))
     hidden = slopes @ (self.left @ classes @ self.left.T
                        + self.right @ means @ self.right.T) @ slopes
@@ -95,7 +98,7 @@ class _Net:
     return [hidden, classes, means]
 
 
-class ModesTest(tf.test.TestCase):
+class ModesTest(parameterized.TestCase, tf.test.TestCase):
 
   def _gradients(self, mode, net, tensors=None, colocate=True, counter=None):
     """Returns values [source][tensor] of compute_gradients."""
@@ -113,10 +116,12 @@ class ModesTest(tf.test.TestCase):
     self.assertAllLessEqual(
         np.abs(np.mean(products, axis=0) - expected) - 5 * error, 1e-12)
 
-  def testExactIsTheFisherMatrix(self):
+  @parameterized.product(mode=["exact", "exact_GGN"],
+                         coeffs=[(1, 1, 1), (0.25, 4, 0)])
+  def testExactIsTheFisherMatrix(self, mode, coeffs):
     with tf.Graph().as_default():
-      net = _Net(targets=False)
-      sources = self._gradients("exact", net)
+      net = _Net(targets=False, coeffs=coeffs)
+      sources = self._gradients(mode, net)
     self.assertLen(sources, 4 + 2 + 2)
     for index, fisher in enumerate(net.fishers()):
       rows = np.stack([source[index] for source in sources], axis=-1)
@@ -129,10 +134,10 @@ class ModesTest(tf.test.TestCase):
 
   def testSampledModesHaveTheFisherMatrixAsExpectation(self):
     for mode, counter in itertools.product(
-        ("gradients", "curvature_prop"), (None, 7)):
+        ("gradients", "curvature_prop", "curvature_prop_GGN"), (None, 7)):
       with tf.Graph().as_default():
         tf.set_random_seed(0)
-        net = _Net(copies=5000, targets=False)
+        net = _Net(copies=5000, targets=False, coeffs=(2, 0.5, 1))
         (source,) = self._gradients(mode, net, counter=counter)
       for grads, fishers in zip(source, net.fishers(), strict=True):
         self._assertCovariance(grads, np.mean(fishers, axis=0))
@@ -214,7 +219,7 @@ class ModesTest(tf.test.TestCase):
     for mode in estimation_modes.MODES:
       with tf.Graph().as_default(), self.session() as sess:
         tf.set_random_seed(0)
-        net = _Net(copies=1 if mode == "exact" else 5000,
+        net = _Net(copies=1 if mode.startswith("exact") else 5000,
                    targets=mode == "empirical")
         est = estimator.FisherEstimator(
             net.variables, 0., 0.1, net.layers, estimation_mode=mode)
@@ -232,10 +237,27 @@ class ModesTest(tf.test.TestCase):
       else:
         expected = [np.mean(fisher, axis=0) for fisher in net.fishers()]
       # Of 20000 samples; the standard errors are tested above.
-      tolerance = 1e-6 if mode in ("exact", "empirical") else 0.05
+      tolerance = 0.05 if mode in estimation_modes.RANDOM_MODES else 1e-6
       for cov, fisher in zip(outputs, expected, strict=True):
         self.assertAllClose(
             cov, fisher, rtol=0, atol=tolerance * np.max(np.abs(fisher)))
+
+  @parameterized.product(mode=sorted(estimation_modes.MODES), coeff=[0.25, 4])
+  def testACoefficientMultipliesTheFactors(self, mode, coeff):
+    covs = []
+    for value, as_tensor in ((1., False), (coeff, False), (coeff, True)):
+      with tf.Graph().as_default(), self.session() as sess:
+        net = _Net(coeffs=[tf.constant(value) if as_tensor else value] * 3)
+        est = estimator.FisherEstimator(
+            net.variables, 0., 0.1, net.layers, estimation_mode=mode)
+        update = est.cov_update_op
+        sess.run(tf.global_variables_initializer())
+        sess.run(update)  # Seeds and a counter determine what is random.
+        covs.append(sess.run(
+            [block._output_factor.get_cov() for block in est.blocks]))
+    for number in covs[1:]:
+      for cov, scaled in zip(covs[0], number, strict=True):
+        self.assertAllClose(scaled, coeff * cov, 1e-12, 1e-12)
 
   def testGenericLayerIsExactForOneExample(self):
     rng = np.random.RandomState(3)
@@ -325,7 +347,19 @@ class ModesTest(tf.test.TestCase):
             sess.run(tf.global_variables_initializer())
             sess.run(update)
 
-  def testExactNeedsAStaticSize(self):
+  def testGaussNewtonModesNeedNaturalParameters(self):
+    with tf.Graph().as_default():
+      layers = lc.LayerCollection()
+      x = tf.ones([4, 3])
+      layers.register_normal_mean_and_variance_predictive_distribution(x, x)
+      for mode in ("curvature_prop_GGN", "exact_GGN"):
+        with self.assertRaisesRegex(
+            NotImplementedError, "NormalMeanVarianceNegativeLogProbLoss has no "
+            "Hessian products; use its Fisher products"):
+          estimation_modes.compute_gradients(mode, layers, [x], True)
+
+  @parameterized.parameters("exact", "exact_GGN")
+  def testExactNeedsAStaticSize(self, mode):
     with tf.Graph().as_default():
       layers = lc.LayerCollection()
       variable = tf.get_variable("w", [])
@@ -333,10 +367,10 @@ class ModesTest(tf.test.TestCase):
       layers.register_categorical_predictive_distribution(
           tf.placeholder(tf.float32, [None, None]) * variable)
       est = estimator.FisherEstimator(
-          [variable], 0.9, 0.1, layers, estimation_mode="exact")
+          [variable], 0.9, 0.1, layers, estimation_mode=mode)
       with self.assertRaisesRegex(
           ValueError, "the inner size of a loss must be static with "
-          r"estimation_mode 'exact', got \[None\]"):
+          rf"estimation_mode '{mode}', got \[None\]"):
         est.make_vars_and_create_op_thunks()
 
   def testGradientsAreColocatedWithTheirOps(self):

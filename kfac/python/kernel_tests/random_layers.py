@@ -191,6 +191,11 @@ def _depthwise(case, params, inputs):
       rate=case.dilations)
 
 
+def _scale_and_shift(case, params, inputs):
+  del case
+  return _add_bias(params[0] * inputs, params)
+
+
 def _lookup(case, params, inputs):
   del case
   return tf.nn.embedding_lookup(params[0], inputs)
@@ -235,6 +240,7 @@ LAYERS = {
     "conv2d": Kind(_convolution, _conv2d_arguments),
     "convolution": Kind(_convolution, _convolution_arguments),
     "depthwise_conv2d": Kind(_depthwise, _depthwise_arguments),
+    "scale_and_shift": Kind(_scale_and_shift, _data_arguments),
     "embedding": Kind(_lookup, _data_arguments),
     "fully_connected_multi": Kind(_dense, _data_arguments),
     "conv2d_multi": Kind(_convolution, _conv2d_arguments),
@@ -271,9 +277,11 @@ class Layer:
     self.case = case
     self._rng = np.random.RandomState(case.seed)
     shape = [*case.filter_size, case.num_in, case.num_out]
+    if case.kind == "scale_and_shift":
+      shape = [case.num_in]
     params = [self._variable("weights", shape)]
     if case.has_bias:
-      params.append(self._variable("bias", [case.num_out]))
+      params.append(self._variable("bias", shape[-1:]))
     self.params = tuple(params) if case.has_bias else params[0]
     self._params = params
     self.feed: dict[Any, Any] = {}

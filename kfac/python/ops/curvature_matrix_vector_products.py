@@ -17,6 +17,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
+from kfac.python.ops.loss_functions import coefficients
 from kfac.python.ops.utils import hints
 
 __all__ = ["CurvatureMatrixVectorProductComputer"]
@@ -25,13 +26,17 @@ __all__ = ["CurvatureMatrixVectorProductComputer"]
 class CurvatureMatrixVectorProductComputer:
   """Multiplies by the Fisher, Gauss-Newton and Hessian matrices of losses.
 
-  Let L be the sum of the given losses, and W the given tensors:
+  Let L be the sum of the given losses, each times its coefficient if they are
+  those of a LayerCollection, and W the given tensors:
 
   - the Fisher matrix is J^T F J, with the factor J^T B, where B B^T = F;
   - the generalized Gauss-Newton matrix is J^T H J, with H the Hessian of the
     losses with respect to their inputs, and has the factor J^T B, where
     B B^T = H;
   - the Hessian is that of L.
+
+  The names with `generalized_gauss_newton` are those of contrib.kfac, and the
+  names with `ggn` those of kfac 0.2.4.
 
   Derivatives are partial: the tensors of W are treated as independent, even
   where one depends on another.
@@ -49,8 +54,9 @@ class CurvatureMatrixVectorProductComputer:
     """Keeps the losses and the tensors; no op is made.
 
     Args:
-      losses: List of LossFunctions, or an object with an attribute `losses`,
-        such as a LayerCollection.
+      losses: List of LossFunctions, which have no coefficients; or an object
+        with an attribute `losses`, such as a LayerCollection, and perhaps
+        `loss_coeffs`, a dict from losses to their coefficients.
       wrt_tensors: List of tensors or variables, the W above.
       colocate_gradients_with_ops: Whether gradients are computed on the devices
         of the differentiated ops.
@@ -70,6 +76,7 @@ class CurvatureMatrixVectorProductComputer:
       raise TypeError(
           f"wrt_tensors must be a list of tensors, got {wrt_tensors!r}.")
     self._losses = list(getattr(losses, "losses", losses))
+    self._coeffs = getattr(losses, "loss_coeffs", {})
     if not self._losses:
       raise ValueError("losses must hold at least one loss, got none.")
     self._wrt_tensors = list(wrt_tensors)
@@ -109,10 +116,24 @@ class CurvatureMatrixVectorProductComputer:
     return self._gradients(
         tf.nest.flatten(self._inputs()), tf.nest.flatten(loss_vecs))
 
-  def _for_each_loss(self, multiply, loss_vecs):
-    """Applies multiply(loss, vector) to the losses and their vectors."""
-    return [multiply(loss, vec)
+  def _for_each_loss(self, multiply, loss_vecs, coeff_mode="sqrt"):
+    """Applies multiply(loss, vector) to the losses and their vectors.
+
+    Args:
+      multiply: Function that multiplies by a matrix of a loss.
+      loss_vecs: List of vectors, one per loss.
+      coeff_mode: "regular" if the coefficients multiply the matrix, "sqrt" if
+        their roots do.
+
+    Returns:
+      List of vectors.
+    """
+    return [self._scaled(loss, multiply(loss, vec), coeff_mode)
             for loss, vec in zip(self._losses, loss_vecs, strict=True)]
+
+  def _scaled(self, loss, value, coeff_mode):
+    """Multiplies tensors by the coefficient of a loss, or its root."""
+    return coefficients.scaled(value, self._coeffs.get(loss, 1.), coeff_mode)
 
   def _multiply_factor(self, multiply, loss_inner_vecs):
     """Returns J^T B u, where multiply(loss, vector) is the product with B."""
@@ -137,7 +158,7 @@ class CurvatureMatrixVectorProductComputer:
     """
     return self._multiply_jacobian_transpose(self._for_each_loss(
         lambda loss, vec: loss.multiply_fisher(vec),
-        self._multiply_jacobian(vecs)))
+        self._multiply_jacobian(vecs), "regular"))
 
   def multiply_fisher_factor_transpose(self,
                                        vecs: Sequence[Any]) -> list[tf.Tensor]:
@@ -202,13 +223,14 @@ class CurvatureMatrixVectorProductComputer:
       ValueError: If the vectors do not fit W, or a loss has no targets.
     """
     vecs = _checked_vectors("vecs", vecs, self._wrt_tensors)
-    total_loss = tf.add_n([loss.evaluate() for loss in self._losses])
+    total_loss = tf.add_n([
+        self._scaled(loss, loss.evaluate(), "regular")
+        for loss in self._losses])
     gradients = [
         tf.convert_to_tensor(g) for g in self._gradients(total_loss, None)]
     return self._gradients(gradients, vecs)
 
-  def multiply_generalized_gauss_newton(self,
-                                        vecs: Sequence[Any]) -> list[tf.Tensor]:
+  def multiply_ggn(self, vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by the generalized Gauss-Newton matrix.
 
     Args:
@@ -222,10 +244,10 @@ class CurvatureMatrixVectorProductComputer:
     """
     return self._multiply_jacobian_transpose(self._for_each_loss(
         lambda loss, vec: loss.multiply_hessian(vec),
-        self._multiply_jacobian(vecs)))
+        self._multiply_jacobian(vecs), "regular"))
 
-  def multiply_generalized_gauss_newton_factor_transpose(
-      self, vecs: Sequence[Any]) -> list[tf.Tensor]:
+  def multiply_ggn_factor_transpose(self,
+                                    vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by B^T J, from the parameters to the loss space.
 
     Args:
@@ -241,13 +263,13 @@ class CurvatureMatrixVectorProductComputer:
         lambda loss, vec: loss.multiply_hessian_factor_transpose(vec),
         self._multiply_jacobian(vecs))
 
-  def multiply_generalized_gauss_newton_factor(
-      self, loss_inner_vecs: Sequence[Any]) -> list[tf.Tensor]:
+  def multiply_ggn_factor(self,
+                          loss_inner_vecs: Sequence[Any]) -> list[tf.Tensor]:
     """Multiplies by J^T B, from the loss space to the parameters.
 
     Args:
       loss_inner_vecs: List of tensors with the shapes
-        `generalized_gauss_newton_factor_inner_shapes`.
+        `ggn_factor_inner_shapes`.
 
     Returns:
       List of tensors shaped like W.
@@ -258,15 +280,45 @@ class CurvatureMatrixVectorProductComputer:
     return self._multiply_factor(
         lambda loss, vec: loss.multiply_hessian_factor(vec), loss_inner_vecs)
 
+  def multiply_generalized_gauss_newton(self,
+                                        vecs: Sequence[Any]) -> list[tf.Tensor]:
+    """Another name of `multiply_ggn`."""
+    return self.multiply_ggn(vecs)
+
+  def multiply_generalized_gauss_newton_factor_transpose(
+      self, vecs: Sequence[Any]) -> list[tf.Tensor]:
+    """Another name of `multiply_ggn_factor_transpose`."""
+    return self.multiply_ggn_factor_transpose(vecs)
+
+  def multiply_generalized_gauss_newton_factor(
+      self, loss_inner_vecs: Sequence[Any]) -> list[tf.Tensor]:
+    """Another name of `multiply_ggn_factor`."""
+    return self.multiply_ggn_factor(loss_inner_vecs)
+
   @property
   def fisher_factor_inner_shapes(self) -> list:
     """List of int tensors: for each loss, the shape of its loss space."""
     return [loss.fisher_factor_inner_shape for loss in self._losses]
 
   @property
-  def generalized_gauss_newton_factor_inner_shapes(self) -> list:
+  def fisher_factor_inner_static_shapes(self) -> list:
+    """List of TensorShapes, the static parts of these shapes."""
+    return [loss.fisher_factor_inner_static_shape for loss in self._losses]
+
+  @property
+  def ggn_factor_inner_shapes(self) -> list:
     """List of int tensors: the same for the Gauss-Newton matrix."""
     return [loss.hessian_factor_inner_shape for loss in self._losses]
+
+  @property
+  def ggn_factor_inner_static_shapes(self) -> list:
+    """List of TensorShapes, the static parts of these shapes."""
+    return [loss.hessian_factor_inner_static_shape for loss in self._losses]
+
+  @property
+  def generalized_gauss_newton_factor_inner_shapes(self) -> list:
+    """Another name of `ggn_factor_inner_shapes`."""
+    return self.ggn_factor_inner_shapes
 
 
 def _checked_vectors(name, vecs, like):

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import estimation_modes
 from kfac.python.ops import factor_updates
+from kfac.python.ops import not_built
 from kfac.python.ops import params_stats
 from kfac.python.ops import placement
 from kfac.python.ops.layer_collection import collection
@@ -21,7 +22,6 @@ from kfac.python.ops.utils import stateless_seeds
 
 __all__ = [
     "FisherEstimator",
-    "FisherEstimatorReplicaRoundRobin",
     "FisherEstimatorRoundRobin",
     "make_fisher_estimator",
 ]
@@ -561,9 +561,9 @@ class FisherEstimatorRoundRobin(placement.RoundRobinPlacementMixin,
   """A FisherEstimator whose first arguments are the devices."""
 
 
-class FisherEstimatorReplicaRoundRobin(
-    placement.ReplicaRoundRobinPlacementMixin, FisherEstimator):
-  """The name of 0.2.4 for an estimator on replicas; it cannot be made."""
+__getattr__ = not_built.getter(
+    __name__, "use FisherEstimatorRoundRobin, or register one tower for each "
+    "device with reuse=True", ["FisherEstimatorReplicaRoundRobin"])
 
 
 def _by_block(blocks, sources):

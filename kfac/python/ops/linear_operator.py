@@ -19,7 +19,10 @@ __all__ = [
     "LinearOperatorDiag",
     "LinearOperatorExtras",
     "LinearOperatorFullMatrix",
+    "linalg",
 ]
+
+linalg = tf.linalg
 
 
 class LinearOperatorExtras:

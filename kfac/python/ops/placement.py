@@ -7,6 +7,7 @@ from typing import Any
 from absl import logging
 
 from kfac.python.ops import factor_updates
+from kfac.python.ops import not_built
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 
@@ -77,34 +78,6 @@ class RoundRobinPlacementMixin:
     return self._updates.make_ops_and_vars(scope)
 
 
-class ReplicaRoundRobinPlacementMixin:
-  """The name of 0.2.4 for placement on replicas; it cannot be used."""
-
-  def __init__(self, distribute_transformations: bool = True,
-               **kwargs: Any) -> None:
-    """Raises an error.
-
-    Args:
-      distribute_transformations: Not used.
-      **kwargs: Not used.
-
-    Raises:
-      NotImplementedError: Always.
-    """
-    raise NotImplementedError(_NO_REPLICAS)
-
-  def create_ops_and_vars_thunks(self, scope: str | None = None) -> tuple:
-    """Raises an error.
-
-    Args:
-      scope: Not used.
-
-    Raises:
-      NotImplementedError: Always.
-    """
-    raise NotImplementedError(_NO_REPLICAS)
-
-
-_NO_REPLICAS = (
-    "FisherEstimatorReplicaRoundRobin needs tf_replicator, which is not "
-    "supported; use FisherEstimatorRoundRobin.")
+__getattr__ = not_built.getter(
+    __name__, "use RoundRobinPlacementMixin, or register one tower for each "
+    "device with reuse=True", ["ReplicaRoundRobinPlacementMixin"])

@@ -33,6 +33,27 @@ class ConstructorErrorsTest(case.GraphCase):
         cls(case.new_collection(), case.filters(2, 2, 3, 4), "SAME",
             data_format="NCHW")
 
+  def testPatchMaskAndUncorrelatedActivations(self):
+    weights = case.filters(2, 2, 3, 4)
+    for make in (
+        lambda mask: fb.ConvDiagonalFB(
+            case.new_collection(), weights, case.ONES, "SAME",
+            patch_mask=mask),
+        lambda mask: fb.ConvKFCBasicFB(
+            case.new_collection(), weights, "SAME", patch_mask=mask)):
+      one, other = make(np.ones([2, 2])), make([[1, 1], [1, 0]])
+      one.check_same_settings(make([[1, 1], [1, 1]]))
+      with self.assertRaisesRegex(ValueError, "got another patch_mask"):
+        one.check_same_settings(other)
+      with self.assertRaisesRegex(
+          ValueError, r"patch_mask must have shape \[2, 2\], got \[2\]."):
+        make([1, 1])
+    with self.assertRaisesRegex(
+        NotImplementedError, r"^use_sua_approx_for_input_factor \(kron_sua\) "
+        r'is not built, use False \("kron"\).$'):
+      fb.ConvKFCBasicFB(case.new_collection(), weights, "SAME",
+                        use_sua_approx_for_input_factor=True)
+
   def testDepthwiseFB(self):
     for cls in (fb.DepthwiseConvDiagonalFB, fb.DepthwiseConvKFCBasicFB):
       weights = case.filters(2, 2, 3, 4)
@@ -300,6 +321,12 @@ class MembersTest(case.GraphCase):
     self.assertEqual([cov.shape for cov in covs],
                      [(3, 3), (9, 9), (1, 1), (2, 2), (3, 3)])
     self.assertLen(fisher.factors, 5)
+    for block in (kfc, multi):
+      self.assertEqual(block.damping, fisher.damping)
+      self.assertIs(block.input_factor, block._input_factor)
+      self.assertIs(block.output_factor, block._output_factor)
+      self.assertEqual(block.input_factor.batch_size(), 4)
+      self.assertEqual(block.output_factor.batch_size(), 4)
     self.assertEqual(
         [block._has_bias for block in fisher.blocks], [True, True, False])
     self.assertEqual(
@@ -311,6 +338,28 @@ class MembersTest(case.GraphCase):
       self.assertIs(block._inputs[0], inputs)
       self.assertIs(block._outputs[0], outputs)
       self.assertIs(block._layer_collection, collection)
+
+  def testMaskAndSubSamplingReachTheFactors(self):
+    images, outputs = (tf.constant(self._normal(4, 3, 3, 2)),
+                       tf.constant(self._normal(4, 2, 2, 3)))
+    weights = case.filters(2, 2, 2, 3)
+    masks = []
+    for block in (
+        fb.ConvKFCBasicFB(
+            case.new_collection(), weights, "VALID", sub_sample_inputs=True,
+            sub_sample_patches=False, patch_mask=np.eye(2), inputs=images,
+            outputs=outputs),
+        fb.ConvDiagonalFB(
+            case.new_collection(), weights, case.ONES, "VALID",
+            patch_mask=np.eye(2), inputs=images, outputs=outputs)):
+      block.instantiate_factors([[outputs]], 0.1)
+      factor = block._layer_collection.get_factors()[0]
+      masks.append(factor._patch_mask)
+      if isinstance(block, fb.ConvKFCBasicFB):
+        self.assertIs(factor._sub_sample_inputs, True)
+        self.assertIs(factor._sub_sample_patches, False)
+    self.assertEqual(masks, 2 * [((1., 0.), (0., 1.))])
+    self.assertIs(fb.NaiveFullFB, fb.FullFB)
 
   def testRenormCoeffOfASubclassIsUsed(self):
     class Scaled(fb.FullyConnectedKFACBasicFB):

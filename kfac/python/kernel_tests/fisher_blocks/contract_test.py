@@ -65,6 +65,11 @@ def depthwise(filters, inputs):
   return tf.nn.depthwise_conv2d(inputs, filters, [1, 1, 1, 1], "VALID")
 
 
+def scaled_and_shifted(params, inputs):
+  scale, shift = params
+  return scale * inputs + shift
+
+
 def lookup(table, inputs):
   return tf.nn.embedding_lookup(table, inputs)
 
@@ -97,6 +102,10 @@ def register_depthwise_conv2d(collection, params, inputs, outputs, **kwargs):
       params, inputs, outputs, [1, 1, 1, 1], "VALID", **kwargs)
 
 
+def register_scale_and_shift(collection, *args, **kwargs):
+  collection.register_scale_and_shift(*args, **kwargs)
+
+
 def register_embedding(collection, *args, **kwargs):
   collection.register_embedding(*args, **kwargs)
 
@@ -122,6 +131,8 @@ CONVOLUTION = Layer(
     [[2, 2, 2], [2]], images(4, 2), convolution, register_convolution)
 DEPTHWISE = Layer(
     [[1, 2, 2, 2]], images(2, 3, 2), depthwise, register_depthwise_conv2d)
+SCALE_AND_SHIFT = Layer(
+    [[2, 1], [2]], images(2, 2), scaled_and_shifted, register_scale_and_shift)
 EMBEDDING = Layer([[3, 2]], ids, lookup, register_embedding)
 FULLY_CONNECTED_MULTI = Layer(
     [[2, 2], [2]], series(3, images(2)), for_each_use(dense),
@@ -138,15 +149,23 @@ MODELS = {
     ("generic", "full"): GENERIC,
     ("fully_connected", "kron"): FULLY_CONNECTED,
     ("fully_connected", "diagonal"): FULLY_CONNECTED,
+    ("fully_connected", "kron_in_diag"): FULLY_CONNECTED,
+    ("fully_connected", "kron_out_diag"): FULLY_CONNECTED,
+    ("fully_connected", "kron_both_diag"): FULLY_CONNECTED,
     ("conv2d", "kron"): CONV2D,
     ("conv2d", "diagonal"): CONV2D,
     ("convolution", "kron"): CONVOLUTION,
     ("depthwise_conv2d", "diagonal"): DEPTHWISE,
     ("depthwise_conv2d", "kron"): DEPTHWISE,
+    ("scale_and_shift", "full"): SCALE_AND_SHIFT,
+    ("scale_and_shift", "diagonal"): SCALE_AND_SHIFT,
     ("embedding", "kron"): EMBEDDING,
     ("fully_connected_multi", "kron_indep"): FULLY_CONNECTED_MULTI,
     ("fully_connected_multi", "kron_series_1"): FULLY_CONNECTED_MULTI,
     ("fully_connected_multi", "kron_series_2"): FULLY_CONNECTED_MULTI,
+    ("fully_connected_multi", "kron_indep_in_diag"): FULLY_CONNECTED_MULTI,
+    ("fully_connected_multi", "kron_indep_out_diag"): FULLY_CONNECTED_MULTI,
+    ("fully_connected_multi", "kron_indep_both_diag"): FULLY_CONNECTED_MULTI,
     ("conv2d_multi", "kron_indep"): CONV2D_MULTI,
     ("embedding_multi", "kron_indep"): EMBEDDING_MULTI,
 }

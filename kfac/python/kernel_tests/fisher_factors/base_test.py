@@ -191,6 +191,69 @@ class FisherFactorTest(tf.test.TestCase):
           "outer/ff_fckron_a_False/cov:0", factor.get_cov().name)
       self.assertEqual(tf.float64, factor.get_cov().dtype)
 
+  def testVariablesAsLists(self):
+    with tf.Graph().as_default():
+      x = tf.ones([6, 3])
+      factor = ff.FullyConnectedMultiKF(x, 2)
+      self.assertEqual([], factor.get_cov_vars() + factor.get_inv_vars())
+      factor.register_cov_dt1()
+      factor.register_inverse(0.1)
+      factor.instantiate_cov_variables()
+      factor.instantiate_inv_variables()
+      self.assertEqual([factor.cov.name, factor.cov_dt1.name],
+                       [v.name for v in factor.get_cov_vars()])
+      self.assertIs(factor.cov, factor.get_cov())
+      self.assertIs(factor.cov_dt1, factor.get_cov_dt1())
+      self.assertEqual([v.name for v in factor.kept_variables],
+                       [v.name for v in factor.get_inv_vars()])
+      diagonal = ff.FullyConnectedDiagonalFactor(x, x)
+      diagonal.instantiate_cov_variables()
+      self.assertEqual([diagonal.cov.name],
+                       [v.name for v in diagonal.get_cov_vars()])
+      self.assertEqual([], diagonal.get_inv_vars())
+
+  def testBatchSizes(self):
+    with tf.Graph().as_default(), self.session() as sess:
+      x, y = tf.ones([6, 3]), tf.ones([4, 3])
+      unknown = tf.placeholder_with_default(x, [None, 3])
+      for factor, size in (
+          (ff.FullyConnectedKroneckerFactor(((x, y),)), 10),
+          (ff.FullyConnectedKroneckerFactor(
+              ((utils.PartitionedTensor([x, y]),),)), 10),
+          (ff.FullyConnectedMultiKF(x, 2), 3),
+          (ff.FullyConnectedDiagonalFactor(x, x), 6),
+          (ff.FullFactor((x,), 7), 7), (ff.NaiveDiagonalFactor((x,), 8), 8),
+          (ff.EmbeddingInputKroneckerFactor(tf.zeros([5], tf.int32), 3), 5)):
+        self.assertEqual(size, factor.batch_size())
+      factor = ff.FullyConnectedKroneckerFactor(((x, y), (unknown, y)))
+      self.assertEqual(10, factor.batch_size(0))
+      self.assertEqual(10, sess.run(factor.batch_size(source=1)))
+      with self.assertRaisesRegex(
+          NotImplementedError,
+          "_UserDense must define _tower_batch_size"):
+        _UserDense([x]).batch_size()
+
+  def testTowersOfUnequalSizeAreFound(self):
+    with tf.Graph().as_default(), self.session() as sess:
+      x, y = tf.ones([6, 3]), tf.ones([4, 3])
+      unknown = tf.placeholder(tf.float32, [None, 3])
+
+      def check(*towers):
+        return ff.FullyConnectedKroneckerFactor(
+            (towers,)).check_partial_batch_sizes()
+
+      with self.assertRaisesRegex(
+          ValueError,
+          r"^towers must have the same number of examples, got \[6, 4\].$"):
+        check(x, y)
+      sess.run([check(x), check(x, x)])
+      equal, first = check(x, unknown), check(unknown, x, x)
+      sess.run([equal, first], {unknown: np.ones([6, 3])})
+      for op in (equal, first):
+        with self.assertRaisesRegex(
+            tf.errors.InvalidArgumentError, "towers must have the same"):
+          sess.run(op, {unknown: np.ones([5, 3])})
+
   def testUpdateCanRunInsideACond(self):
     rows = oracles.data(4, 3)
     switches = (tf.disable_control_flow_v2, tf.enable_control_flow_v2)

@@ -46,6 +46,56 @@ class ConvInputKroneckerFactorTest(tf.test.TestCase):
             self.assertAllClose(
                 expected, oracles.new_cov(sess, factor), 1e-12, 1e-12)
 
+  def testPatchMaskMultipliesPatches(self):
+    mask = np.array([[1., 0.5], [0., 2.]])
+    images = oracles.data(3, 5, 4, 2)
+    seen = oracles.patches(images, [2, 2], [1, 1], [1, 1], "VALID")
+    seen = (seen.reshape(-1, 4, 2) * mask.reshape(4, 1)).reshape(-1, 8)
+    with tf.Graph().as_default(), self.session() as sess:
+      x = tf.constant(images)
+      for i, (rows, has_bias, extractor, given) in enumerate([
+          (seen, False, None, mask), (seen, False, None, tf.constant(mask)),
+          (oracles.with_ones(seen), True, "extract_image_patches",
+           mask.tolist())]):
+        factor = ff.ConvInputKroneckerFactor(
+            x, [2, 2, 2, 3], "VALID", has_bias=has_bias, patch_mask=given,
+            extract_patches_fn=extractor)
+        with tf.variable_scope(f"case{i}"):
+          cov = oracles.new_cov(sess, factor)
+        self.assertAllClose(oracles.second_moment(rows), cov, 1e-12, 1e-12)
+
+  def testWrongPatchMask(self):
+    with tf.Graph().as_default():
+      x = tf.ones([3, 5, 4, 2])
+      for mask, text in (
+          (np.ones([3, 2]),
+           r"^patch_mask must have shape \[2, 2\], got \[3, 2\].$"),
+          (tf.placeholder(tf.float32, [2, 2]),
+           "^patch_mask must be constant, got .*")):
+        with self.assertRaisesRegex(ValueError, text):
+          ff.ConvInputKroneckerFactor(
+              x, [2, 2, 2, 3], "VALID", patch_mask=mask)
+
+  def testUncorrelatedActivationsAreNotBuilt(self):
+    with self.assertRaisesRegex(
+        NotImplementedError, r"^ConvInputSUAKroneckerFactor \(kron_sua\) is "
+        r'not built, use ConvInputKroneckerFactor \("kron"\).$'):
+      ff.ConvInputSUAKroneckerFactor(None, [2, 2, 2, 3])
+
+  def testNamesForSeveralUses(self):
+    images, grads = oracles.data(6, 4, 4, 2), oracles.data(6, 3, 3, 3, seed=1)
+    with tf.Graph().as_default(), self.session() as sess:
+      x, g = tf.constant(images), tf.constant(grads)
+      pairs = (
+          (ff.ConvInputMultiKF(x, [2, 2, 2, 3], "VALID", 2),
+           ff.ConvInputKroneckerFactor(x, [2, 2, 2, 3], "VALID")),
+          (ff.ConvOutputMultiKF(g, 2), ff.ConvOutputKroneckerFactor(g)))
+      for multi, single in pairs:
+        self.assertEqual((3, 6), (multi.batch_size(), single.batch_size()))
+        with tf.variable_scope("multi"):
+          cov = oracles.new_cov(sess, multi)
+        self.assertAllEqual(cov, oracles.new_cov(sess, single))
+
   def testStridesAndDilationsDefaultToOne(self):
     images = oracles.data(2, 4, 4, 2)
     with tf.Graph().as_default(), self.session() as sess:
@@ -478,6 +528,22 @@ class ConvDiagonalFactorTest(tf.test.TestCase):
               has_bias=has_bias)
           self.assertAllClose(
               expected, oracles.new_cov(sess, factor), 1e-11, 1e-11)
+
+  def testPatchMaskMultipliesPatches(self):
+    mask = np.array([[1., 0.5], [0., 2.]])
+    images, grads = oracles.data(3, 4, 4, 2), oracles.data(3, 3, 3, 2, seed=1)
+    seen = oracles.patches(images, [2, 2], [1, 1], [1, 1], "VALID")
+    seen = (seen.reshape(3, 9, 4, 2) * mask.reshape(4, 1)).reshape(3, 9, 8)
+    with tf.Graph().as_default(), self.session() as sess:
+      for has_bias in (False, True):
+        rows = oracles.with_ones(seen) if has_bias else seen
+        example_grads = np.einsum("bti,bto->bio", rows, grads.reshape(3, 9, 2))
+        with tf.variable_scope(f"bias{has_bias}"):
+          cov = oracles.new_cov(sess, ff.ConvDiagonalFactor(
+              tf.constant(images), tf.constant(grads), [2, 2, 2, 2],
+              [1, 1, 1, 1], "VALID", has_bias=has_bias, patch_mask=mask))
+        self.assertAllClose(
+            np.mean(np.square(example_grads), axis=0), cov, 1e-12, 1e-12)
 
   def _outputSizes(self, *convolution):
     images, size, strides, rates, padding = convolution

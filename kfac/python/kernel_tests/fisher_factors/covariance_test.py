@@ -50,6 +50,61 @@ class ComputeCovTest(tf.test.TestCase):
             1e-13, 1e-13)
         self.assertAllEqual(with_bias, with_bias.T)
 
+  def testAppendHomog(self):
+    rows = oracles.data(3, 2)
+    with tf.Graph().as_default(), self.session() as sess:
+      ones, threes = sess.run([fisher_factors.append_homog(tf.constant(rows)),
+                               fisher_factors.append_homog(rows, 3)])
+    self.assertAllEqual(ones, oracles.with_ones(rows))
+    self.assertAllEqual(threes[:, 2], [3., 3., 3.])
+
+  def _assumed(self, moments):
+    with tf.Graph().as_default(), self.session() as sess:
+      return sess.run(covariance.with_assumed_mean(tf.constant(moments)))
+
+  def testAssumedMean(self):
+    rows = 2. + oracles.data(6, 3)
+    moments = oracles.second_moment(oracles.with_ones(rows))
+    self.assertAllEqual(moments, self._assumed(moments))
+    oracles.set_constants(self, ASSUME_ZERO_MEAN_ACTIVATIONS=True)
+    expected = np.zeros([4, 4])
+    expected[3, 3] = 1.
+    expected[:3, :3] = np.cov(rows.T, bias=True)
+    self.assertAllClose(expected, self._assumed(moments), 1e-12, 1e-12)
+    oracles.set_constants(self, SUBTRACT_MEAN_CONTRIB_FROM_COV=False)
+    expected[:3, :3] = moments[:3, :3]
+    self.assertAllClose(expected, self._assumed(moments), 1e-12, 1e-12)
+
+  def testAssumedMeanOfConsecutiveUses(self):
+    uses = 2. + oracles.data(3, 5, 2)  # Use, example, input.
+    earlier, later = [part.reshape(-1, 2) for part in (uses[:-1], uses[1:])]
+    moments = (oracles.with_ones(later).T @ oracles.with_ones(earlier)) / 15
+    oracles.set_constants(self, ASSUME_ZERO_MEAN_ACTIVATIONS=True)
+    expected = np.zeros([3, 3])
+    expected[2, 2] = 10 / 15
+    expected[:2, :2] = (later - later.mean(0)).T @ (
+        earlier - earlier.mean(0)) / 15
+    self.assertAllClose(expected, self._assumed(moments), 1e-12, 1e-12)
+
+  def testAssumedMeanReachesFactorsWithABias(self):
+    oracles.set_constants(self, ASSUME_ZERO_MEAN_ACTIVATIONS=True)
+    rows, images = 2. + oracles.data(6, 3), 2. + oracles.data(6, 1, 1, 3)
+    expected = np.pad(np.cov(rows.T, bias=True), [(0, 1), (0, 1)])
+    expected[3, 3] = 1.
+    pixels = images.reshape(6, 3)
+    of_images = np.pad(np.cov(pixels.T, bias=True), [(0, 1), (0, 1)])
+    of_images[3, 3] = 1.
+    with tf.Graph().as_default(), self.session() as sess:
+      x, y = tf.constant(rows), tf.constant(images)
+      for cov, factor in (
+          (expected, fisher_factors.FullyConnectedKroneckerFactor(x, True)),
+          (expected, fisher_factors.FullyConnectedMultiKF(x, 2, True)),
+          (of_images, fisher_factors.ConvInputKroneckerFactor(
+              y, [1, 1, 3, 2], "SAME", has_bias=True)),
+          (oracles.second_moment(rows),
+           fisher_factors.FullyConnectedKroneckerFactor(x))):
+        self.assertAllClose(cov, oracles.new_cov(sess, factor), 1e-12, 1e-12)
+
   def testWithARightMatrix(self):
     left, right = oracles.data(5, 3), oracles.data(5, 2, seed=1)
     expected = np.zeros([3, 2])

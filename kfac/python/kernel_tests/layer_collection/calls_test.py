@@ -60,6 +60,16 @@ class CallsTest(tf.test.TestCase):
         set(self._layers.registered_variables),
         set(target.registered_variables))
 
+  def testCoefficientsAreNoTensorsOfTheBatch(self):
+    coeff = tf.constant(2.)
+    self._layers.register_squared_error_loss(self._outputs, coeff=coeff)
+    self.assertEqual([self._outputs.name],
+                     [tensor.name for tensor in calls.tensors(self._layers)])
+    target = kfac.LayerCollection()
+    calls.repeated(self._layers, target,
+                   {self._outputs.name: tf.zeros([5, 2])}, int)
+    self.assertEqual([coeff], list(target.loss_coeffs.values()))
+
   def testDefaultsAreRepeated(self):
     self._layers.set_default_fully_connected_approximation("diagonal")
     self._layers.register_fully_connected(

@@ -90,11 +90,17 @@ class _Model:
 # of uses that one registration counts.
 _KINDS = {
     "fully_connected": ({"kron": fb.FullyConnectedKFACBasicFB,
-                         "diagonal": fb.FullyConnectedDiagonalFB}, 1),
+                         "diagonal": fb.FullyConnectedDiagonalFB,
+                         "kron_in_diag": fb.FullyConnectedKFACBasicFB,
+                         "kron_out_diag": fb.FullyConnectedKFACBasicFB,
+                         "kron_both_diag": fb.FullyConnectedKFACBasicFB}, 1),
     "fully_connected_multi": (
         {"kron_indep": fb.FullyConnectedMultiIndepFB,
          "kron_series_1": fb.FullyConnectedSeriesFB,
-         "kron_series_2": fb.FullyConnectedSeriesFB}, 2),
+         "kron_series_2": fb.FullyConnectedSeriesFB,
+         "kron_indep_in_diag": fb.FullyConnectedMultiIndepFB,
+         "kron_indep_out_diag": fb.FullyConnectedMultiIndepFB,
+         "kron_indep_both_diag": fb.FullyConnectedMultiIndepFB}, 2),
     "conv2d": ({"kron": fb.ConvKFCBasicFB, "diagonal": fb.ConvDiagonalFB}, 1),
     "conv2d_multi": ({"kron_indep": fb.ConvKFCBasicMultiIndepFB}, 2),
     "convolution": ({"kron": fb.ConvKFCBasicFB}, 1),
@@ -358,8 +364,8 @@ class LinkedParametersTest(tf.test.TestCase):
       model, layers = _Model(), lc.LayerCollection()
       layers.define_linked_parameters((model.w, model.b), "full")
       with self.assertRaisesRegex(
-          ValueError, r"approx must be one of \['diagonal', 'kron'\], got "
-          "'full'"):
+          ValueError, r"approx must be one of \['diagonal', 'kron', "
+          r"'kron_both_diag', 'kron_in_diag', 'kron_out_diag'\], got 'full'"):
         model.fully_connected(layers)
       self.assertEqual(layers.get_blocks(), ())
 
@@ -417,7 +423,7 @@ class CheckRegistrationTest(tf.test.TestCase):
       for part in (
           "variables must be those registered",
           "w:0 is registered for 1 uses, the losses use it 2 times",
-          "missing:0 is not registered",
+          "missing:0 is not registered (auto_register_layers finds layers,",
           "filter:0 is registered for 1 uses, the losses use it 0 times",
           "extra:0 is registered but not passed"):
         self.assertIn(part, message)
@@ -443,6 +449,41 @@ class CheckRegistrationTest(tf.test.TestCase):
       layers.create_subgraph()
       self.assertTrue(layers.subgraph.is_member(model.x))
       self.assertFalse(layers.subgraph.is_member(model.conv))
+
+
+  def testFinalizeEndsTheRegistration(self):
+    with tf.Graph().as_default():
+      model, layers = _Model(), lc.LayerCollection()
+      with self.assertRaisesRegex(ValueError, "at least one loss"):
+        layers.finalize()
+      model.fully_connected(layers)
+      layers.register_normal_predictive_distribution(model.y)
+      layers.finalize()
+      self.assertTrue(layers.subgraph.is_member(model.x))
+      with self.assertRaisesRegex(ValueError, "finalize must be called once"):
+        layers.finalize()
+      with self.assertRaisesRegex(
+          ValueError, "register_generic must be called before finalize"):
+        layers.register_generic(_variable("late", [2]), 4)
+
+  def testSubSamplingOfConvolutionsReachesTheBlock(self):
+    with tf.Graph().as_default():
+      model, layers = _Model(), lc.LayerCollection()
+      images = tf.ones([4, 6, 2])
+      filters = _variable("filter_1d", [3, 2, 5])
+      outputs = tf.nn.conv1d(images, filters, 1, "SAME")
+      layers.register_conv1d(
+          filters, [1, 1, 1], "SAME", images, outputs,
+          sub_sample_inputs=True, sub_sample_patches=False)
+      self.assertEqual(
+          layers.fisher_blocks[filters]._sub_sampling, (True, False))
+      with self.assertLogs(level="WARNING") as logs:
+        layers.register_conv2d(
+            model.filter, [1, 1, 1, 1], "SAME", tf.ones([4, 5, 5, 3]),
+            tf.nn.conv2d(tf.ones([4, 5, 5, 3]), model.filter, 1, "SAME"),
+            approx="diagonal", sub_sample_inputs=True)
+      self.assertIn("sub_sample_inputs has no effect with approx 'diagonal'",
+                    logs.output[0])
 
 
 class FactorsTest(tf.test.TestCase):
@@ -521,48 +562,6 @@ class FactorsTest(tf.test.TestCase):
       self.assertIsNone(layers.subgraph)
       self.assertEqual(layers.default_generic_approximation, "diagonal")
       model.fully_connected(layers)
-
-
-class DefaultTest(tf.test.TestCase):
-
-  def setUp(self):
-    super().setUp()
-    lc.set_default_layer_collection(None)
-    self.addCleanup(lc.set_default_layer_collection, None)
-
-  def testIsSetAndCleared(self):
-    with tf.Graph().as_default():
-      layers, other = lc.LayerCollection(), lc.LayerCollection()
-      with self.assertRaisesRegex(
-          ValueError, "a default layer collection must be set first, got None"):
-        lc.get_default_layer_collection()
-      lc.set_default_layer_collection(layers)
-      self.assertIs(lc.get_default_layer_collection(), layers)
-      with self.assertRaisesRegex(
-          ValueError, "layer_collection must be None while there is a default, "
-          "got <.*LayerCollection"):
-        lc.set_default_layer_collection(other)
-      self.assertIs(lc.get_default_layer_collection(), layers)
-      lc.set_default_layer_collection(None)
-      lc.set_default_layer_collection(other)
-      self.assertIs(lc.get_default_layer_collection(), other)
-
-  def testContextEndsAlsoOnExceptions(self):
-    with tf.Graph().as_default():
-      layers, other = lc.LayerCollection(), lc.LayerCollection()
-      with layers.as_default() as entered:
-        self.assertIs(entered, layers)
-        self.assertIs(lc.get_default_layer_collection(), layers)
-        with self.assertRaisesRegex(ValueError, "while there is a default"):
-          with other.as_default():
-            self.fail("entered a second default")
-        self.assertIs(lc.get_default_layer_collection(), layers)
-      with self.assertRaises(ValueError):
-        lc.get_default_layer_collection()
-      with self.assertRaises(ZeroDivisionError), other.as_default():
-        raise ZeroDivisionError
-      with self.assertRaises(ValueError):
-        lc.get_default_layer_collection()
 
 
 class _ScaleFactor(ff.DiagonalFactor):

@@ -34,7 +34,9 @@ class DenseErrorsTest(errors.ErrorsCase):
           (w, tf.ones([4, 2]), y,
            r"inputs must have shape \[\?, 3\], got \[4, 2\]"),
           (w, tf.ones([4, 5, 3]), y,
-           r"inputs must have shape \[\?, 3\], got \[4, 5, 3\]"),
+           "outputs must have the rows of inputs, got 4 and 20"),
+          (w, tf.ones([4, 5, 2]), tf.ones([4, 5, 2]),
+           r"inputs must have 3 features, got shape \(4, 5, 2\)"),
           (w, tf.placeholder(tf.float32), y,
            r"inputs must have shape \[\?, 3\], got an unknown one"),
           (w, x, tf.ones([4, 3]),
@@ -94,7 +96,8 @@ class DenseErrorsTest(errors.ErrorsCase):
       layers = self._collection()
       with self.assertRejected(
           layers, ValueError,
-          r"approx must be one of \['diagonal', 'kron'\], got 'no'"):
+          r"approx must be one of \['diagonal', 'kron', 'kron_both_diag', "
+          r"'kron_in_diag', 'kron_out_diag'\], got 'no'"):
         layers.register_fully_connected(self.w, self.x, self.y, approx="no")
       with self.assertRejected(
           layers, ValueError,
@@ -102,7 +105,9 @@ class DenseErrorsTest(errors.ErrorsCase):
         layers.register_generic(self.w, 4, approx="kron")
       with self.assertRejected(
           layers, ValueError, r"approx must be one of \['kron_indep', "
-          r"'kron_series_1', 'kron_series_2'\], got 'kron_noindep'"):
+          r"'kron_indep_both_diag', 'kron_indep_in_diag', "
+          r"'kron_indep_out_diag', 'kron_series_1', 'kron_series_2'\], got "
+          "'kron_noindep'"):
         layers.register_fully_connected_multi(
             self.w, [self.x], [self.y], approx="kron_noindep")
 

@@ -5,6 +5,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import layer_collection as lc
 from kfac.python.ops import loss_functions as lf
+from kfac.python.ops.layer_collection import losses
 
 
 def _log_sum_exp(logits):
@@ -136,7 +137,7 @@ class LossesTest(tf.test.TestCase):
       results = sess.run([
           [layers.eval_losses_on_samples(), layers.total_sampled_loss()],
           [layers.eval_losses_on_samples(counter),
-           layers.total_sampled_loss(counter)]])
+           layers.total_sampled_loss(counter=counter)]])
     p = np.exp(logits[0]) / np.sum(np.exp(logits[0]))
     q = 1 / (1 + np.exp(-logits[0]))
     entropies = [
@@ -160,7 +161,8 @@ class LossesTest(tf.test.TestCase):
           strict=True):
         layers.register_normal_predictive_distribution(
             mean, seed=1, name=name, reuse=reuse)
-      total = layers.total_sampled_loss(tf.constant(5, tf.int64))
+      total = layers.total_sampled_loss(
+          counter=tf.constant(5, tf.int64))
       noises = sess.run(tf.gradients(total, means))
     correlations = np.corrcoef(noises) - np.eye(4)
     self.assertAllLess(np.abs(correlations) * np.sqrt(500), 5.)
@@ -198,6 +200,147 @@ class LossesTest(tf.test.TestCase):
             mean, targets=tf.zeros([4, 3]))
       for losses in (layers.eval_losses(), layers.eval_losses_on_samples()):
         self.assertEqual([loss.device for loss in losses], devices)
+
+
+class CoefficientsTest(tf.test.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.enter_context(tf.Graph().as_default())
+    self.layers = lc.LayerCollection()
+    self.logits = tf.constant([[0.5, -1.], [2., 0.]])
+
+  def testEveryRegistrationTakesACoefficient(self):
+    layers, logits, kwargs = self.layers, self.logits, {"seed": 7}
+    tensor = tf.constant(3.)
+    layers.register_categorical_predictive_distribution(
+        logits, coeff=1, **kwargs)
+    layers.register_softmax_cross_entropy_loss(logits, coeff=2, **kwargs)
+    layers.register_normal_predictive_distribution(
+        logits, coeff=tensor, **kwargs)
+    layers.register_squared_error_loss(logits, coeff=4., **kwargs)
+    layers.register_multi_bernoulli_predictive_distribution(
+        logits, coeff=np.float32(5), **kwargs)
+    layers.register_sigmoid_cross_entropy_loss(logits, coeff=0, **kwargs)
+    layers.register_normal_mean_and_variance_predictive_distribution(
+        logits, tf.exp(logits), coeff=7, **kwargs)
+    layers.register_loss_function(
+        lf.NormalMeanNegativeLogProbLoss(logits, seed=7), logits, "own",
+        coeff=np.array(8))
+    layers.register_squared_error_loss(logits, 7)
+    self.assertEqual([layers.loss_coeffs[loss] for loss in layers.losses],
+                     [1, 2, tensor, 4, 5, 0, 7, 8, 1])
+    self.assertEqual({loss._seed for loss in layers.losses}, {7})
+    # In 0.2.4's own registrations a coefficient stands before `reuse`.
+    layers.register_squared_error_loss(logits, None, None, "new", 9, False)
+    self.assertEqual(layers.loss_coeffs[layers.losses[-1]], 9)
+    layers.loss_coeffs.clear()  # A copy.
+    self.assertLen(layers.loss_coeffs, 10)
+
+  def testModesOfEvaluation(self):
+    layers = self.layers
+    zeros = tf.zeros([2, 2])
+    layers.register_squared_error_loss(self.logits, 1, zeros, coeff=4)
+    layers.register_squared_error_loss(
+        self.logits, 2, zeros, coeff=tf.constant(9, tf.int32))
+    counter = tf.constant(3, tf.int64)
+    with self.cached_session() as sess:
+      data, samples = sess.run([
+          {mode: evaluate(mode) for mode in ("regular", "sqrt", "off")}
+          for evaluate in (
+              lambda mode: [*layers.eval_losses("data", mode),
+                            layers.total_loss(mode)],
+              lambda mode: [
+                  *layers.eval_losses("sample", mode, counter=counter),
+                  layers.total_sampled_loss(mode, counter=counter)])])
+      plain = sess.run([
+          *layers.eval_losses(), layers.total_loss(),
+          *layers.eval_losses_on_samples(counter),
+          layers.total_sampled_loss(counter=counter)])
+    squares = 0.25 + 1 + 4 + 2 * np.log(np.pi)
+    self.assertAllClose(data["off"], [squares, squares, 2 * squares])
+    for values in (data, samples):
+      one, other, _ = values["off"]
+      for mode, coeffs in (("regular", [4, 9]), ("sqrt", [2, 3])):
+        expected = [coeffs[0] * one, coeffs[1] * other]
+        self.assertAllClose(values[mode], [*expected, sum(expected)])
+    self.assertAllClose(plain, data["regular"] + samples["regular"])
+
+  def testAMethodOfContribMayBeRedefined(self):
+    class Doubled(lc.LayerCollection):
+
+      def eval_losses(self):
+        return [2. * loss for loss in super().eval_losses()]
+
+      def eval_losses_on_samples(self, counter=None):
+        return [tf.constant(1.), tf.constant(2.)]
+
+    layers = Doubled()
+    layers.register_normal_predictive_distribution(
+        self.logits, targets=tf.zeros([2, 2]))
+    with self.cached_session() as sess:
+      total, one, sampled = sess.run([
+          layers.total_loss(), layers.losses[0].evaluate(),
+          layers.total_sampled_loss()])
+    self.assertAllClose(total, 2 * one)
+    self.assertAllClose(sampled, 3)
+
+
+class RegistrationsTest(tf.test.TestCase):
+  """Registrations that make their distribution from something else."""
+
+  def testSquaredErrorOfOneNumberIsAColumn(self):
+    rng = np.random.RandomState(0)
+    values, targets = rng.randn(4), rng.randn(4)
+    for given in (targets, targets[:, np.newaxis], list(targets), "tensor"):
+      with tf.Graph().as_default(), self.cached_session() as sess:
+        layers = lc.LayerCollection()
+        if isinstance(given, str):
+          given = tf.constant(targets)
+        prediction = tf.constant(values)
+        layers.register_squared_error_loss(prediction, targets=given)
+        self.assertEqual(layers.losses[0].inputs.shape.as_list(), [4, 1])
+        self.assertIs(
+            layers.loss_colocation_ops[layers.losses[0]], prediction)
+        total = layers.total_loss()
+        grad, = tf.gradients(total, prediction)
+        total, grad = sess.run([total, grad])
+      self.assertAllClose(
+          total, np.sum(np.square(values - targets)) + 2 * np.log(np.pi))
+      self.assertAllClose(grad, 2 * (values - targets))
+
+  def testMeanAndVariance(self):
+    with tf.Graph().as_default(), self.cached_session() as sess:
+      layers = lc.LayerCollection()
+      mean = tf.constant([[1., 2.], [3., 4.]])
+      variance = tf.constant([[2.], [0.5]])
+      layers.register_normal_mean_and_variance_predictive_distribution(
+          mean, variance, targets=tf.zeros([2, 2]))
+      self.assertIsInstance(layers.losses[0],
+                            lf.NormalMeanVarianceNegativeLogProbLoss)
+      self.assertAllClose(
+          sess.run(layers.total_loss()),
+          5 / 4 + 25 + np.log(2 * np.pi * 2) + np.log(2 * np.pi * 0.5))
+
+  def testVariancesThatAreConstants(self):
+    with tf.Graph().as_default():
+      layers = lc.LayerCollection()
+      inputs = tf.placeholder(tf.float32, [None, 3])
+      weights = tf.get_variable("w", [3, 2])
+      other = tf.get_variable("variance", [])
+      outputs = tf.matmul(inputs, weights)
+      layers.register_fully_connected(weights, inputs, outputs)
+      size = tf.cast(tf.shape(outputs)[0], tf.float32)
+      for var in (2., tf.exp(other), other, size, tf.ones_like(outputs),
+                  tf.stop_gradient(tf.exp(outputs))):
+        layers.register_normal_predictive_distribution(outputs, var)
+      losses.check_fixed_variances(
+          layers.losses, layers.registered_variables)
+      with self.assertRaisesRegex(
+          ValueError, "^var must not depend on registered variables, use "
+          "register_normal_mean_and_variance_predictive_distribution, got "
+          "(Exp|variance/Read).*, which depends on variance:0.$"):
+        losses.check_fixed_variances(layers.losses, [weights, other])
 
 
 if __name__ == "__main__":

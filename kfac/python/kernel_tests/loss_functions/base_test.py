@@ -171,6 +171,39 @@ class LossFunctionTest(tf.test.TestCase):
         self.assertEqual(getattr(loss, hessian)(7), (fisher, 7))
 
 
+  def testBothSpellingsOfTheHessianAreOne(self):
+    with tf.Graph().as_default():
+      loss = loss_functions.MultiBernoulliNegativeLogProbLoss(
+          tf.constant([[0.5, -1.]], tf.float64))
+      self.assertEqual(loss.dtype, tf.float64)
+      v = tf.constant([[2., 3.]], tf.float64)
+      results = oracles.run(*[
+          [getattr(loss, f"multiply_{name}")(v),
+           getattr(loss, f"multiply_{name}_factor")(v),
+           getattr(loss, f"multiply_{name}_factor_transpose")(v),
+           getattr(loss, f"multiply_{name}_factor_replicated_one_hot")([1]),
+           getattr(loss, f"{name}_factor_inner_shape")]
+          for name in ("hessian", "ggn")])
+      for one, other in zip(*results, strict=True):
+        self.assertAllEqual(one, other)
+      self.assertEqual(loss.ggn_factor_inner_static_shape.as_list(), [1, 2])
+      pair = loss_functions.NormalMeanVarianceNegativeLogProbLoss(v, v)
+      self.assertEqual(pair.dtype, tf.float64)
+      with self.assertRaisesRegex(NotImplementedError, "no Hessian products"):
+        pair.multiply_ggn((v, v))
+
+  def testUserLossMayDefineEitherSpelling(self):
+    names = [name.replace("hessian", "ggn") for name in oracles.HESSIAN]
+    cls = self._subclass(
+        loss_functions.LossFunction, names, inputs=property(lambda self: 1.),
+        multiply_ggn=lambda self, vector: 2 * vector,
+        ggn_factor_inner_shape=property(lambda self: 3))
+    loss = cls()
+    self.assertEqual(loss.multiply_hessian(4), 8)
+    self.assertEqual(loss.multiply_ggn(4), 8)
+    self.assertEqual(loss.hessian_factor_inner_shape, 3)
+
+
 class AllLossesTest(tf.test.TestCase):
   """Properties of all losses."""
 

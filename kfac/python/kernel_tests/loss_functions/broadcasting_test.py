@@ -197,7 +197,7 @@ class _Regression:
 class TrainingTest(tf.test.TestCase):
 
   def testFactorsInAllModes(self):
-    for mode in estimation_modes.MODES:
+    for mode in [m for m in estimation_modes.MODES if "GGN" not in m]:
       with self.subTest(mode=mode), tf.Graph().as_default(), \
           self.session() as sess:
         tf.set_random_seed(4)

@@ -73,12 +73,16 @@ class KfacOptimizerTest(tf.test.TestCase):
     curvature = (other.fisher_product(precon, precon) +
                  0.05 * dense_net.dot(precon, precon))
     alpha = -dense_net.dot(net.grads, precon) / curvature
+    # A list has no coefficients. Four losses at 1 / 4 are the loss.
     for in_a_list in (True, False):
       with tf.Graph().as_default(), tf.Session() as sess:
         model = dense_net.build()
         losses = kfac.LayerCollection()
-        losses.register_categorical_predictive_distribution(
-            dense_net.logits_of(tf.constant(other_x[:3]), model.variables))
+        logits = dense_net.logits_of(
+            tf.constant(other_x[:3]), model.variables)
+        for _ in range(1 if in_a_list else 4):
+          losses.register_categorical_predictive_distribution(
+              logits, coeff=1. if in_a_list else 0.25)
         optimizer = _Watched(
             1., 0.8, 0.05, model.layers, momentum=0., momentum_type="qmodel",
             batch_size=3, estimation_mode="exact",

@@ -97,7 +97,7 @@ class RecipeTest(tf.test.TestCase):
         batch = placeholders(batch_size)
         recipe = self._recipe(batch)
         losses = [recipe.optimizer._layers.losses[0].inputs,
-                  recipe.optimizer._qmodel_losses[0].inputs,
+                  recipe.optimizer._qmodel_losses.losses[0].inputs,
                   recipe.optimizer._qmodel_example_weights,
                   recipe.optimizer._batch_size]
         with self.session(graph=graph) as sess:
@@ -296,7 +296,7 @@ class RecipeTest(tf.test.TestCase):
     with self.session() as sess:
       sess.run(tf.global_variables_initializer())
       rows, weights, number = sess.run(
-          [recipe.optimizer._qmodel_losses[0].inputs,
+          [recipe.optimizer._qmodel_losses.losses[0].inputs,
            recipe.optimizer._qmodel_example_weights,
            recipe.optimizer._batch_size], feed)
       self.assertLen(weights, len(rows))

@@ -12,7 +12,8 @@ import sys
 # From the bottom up. A module is on the floor of its package, and imports what
 # is on its own floor or below.
 FLOORS = (
-    ("kfac.python", "kfac.python.ops", "kfac.python.requirements"),
+    ("kfac.python", "kfac.python.ops", "kfac.python.requirements",
+     "kfac.python.ops.not_built", "kfac.python.keras"),
     ("kfac.python.ops.utils", "kfac.python.ops.linear_operator",
      "kfac.python.ops.op_queue"),
     ("kfac.python.ops.loss_functions",

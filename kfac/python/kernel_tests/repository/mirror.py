@@ -44,12 +44,10 @@ TESTED_BY = {
         "fisher_factors/diagonal_test.py",
     "kfac/python/ops/fisher_factors/matrix_functions.py":
         "fisher_factors/dense_test.py",
-    "kfac/python/ops/layer_collection/approximations.py":
-        "fisher_blocks/contract_test.py",
-    "kfac/python/ops/layer_collection/default_collection.py":
-        "layer_collection/collection_test.py",
     "kfac/python/ops/layer_collection/generic.py":
         "layer_collection/dense_errors_test.py",
+    "kfac/python/ops/layer_collection/loss_collection.py":
+        "layer_collection/losses_test.py",
     "kfac/python/ops/layer_collection/registration.py":
         "layer_collection/collection_test.py",
     "kfac/python/ops/layer_collection/validation.py":
@@ -60,6 +58,10 @@ TESTED_BY = {
         "loss_functions/base_test.py",
     "kfac/python/ops/optimizer/calibration.py":
         "optimizer/damping_adaptation_test.py",
+    "kfac/python/ops/tensormatch/graph_matcher.py": "not_built_test.py",
+    "kfac/python/ops/tensormatch/graph_patterns.py": "not_built_test.py",
+    "kfac/python/ops/tensormatch/tensorflow_graph_util.py":
+        "not_built_test.py",
     "kfac/python/ops/utils/constants.py": "fisher_factors/constants_test.py",
     "kfac/python/ops/utils/devices.py": "placement_test.py",
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",

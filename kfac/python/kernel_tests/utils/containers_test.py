@@ -195,6 +195,19 @@ class PartitionedTensorTest(tf.test.TestCase):
           ValueError, "^as_ref must be False, got True\\.$"):
         tensor.as_tensor(as_ref=True)
 
+  def testDepthOfOneHotVectors(self):
+    with tf.Graph().as_default():
+      parts = [tf.constant([1, 2]), tf.constant([0])]
+      whole = utils.PartitionedTensor(parts)
+      self.assertIsNone(whole.one_hot_depth)
+      for part in parts:
+        part.one_hot_depth = 5
+      self.assertEqual(5, whole.one_hot_depth)
+      parts[0].one_hot_depth = 4
+      with self.assertRaisesRegex(
+          ValueError, r"^tensors must have one one_hot_depth, got \[4, 5\]\.$"):
+        whole.one_hot_depth  # noqa: B018
+
 
 if __name__ == "__main__":
   tf.test.main()

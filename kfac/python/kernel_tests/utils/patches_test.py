@@ -219,6 +219,47 @@ class OutputSizesTest(tf.test.TestCase):
         [None, 2], patches.output_sizes([None, 4], [3, 3], "VALID"))
 
 
+class NumConvLocationsTest(tf.test.TestCase):
+
+  def testIsThatOfTheOutputs(self):
+    rng = np.random.RandomState(0)
+    for padding in ("SAME", "VALID"):
+      for height, width, stride in ((7, 5, 1), (6, 9, 2), (8, 8, 3)):
+        with tf.Graph().as_default(), self.session() as sess:
+          inputs = tf.placeholder(tf.float32, [2, None, None, 3])
+          outputs = tf.nn.conv2d(
+              inputs, tf.ones([3, 2, 3, 4]), [1, stride, stride, 1], padding)
+          value = rng.randn(2, height, width, 3)
+          dynamic = tf.shape(inputs)
+          found, shape = sess.run(
+              [patches.num_conv_locations(
+                  [2, dynamic[1], dynamic[2], 3], [3, 2, 3, 4],
+                  [stride, stride], padding), tf.shape(outputs)],
+              {inputs: value})
+        self.assertEqual(shape[1] * shape[2], found)
+        self.assertEqual(found, patches.num_conv_locations(
+            tf.TensorShape([None, height, width, 3]), [3, 2, 3, 4],
+            [1, stride, stride, 1], padding))
+
+  def testOneDimensionWithoutStrides(self):
+    self.assertEqual(
+        6, patches.num_conv_locations([2, 8, 3], [3, 3, 4], None, "VALID"))
+
+  def testWrongArguments(self):
+    args = dict(input_shape=[2, 8, 8, 3], filter_shape=[3, 3, 3, 4],
+                strides=[1, 1, 1, 1], padding="SAME")
+    for name, value, message in (
+        ("padding", "same", "padding must be 'SAME' or 'VALID', got 'same'."),
+        ("input_shape", [2, None, 8, 3], "input_shape must have known spatial "
+         r"sizes, got \[2, None, 8, 3\]."),
+        ("filter_shape", [3, 3, 4], "filter_shape must have the 2 spatial "
+         r"dimensions of input_shape, got \[3, 3, 4\]."),
+        ("strides", [1, 1, 1], "strides must have the 2 spatial dimensions of "
+         r"input_shape, got \[1, 1, 1\].")):
+      with self.assertRaisesRegex(ValueError, f"^{message}$"):
+        patches.num_conv_locations(**dict(args, **{name: value}))
+
+
 class IsDataFormatChannelLastTest(tf.test.TestCase):
 
   def testLastLetterDecides(self):

@@ -1,4 +1,4 @@
-"""Tests of on_tpu and cross_replica_mean in utils.
+"""Tests of sums and means over replicas in utils.
 
 A graph for a TPU can be built without one. The tests run it on the CPU, with
 given numbers in place of the sums over replicas.
@@ -120,6 +120,51 @@ class CrossReplicaMeanTest(tf.test.TestCase):
           ValueError, "cross_replica_mean needs a computation for TPUs, got.*"
           "name"):
         replicas.cross_replica_mean(tf.constant(1., name="name"))
+
+
+class OneReplicaTest(tf.test.TestCase):
+
+  def testIsTheOnlyOne(self):
+    with tf.Graph().as_default(), self.session() as sess:
+      self.assertFalse(replicas.is_replicated())
+      self.assertFalse(replicas.is_tpu_replicated())
+      self.assertIsNone(replicas.get_tf_replicator())
+      self.assertEqual(
+          (1, 0), (replicas.get_num_replicas(), replicas.get_replica_id()))
+      structure = {"a": tf.constant(1.), "b": [tf.constant([2., 3.])]}
+      for function in (replicas.all_sum, replicas.all_average):
+        result = function(structure, name="over_all")
+        self.assertStartsWith(result["a"].op.name, "over_all")
+        self.assertAllClose({"a": 1., "b": [[2., 3.]]}, sess.run(result))
+      self.assertEqual(
+          [1, 2], replicas.map_gather([lambda: 1, lambda: 2], name="all"))
+
+
+class SeveralReplicasTest(tf.test.TestCase):
+
+  def testSumsAndMeans(self):
+    made = []
+
+    def computation(x):
+      self.assertTrue(replicas.is_replicated())
+      self.assertTrue(replicas.is_tpu_replicated())
+      made.extend(replicas.all_sum([x]))
+      made.extend(replicas.all_average([x]))
+      for function in (replicas.get_num_replicas, replicas.get_replica_id,
+                       lambda: replicas.map_gather([])):
+        with self.assertRaisesRegex(
+            NotImplementedError, "^[a-z_]+ is not built for TPUs: use all_sum "
+            "or all_average.$"):
+          function()
+      return made[-1]
+
+    with tf.Graph().as_default():
+      tf.tpu.shard(computation, [tf.ones([4, 3])], num_shards=2)
+      total = np.arange(6., dtype=np.float32).reshape(2, 3)
+      self.assertAllEqual(total, _run_on_cpu(
+          made[0], [total, np.float32(2.), total]))
+      self.assertAllEqual(total / 2., _run_on_cpu(
+          made[1], [total, np.float32(2.), total]))
 
 
 if __name__ == "__main__":

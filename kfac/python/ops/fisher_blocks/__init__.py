@@ -43,6 +43,10 @@ from kfac.python.ops.fisher_blocks.fully_connected import (
 from kfac.python.ops.fisher_blocks.generic import FullFB
 from kfac.python.ops.fisher_blocks.generic import NaiveDiagonalFB
 from kfac.python.ops.fisher_blocks.kronecker import KroneckerProductFB
+from kfac.python.ops.fisher_blocks.scale_and_shift import (
+  ScaleAndShiftDiagonalFB,
+)
+from kfac.python.ops.fisher_blocks.scale_and_shift import ScaleAndShiftFullFB
 from kfac.python.ops.fisher_blocks.series import FullyConnectedSeriesFB
 from kfac.python.ops.fisher_blocks.series import SeriesFBApproximation
 from kfac.python.ops.fisher_blocks.single_factor import DiagonalFB
@@ -50,6 +54,9 @@ from kfac.python.ops.fisher_blocks.towers import InputOutputMultiTower
 from kfac.python.ops.fisher_blocks.towers import InputOutputMultiTowerMultiUse
 from kfac.python.ops.fisher_factors.naming import PackagedFunc
 from kfac.python.ops.utils import constants
+
+# The name in kfac 0.2.4.
+NaiveFullFB = FullFB
 
 PI_OFF_NAME = "off"
 PI_TRACENORM_NAME = "tracenorm"

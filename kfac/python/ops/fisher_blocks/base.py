@@ -202,6 +202,18 @@ class FisherBlock(abc.ABC):
   def num_registered_towers(self) -> int:
     """The number of towers that are registered."""
 
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns what the layer computes from the inputs of one use.
+
+    Args:
+      params: Tensor, or tuple of tensors: the parameters.
+      inputs: Inputs of a use, as they were registered.
+
+    Returns:
+      Tensor; None if the block does not know what its layer computes.
+    """
+    del params, inputs
+
   def register_additional_tower(self, *args: Any, **kwargs: Any) -> None:
     """Adds the data of another tower; its arguments depend on the layer.
 

@@ -15,8 +15,6 @@ from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import convolution
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
-from kfac.python.ops.utils import precision
-from kfac.python.ops.utils import scalars
 
 
 def num_conv_locations(input_shape: Any,
@@ -78,16 +76,27 @@ def _num_locations(inputs, outputs, strides):
   return _product(sizes)
 
 
+def _outputs(params, inputs, padding, strides, rates):
+  """Returns the outputs of a convolution, with a bias if there is one."""
+  filters, *bias = params if isinstance(params, (list, tuple)) else [params]
+  num_dims = filters.shape.rank - 2
+  outputs = tf.nn.convolution(
+      inputs, filters, padding=padding.upper(),
+      strides=convolution.spatial(strides, num_dims),
+      dilations=convolution.spatial(rates, num_dims))
+  return outputs + tf.reshape(bias[0], [-1]) if bias else outputs
+
+
 class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
   """F is the mean over examples of the squared gradient per example."""
 
-  _settings = ("_strides", "_padding", "_dilations")
+  _settings = ("_strides", "_padding", "_dilations", "_patch_mask")
 
   def __init__(self, layer_collection: Any, params: hints.Vector,
                strides: Sequence[int], padding: str,
                data_format: str | None = None,
                dilations: Sequence[int] | None = None,
-               **first_tower: Any) -> None:
+               patch_mask: Any = None, **first_tower: Any) -> None:
     """Initializes a block.
 
     Args:
@@ -97,6 +106,7 @@ class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
       padding: "SAME" or "VALID".
       data_format: "NHWC" or None.
       dilations: Four ints, or None.
+      patch_mask: See ConvInputKroneckerFactor.
       **first_tower: `inputs` and `outputs` of a first tower.
 
     Raises:
@@ -110,6 +120,8 @@ class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
     self._padding = padding
     self._data_format = data_format
     self._dilations = base.maybe_tuple(dilations)
+    self._patch_mask = convolution.constant_mask(
+        patch_mask, self._filter_shape)
     super().__init__(layer_collection, **first_tower)
 
   @property
@@ -121,21 +133,22 @@ class ConvDiagonalFB(towers.InputOutputMultiTower, single_factor.DiagonalFB):
     return (convolution.ConvDiagonalFactor,
             (inputs, grads, tuple(self._filter_shape), self._strides,
              self._padding, self._data_format, self._dilations,
-             self._has_bias))
+             self._has_bias, self._patch_mask))
+
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns the outputs of the convolution."""
+    return _outputs(
+        params, inputs, self._padding, self._strides, self._dilations)
 
   def _factor_damping(self, damping):
-    # F is T times that of one location, and its damping scales with it.
-    T = self._num_replications
-    if not scalars.is_number(T):
-      dtype = precision.wide_dtype(self._outputs[0].dtype)
-      T, damping = [scalars.cast_scalar(x, dtype) for x in (T, damping)]
-    return T * damping_lib.normalize_damping(damping, T)
+    return damping_lib.of_sum_over_locations(
+        damping, self._num_replications, self._outputs[0].dtype)
 
 
 class _ConvKroneckerFB(kronecker.KroneckerProductFB):
   """F = c (A kron G), A and G over examples, locations and uses."""
 
-  _settings = ("_strides", "_padding", "_dilation_rate")
+  _settings: Sequence[str] = ("_strides", "_padding", "_dilation_rate")
 
   def _set_convolution(self, params, padding, strides, dilation_rate,
                        data_format, extract_patches_fn):
@@ -148,25 +161,33 @@ class _ConvKroneckerFB(kronecker.KroneckerProductFB):
     self._data_format = data_format
     self._extract_patches_fn = extract_patches_fn
 
-  def _factors_of(self, inputs, grads):
-    """Returns what `_factor_args` does, given the data of all towers."""
-    return (
-        (convolution.ConvInputKroneckerFactor,
-         (inputs, tuple(self._filter_shape), self._padding, self._strides,
-          self._dilation_rate, self._data_format, self._extract_patches_fn,
-          self._has_bias)),
-        (convolution.ConvOutputKroneckerFactor, (grads, self._data_format)))
+  @property
+  def _geometry(self):
+    """The arguments of A from the strides to the bias."""
+    return (self._strides, self._dilation_rate, self._data_format,
+            self._extract_patches_fn, self._has_bias)
+
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns the outputs of the convolution."""
+    return _outputs(
+        params, inputs, self._padding, self._strides, self._dilation_rate)
 
 
 class ConvKFCBasicFB(towers.InputOutputMultiTower, _ConvKroneckerFB):
   """F = T (A kron G) (KFC, Grosse & Martens 2016, section 3)."""
+
+  _settings = ("_strides", "_padding", "_dilation_rate", "_sub_sampling",
+               "_patch_mask")
 
   def __init__(self, layer_collection: Any, params: hints.Vector, padding: str,
                strides: Sequence[int] | None = None,
                dilation_rate: Sequence[int] | None = None,
                data_format: str | None = None,
                extract_patches_fn: str | None = None,
-               **first_tower: Any) -> None:
+               sub_sample_inputs: bool | None = None,
+               sub_sample_patches: bool | None = None,
+               use_sua_approx_for_input_factor: bool = False,
+               patch_mask: Any = None, **first_tower: Any) -> None:
     """Initializes a block.
 
     Args:
@@ -178,13 +199,25 @@ class ConvKFCBasicFB(towers.InputOutputMultiTower, _ConvKroneckerFB):
       dilation_rate: The same.
       data_format: One with the channels last, or None.
       extract_patches_fn: See ConvInputKroneckerFactor.
+      sub_sample_inputs: The same.
+      sub_sample_patches: The same.
+      use_sua_approx_for_input_factor: False; the approximation is not built.
+      patch_mask: See ConvInputKroneckerFactor.
       **first_tower: `inputs` and `outputs` of a first tower.
 
     Raises:
-      ValueError: If the channels are not last.
+      NotImplementedError: If the approximation is chosen.
+      ValueError: If the channels are not last, or the mask does not fit.
     """
+    if use_sua_approx_for_input_factor:
+      raise NotImplementedError(
+          "use_sua_approx_for_input_factor (kron_sua) is not built, use "
+          "False (\"kron\").")
     self._set_convolution(params, padding, strides, dilation_rate, data_format,
                           extract_patches_fn)
+    self._sub_sampling = sub_sample_inputs, sub_sample_patches
+    self._patch_mask = convolution.constant_mask(
+        patch_mask, self._filter_shape)
     super().__init__(layer_collection, **first_tower)
 
   @property
@@ -192,7 +225,12 @@ class ConvKFCBasicFB(towers.InputOutputMultiTower, _ConvKroneckerFB):
     return _num_locations(self._inputs[0], self._outputs[0], self._strides)
 
   def _factor_args(self, grads_list):
-    return self._factors_of(*self._process_data(grads_list))
+    inputs, grads = self._process_data(grads_list)
+    return (
+        (convolution.ConvInputKroneckerFactor,
+         (inputs, tuple(self._filter_shape), self._padding, *self._geometry,
+          *self._sub_sampling, self._patch_mask)),
+        (convolution.ConvOutputKroneckerFactor, (grads, self._data_format)))
 
 
 class ConvKFCBasicMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
@@ -228,4 +266,10 @@ class ConvKFCBasicMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
         self._inputs[0], self._outputs[0], self._strides)
 
   def _factor_args(self, grads_list):
-    return self._factors_of(*self._process_data(grads_list))
+    inputs, grads = self._process_data(grads_list)
+    return (
+        (convolution.ConvInputMultiKF,
+         (inputs, tuple(self._filter_shape), self._padding, self._num_uses,
+          *self._geometry)),
+        (convolution.ConvOutputMultiKF,
+         (grads, self._num_uses, self._data_format)))

@@ -10,6 +10,7 @@ from kfac.python.ops import linear_operator as lo
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 
 
@@ -37,6 +38,29 @@ def normalize_damping(damping: hints.Scalar,
   return tensor / tf.pow(
       scalars.cast_scalar(num_replications, tensor.dtype),
       scalars.cast_scalar(power, tensor.dtype))
+
+
+def of_sum_over_locations(damping: hints.Scalar, num_locations: hints.Scalar,
+                          dtype: hints.DType) -> Any:
+  """Returns the damping of a factor that sums gradients over locations.
+
+  F is T times that of one location, and its damping scales with it.
+
+  Args:
+    damping: Number or scalar tensor, the damping of the block.
+    num_locations: T, number or scalar tensor.
+    dtype: Dtype of the data.
+
+  Returns:
+    T damping / T^NORMALIZE_DAMPING_POWER, a number if both are numbers.
+  """
+  if scalars.is_one(num_locations):
+    return damping
+  if not scalars.is_number(num_locations):
+    num_locations, damping = [
+        scalars.cast_scalar(value, precision.wide_dtype(dtype))
+        for value in (num_locations, damping)]
+  return num_locations * normalize_damping(damping, num_locations)
 
 
 def compute_pi_tracenorm(left_cov: Any, right_cov: Any) -> tf.Tensor:

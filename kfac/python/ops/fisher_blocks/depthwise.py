@@ -86,6 +86,13 @@ def _full_filter_shape(shape):
   return [*size, channels, channels * multiplier]
 
 
+def _outputs(params, inputs, strides, padding, dilations):
+  """Returns the outputs of a depthwise convolution."""
+  return tf.nn.depthwise_conv2d(
+      inputs, params, strides, padding,
+      rate=None if dilations is None else list(dilations)[1:-1])
+
+
 class DepthwiseConvDiagonalFB(convolution.ConvDiagonalFB):
   """F is the mean over examples of the squared gradient per example."""
 
@@ -113,6 +120,11 @@ class DepthwiseConvDiagonalFB(convolution.ConvDiagonalFB):
         data_format=data_format, dilations=_dilations(params, rate),
         **first_tower)
     self._filter_shape = _full_filter_shape(self._filter_shape)
+
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns the outputs of the depthwise convolution."""
+    return _outputs(
+        params, inputs, self._strides, self._padding, self._dilations)
 
   def _to_column(self, vector):
     return super()._to_column(depthwise_conv2d_filter_to_conv2d_filter(vector))
@@ -149,6 +161,11 @@ class DepthwiseConvKFCBasicFB(convolution.ConvKFCBasicFB):
         data_format=data_format, dilation_rate=_dilations(params, rate),
         **first_tower)
     self._filter_shape = _full_filter_shape(self._filter_shape)
+
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns the outputs of the depthwise convolution."""
+    return _outputs(
+        params, inputs, self._strides, self._padding, self._dilation_rate)
 
   def _to_matrix(self, vector):
     return super()._to_matrix(depthwise_conv2d_filter_to_conv2d_filter(vector))

@@ -11,10 +11,14 @@ from kfac.python.ops.fisher_blocks import towers
 from kfac.python.ops.fisher_factors import embedding
 from kfac.python.ops.fisher_factors import fully_connected
 from kfac.python.ops.fisher_factors import recurrent
+from kfac.python.ops.utils import hints
 
 
-class _EmbeddingFB(kronecker.KroneckerProductFB):
+class _EmbeddingFB(towers.InputOutputMultiTower,
+                   kronecker.KroneckerProductFB):
   """F = c (A kron G) with a diagonal A, over a matrix W [vocab_size, dim].
+
+  c is the number of uses, times that of positions that have an output each.
 
   A vector may be IndexedSlices, and then its products are too; or a tuple of
   tensors, the parts of a partitioned W.
@@ -28,6 +32,20 @@ class _EmbeddingFB(kronecker.KroneckerProductFB):
     return (embedding.EmbeddingInputKroneckerFactor,
             (inputs, self._vocab_size, output.dtype.base_dtype))
 
+  @property
+  def _num_replications(self):
+    return self._num_positions
+
+  def _input_rows(self, tensor):
+    # Each position of an example is a row with one id.
+    return tensor if self._view is None else tf.reshape(tensor, [-1])
+
+  def layer_outputs(self, params: hints.Vector, inputs: Any) -> Any:
+    """Returns the rows of W, summed over the ids of an example."""
+    table = self._to_matrix(params)
+    rows = tf.gather(table, self._input_rows(inputs))
+    return rows if rows.shape.rank == 2 else tf.reduce_sum(rows, axis=1)
+
   def _to_matrix(self, vector):
     if not isinstance(vector, (list, tuple)):
       return super()._to_matrix(vector)
@@ -40,7 +58,7 @@ class _EmbeddingFB(kronecker.KroneckerProductFB):
     return tuple(tf.split(matrix, sizes))
 
 
-class EmbeddingKFACFB(towers.InputOutputMultiTower, _EmbeddingFB):
+class EmbeddingKFACFB(_EmbeddingFB):
   """F = A kron G with a diagonal A."""
 
   def __init__(self, layer_collection: Any, vocab_size: int,
@@ -50,7 +68,8 @@ class EmbeddingKFACFB(towers.InputOutputMultiTower, _EmbeddingFB):
     Args:
       layer_collection: LayerCollection that keeps the factors.
       vocab_size: Number of different ids.
-      **first_tower: `inputs` (ids) and `outputs` of a first tower.
+      **first_tower: `inputs` (ids) and `outputs` of a first tower; `view` and
+        `batch_size`, see InputOutputMultiTower.
     """
     self._vocab_size = vocab_size
     super().__init__(layer_collection, **first_tower)
@@ -73,14 +92,15 @@ class EmbeddingKFACMultiIndepFB(towers.InputOutputMultiTowerMultiUse,
       layer_collection: LayerCollection that keeps the factors.
       vocab_size: Number of different ids.
       num_uses: Number of uses T; required unless they are given as lists.
-      **first_tower: `inputs` (ids) and `outputs` of a first tower.
+      **first_tower: `inputs` (ids) and `outputs` of a first tower; `view` and
+        `batch_size`, see InputOutputMultiTower.
     """
     self._vocab_size = vocab_size
     super().__init__(num_uses, layer_collection, **first_tower)
 
   @property
   def _num_replications(self):
-    return self._num_uses
+    return self._num_uses * self._num_positions
 
   def _factor_args(self, grads_list):
     inputs, grads = self._process_data(grads_list)

@@ -51,13 +51,14 @@ class _GenericFB(single_factor.SingleFactorFB):
     return self._params
 
   def _factor_args(self, grads_list):
-    return self._factor_type, (base.maybe_tuple(grads_list), self._batch_size)
+    return self._factor_type, (
+        base.maybe_tuple(grads_list), self._batch_size)
 
 
 class FullFB(_GenericFB):
   """F is the outer product of the gradient over the batch size."""
 
-  _factor_type = generic.FullFactor
+  _factor_type: Any = generic.FullFactor
 
 
 class NaiveDiagonalFB(_GenericFB, single_factor.DiagonalFB):

@@ -11,6 +11,7 @@ from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import base
 from kfac.python.ops.fisher_blocks import damping as damping_lib
 from kfac.python.ops.fisher_blocks import outer_products
+from kfac.python.ops.fisher_blocks import views
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import precision
@@ -28,10 +29,27 @@ class KroneckerProductFB(base.FisherBlock):
 
   # The roles of the two factors, which are part of their names.
   _roles = ("A", "G")
+  _view: views.View | None = None
   _input_factor: Any = None
   _output_factor: Any = None
+  _damping: Any = None
   _input_damping_func: Any = None
   _output_damping_func: Any = None
+
+  @property
+  def damping(self) -> Any:
+    """The damping of the block; None before the factors are instantiated."""
+    return self._damping
+
+  @property
+  def input_factor(self) -> Any:
+    """A, a FisherFactor; None before the factors are instantiated."""
+    return self._input_factor
+
+  @property
+  def output_factor(self) -> Any:
+    """G, a FisherFactor; None before the factors are instantiated."""
+    return self._output_factor
 
   @property
   def _renorm_coeff(self):
@@ -71,6 +89,7 @@ class KroneckerProductFB(base.FisherBlock):
       normalization: Number of replications that normalises it; the block's own
         if None.
     """
+    self._damping = damping
     replications = (self._num_replications if normalization is None
                     else normalization)
 
@@ -108,17 +127,19 @@ class KroneckerProductFB(base.FisherBlock):
 
   def _to_matrix(self, vector):
     """Returns the vector as a matrix V [in (+ 1), out]."""
-    return utils.layer_params_to_mat2d(vector)
+    return views.params_to_matrix(self._view, vector)
 
   def _from_matrix(self, vector, matrix):
     """Returns a matrix in the structure of the vector."""
-    return utils.mat2d_to_layer_params(vector, matrix)
+    return views.matrix_to_params(self._view, vector, matrix)
 
   def _apply(self, vector, operators, exp, adjoints=(False, False)):
     """Returns c^exp M_A V M_G, either operator possibly transposed."""
     wide = precision.widen(vector)
+    matrix = self._to_matrix(wide)
+    # Where the weights are stored otherwise, the gradient is no X^T Y.
     matrix = outer_products.multiply(
-        operators, adjoints, self._to_matrix(wide), wide)
+        operators, adjoints, matrix, wide if self._view is None else matrix)
     if not scalars.is_one(self._renorm_coeff):
       matrix = _multiply_scalar(matrix, tf.pow(
           scalars.cast_scalar(self._renorm_coeff, matrix.dtype),

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
 from kfac.python.ops.fisher_blocks import base
+from kfac.python.ops.fisher_blocks import views
 from kfac.python.ops.utils import constants
 
 
@@ -25,6 +26,7 @@ class InputOutputMultiTower:
   """
 
   def __init__(self, *args: Any, inputs: Any = None, outputs: Any = None,
+               view: views.View | None = None, batch_size: Any = None,
                **kwargs: Any) -> None:
     """Initializes a block; up to TensorFlow 1.7, with a first tower.
 
@@ -32,8 +34,14 @@ class InputOutputMultiTower:
       *args: Arguments of the block.
       inputs: Inputs of a first tower, or None.
       outputs: Outputs of a first tower, or None.
+      view: How weights, inputs and outputs are read as matrices; None if they
+        are what the layer takes.
+      batch_size: Number of examples of a tower, where the first axis of inputs
+        and outputs is longer; int or scalar tensor, or None.
       **kwargs: Arguments of the block.
     """
+    self._view = view
+    self._tower_examples = batch_size
     self._inputs: list[Any] = []
     self._outputs: list[Any] = []
     super().__init__(*args, **kwargs)
@@ -65,6 +73,17 @@ class InputOutputMultiTower:
     return sum(len(tower) if isinstance(tower, (list, tuple)) else 1
                for tower in self._inputs)
 
+  @property
+  def _num_positions(self):
+    """The number of rows per example and use, see views.num_positions."""
+    if self._view is None:
+      return 1
+    inputs, outputs = (
+        data[0][0] if isinstance(data[0], (list, tuple)) else data[0]
+        for data in (self._inputs, self._outputs))
+    return views.num_positions(
+        self._view, inputs, outputs, self._tower_examples)
+
   def tensors_to_compute_grads(self) -> Any:
     """Returns the outputs, a list over towers."""
     return self._outputs
@@ -80,8 +99,17 @@ class InputOutputMultiTower:
       Tuple over towers of inputs; tuple over sources of tuples over towers of
       gradients. With TOWER_STRATEGY "concat", all towers are joined in one.
     """
-    return (self._merge(self._inputs),
-            tuple(self._merge(grads) for grads in grads_list))
+    return (self._merge(_map(self._input_rows, self._inputs)),
+            tuple(self._merge(_map(self._output_rows, grads))
+                  for grads in grads_list))
+
+  def _input_rows(self, tensor):
+    """Returns the inputs of one use as the factor takes them."""
+    return tensor if self._view is None else self._view.inputs.rows(tensor)
+
+  def _output_rows(self, tensor):
+    """Returns gradients with respect to outputs as the factor takes them."""
+    return tensor if self._view is None else self._view.outputs.rows(tensor)
 
   def _merge(self, towers):
     if constants.read("fisher_factors", "TOWER_STRATEGY") == "separate":
@@ -149,6 +177,12 @@ class InputOutputMultiTowerMultiUse(InputOutputMultiTower):
     if isinstance(tower, (list, tuple)):
       return list(tower)
     return tf.split(tower, self._num_uses)
+
+
+def _map(function, towers):
+  """Applies a function to each tensor of a list over towers (and uses)."""
+  return [[function(use) for use in tower] if isinstance(tower, (list, tuple))
+          else function(tower) for tower in towers]
 
 
 def joined(tensors: Sequence[Any]) -> Any:

@@ -106,14 +106,6 @@ class FisherFactor(abc.ABC):
     """List of the variables of kept matrices."""
     return []
 
-  def get_cov_vars(self) -> list:
-    """Returns the list of the variables of the covariance."""
-    return [self.get_cov()]
-
-  def get_inv_vars(self) -> list:
-    """Returns the list of the variables of kept matrices."""
-    return list(self.kept_variables)
-
   @property
   def contrib_kept_names(self) -> list[str]:
     """List of contrib.kfac's names of `kept_variables`, below the scope."""
@@ -267,6 +259,67 @@ class FisherFactor(abc.ABC):
   def get_cov(self) -> tf.Variable:
     """Returns the variable that holds the moving average of the covariance."""
     return self._cov
+
+  @property
+  def cov(self) -> tf.Variable:
+    """Same as get_cov() (0.2.4)."""
+    return self.get_cov()
+
+  def get_cov_vars(self) -> list:
+    """Returns the list of the variables of covariances, empty without any."""
+    return [] if self.get_cov() is None else [self.get_cov()]
+
+  def get_inv_vars(self) -> list:
+    """Returns the list of the variables of kept matrices."""
+    return self.kept_variables
+
+  def batch_size(self, source: int = 0) -> Any:
+    """Returns the number of examples of all towers.
+
+    Args:
+      source: Index of the source whose data are counted.
+
+    Returns:
+      Int; a scalar tensor if it is unknown before the session.
+    """
+    return sum(self._tower_batch_size(source, tower)
+               for tower in range(self._num_towers))
+
+  def check_partial_batch_sizes(self) -> tf.Operation:
+    """Makes the op that fails unless all towers have as many examples.
+
+    The covariances of towers are averaged with equal weights. With towers of
+    different sizes, examples therefore have different weights.
+
+    Returns:
+      Operation.
+
+    Raises:
+      ValueError: If sizes that are known differ.
+    """
+    sizes = [self._tower_batch_size(0, tower)
+             for tower in range(self._num_towers)]
+    known = {size for size in sizes if isinstance(size, int)}
+    if len(known) > 1:
+      raise ValueError(
+          f"towers must have the same number of examples, got {sizes}.")
+    return tf.group(*[
+        tf.debugging.assert_equal(
+            size, sizes[0], message="towers must have the same number of "
+            "examples")
+        for size in sizes[1:] if not (known and isinstance(size, int)
+                                      and isinstance(sizes[0], int))])
+
+  def _tower_batch_size(self, source, tower):
+    """Returns the number of examples of a tower, an int or scalar tensor."""
+    if not self._data[0]:
+      raise NotImplementedError(
+          f"{type(self).__name__} must define _tower_batch_size(source, "
+          "tower).")
+    data = self._data[source][tower]
+    parts = getattr(data, "tensors", [data])
+    return sum(tf.compat.dimension_value(part.shape[0]) or tf.shape(part)[0]
+               for part in parts)
 
   @abc.abstractmethod
   def get_cov_as_linear_operator(self) -> tf.linalg.LinearOperator:

@@ -12,6 +12,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
@@ -120,7 +121,8 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
                filter_shape: Sequence[int], strides: Sequence[int],
                padding: str, data_format: str | None = None,
                dilations: Sequence[int] | None = None, has_bias: bool = False,
-               *, colocate_cov_ops_with_inputs: bool = False) -> None:
+               patch_mask: Any = None, *,
+               colocate_cov_ops_with_inputs: bool = False) -> None:
     """Initializes the factor of a two-dimensional convolution.
 
     Args:
@@ -133,6 +135,7 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
       data_format: "NHWC" or None.
       dilations: Four ints, or None.
       has_bias: Whether the layer has a bias.
+      patch_mask: See ConvInputKroneckerFactor.
       colocate_cov_ops_with_inputs: See FisherFactor.
 
     Raises:
@@ -150,6 +153,7 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
     self._data_format = data_format
     self._dilations = dilations
     self._has_bias = has_bias
+    self._patch_mask = constant_mask(patch_mask, filter_shape)
     self._data = self._outputs_grads
     self._check_data()
 
@@ -190,7 +194,13 @@ class ConvDiagonalFactor(diagonal.DiagonalFactor):
     total = chunks.sum_over_chunks(
         functools.partial(self._sum_of_squares, num_locations), [inputs, grads],
         _examples_per_chunk((num_locations + out_channels) * size))
-    return total / scalars.cast_scalar(tf.shape(grads)[0], grads.dtype)
+    diagonal_cov = total / scalars.cast_scalar(
+        tf.shape(grads)[0], grads.dtype)
+    if self._patch_mask is None:
+      return diagonal_cov
+    mask = _mask_column(
+        self._patch_mask, self._filter_shape, self._has_bias, total.dtype)
+    return diagonal_cov * tf.square(mask)
 
   def _sum_of_squares(self, num_locations, inputs, grads):
     batch_size = tf.shape(inputs)[0]
@@ -223,7 +233,8 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
                data_format: str | None = None,
                extract_patches_fn: str | None = None, has_bias: bool = False,
                sub_sample_inputs: bool | None = None,
-               sub_sample_patches: bool | None = None, *,
+               sub_sample_patches: bool | None = None,
+               patch_mask: Any = None, *,
                colocate_cov_ops_with_inputs: bool = False) -> None:
     """Initializes the factor of the inputs of a convolution.
 
@@ -244,11 +255,13 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
       sub_sample_patches: Whether to use only
         _MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW patches per row of A; None means
         _SUB_SAMPLE_OUTER_PRODUCTS.
+      patch_mask: Constant array [filter spatial...] that multiplies each patch,
+        as the layer multiplies its filter by it; or None.
       colocate_cov_ops_with_inputs: See FisherFactor.
 
     Raises:
       NotImplementedError: If the extractor is unknown.
-      ValueError: If the channels are not last.
+      ValueError: If the channels are not last, or the mask does not fit.
     """
     super().__init__(colocate_cov_ops_with_inputs)
     if extract_patches_fn not in _EXTRACT_PATCHES:
@@ -269,6 +282,7 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
         sub_sample_inputs, "_SUB_SAMPLE_INPUTS")
     self._sub_sample_patches = _or_constant(
         sub_sample_patches, "_SUB_SAMPLE_OUTER_PRODUCTS")
+    self._patch_mask = constant_mask(patch_mask, filter_shape)
     self._data = (self._inputs,)
 
   @property
@@ -287,6 +301,17 @@ class ConvInputKroneckerFactor(dense.DenseSquareMatrixFactor):
     inputs = precision.as_wide_tensor(self._inputs[tower])
     if self._sub_sample_inputs:
       inputs = self._some_examples(inputs)
+    cov = self._second_moment(inputs)
+    if self._has_bias:
+      cov = covariance.with_assumed_mean(cov)
+    if self._patch_mask is None:
+      return cov
+    mask = _mask_column(
+        self._patch_mask, self._filter_shape, self._has_bias, cov.dtype)
+    return mask * cov * tf.transpose(mask)
+
+  def _second_moment(self, inputs):
+    """Returns the second moment of patches, with a 1 appended for a bias."""
     tile_width = self._choose_tile_width(inputs)
     if tile_width is None:
       return self._cov_of_patches(inputs)
@@ -381,6 +406,116 @@ class ConvOutputKroneckerFactor(dense.DenseSquareMatrixFactor):
     grads = precision.as_wide_tensor(self._outputs_grads[source][tower])
     return covariance.compute_cov(
         tf.reshape(grads, [-1, self._cov_shape[0]]))
+
+
+class ConvInputMultiKF(ConvInputKroneckerFactor):
+  """A of a convolution that is used several times, over all uses."""
+
+  def __init__(self, inputs: hints.Towers, filter_shape: Sequence[int],
+               padding: str, num_uses: int,
+               strides: Sequence[int] | None = None,
+               dilation_rate: Sequence[int] | None = None,
+               data_format: str | None = None,
+               extract_patches_fn: str | None = None, has_bias: bool = False,
+               sub_sample_inputs: bool | None = None,
+               sub_sample_patches: bool | None = None,
+               patch_mask: Any = None) -> None:
+    """Initializes the factor of the inputs of a convolution.
+
+    Args:
+      inputs: For each tower [uses * batch, spatial..., in_channels].
+      filter_shape: See ConvInputKroneckerFactor.
+      padding: The same.
+      num_uses: Number of uses.
+      strides: The same.
+      dilation_rate: The same.
+      data_format: The same.
+      extract_patches_fn: The same.
+      has_bias: The same.
+      sub_sample_inputs: The same.
+      sub_sample_patches: The same.
+      patch_mask: The same.
+    """
+    super().__init__(
+        inputs, filter_shape, padding, strides, dilation_rate, data_format,
+        extract_patches_fn, has_bias, sub_sample_inputs, sub_sample_patches,
+        patch_mask)
+    self._num_uses = num_uses
+
+  def _tower_batch_size(self, source, tower):
+    return super()._tower_batch_size(source, tower) // self._num_uses
+
+
+class ConvOutputMultiKF(ConvOutputKroneckerFactor):
+  """G of a convolution that is used several times, over all uses."""
+
+  def __init__(self, outputs_grads: hints.Sources, num_uses: int,
+               data_format: str | None = None) -> None:
+    """Initializes the factor of the outputs of a convolution.
+
+    Args:
+      outputs_grads: For each source and tower [uses * batch, spatial...,
+        out_channels], see ConvOutputKroneckerFactor.
+      num_uses: Number of uses.
+      data_format: See ConvOutputKroneckerFactor.
+    """
+    super().__init__(outputs_grads, data_format)
+    self._num_uses = num_uses
+
+  def _tower_batch_size(self, source, tower):
+    return super()._tower_batch_size(source, tower) // self._num_uses
+
+
+class ConvInputSUAKroneckerFactor:
+  """A name of kfac 0.2.4: A under spatially uncorrelated activations."""
+
+  def __init__(self, inputs: Any, filter_shape: Sequence[int],
+               has_bias: bool = False) -> None:
+    """Raises NotImplementedError.
+
+    Args:
+      inputs: Whatever.
+      filter_shape: Whatever.
+      has_bias: Whatever.
+    """
+    raise NotImplementedError(
+        "ConvInputSUAKroneckerFactor (kron_sua) is not built, use "
+        "ConvInputKroneckerFactor (\"kron\").")
+
+
+def constant_mask(mask: Any, filter_shape: Sequence[int]) -> Any:
+  """Returns a mask of patches as nested tuples of numbers, None for none.
+
+  Args:
+    mask: Array, nested list or constant tensor [filter spatial...]; or None.
+    filter_shape: [filter spatial..., in_channels, out_channels].
+
+  Raises:
+    ValueError: If it is not constant or has another shape.
+  """
+  if mask is None:
+    return None
+  value = tf.get_static_value(mask) if isinstance(mask, tf.Tensor) else mask
+  if value is None:
+    raise ValueError(f"patch_mask must be constant, got {mask!r}.")
+  array = np.asarray(value, np.float64)
+  if list(array.shape) != list(filter_shape[:-2]):
+    raise ValueError(
+        f"patch_mask must have shape {list(filter_shape[:-2])}, got "
+        f"{list(array.shape)}.")
+  return _nested_tuple(array.tolist())
+
+
+def _nested_tuple(value):
+  return tuple(map(_nested_tuple, value)) if isinstance(value, list) else value
+
+
+def _mask_column(mask, filter_shape, has_bias, dtype):
+  """Returns a mask as a column [filter size * in_channels (+ 1), 1]."""
+  column = np.repeat(np.ravel(mask), filter_shape[-2])
+  if has_bias:
+    column = np.append(column, 1.)
+  return tf.constant(column[:, np.newaxis], dtype)
 
 
 def _or_constant(value, constant):

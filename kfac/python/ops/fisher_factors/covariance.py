@@ -51,6 +51,27 @@ def compute_cov(tensor: hints.TensorLike,
   return _mirror([[block / normalizer for block in strip] for strip in upper])
 
 
+def compute_diagonal(rows: tf.Tensor, *, has_bias: bool = False) -> tf.Tensor:
+  """The diagonal of the second moment of rows, as a column.
+
+  Args:
+    rows: Matrix [rows, n].
+    has_bias: Whether each row has a 1 appended. Only then,
+      ASSUME_ZERO_MEAN_ACTIVATIONS has a meaning.
+
+  Returns:
+    Matrix [n, 1], or [n + 1, 1] with a bias.
+  """
+  squares = tf.reduce_mean(tf.square(rows), axis=0)
+  if not has_bias:
+    return squares[:, tf.newaxis]
+  if all(constants.read("fisher_factors", name) for name in (
+      "ASSUME_ZERO_MEAN_ACTIVATIONS", "SUBTRACT_MEAN_CONTRIB_FROM_COV")):
+    squares -= tf.square(tf.reduce_mean(rows, axis=0))
+    squares = tf.maximum(squares, 0.)  # Rounding may leave less.
+  return tf.concat([squares, tf.ones_like(squares[:1])], axis=0)[:, tf.newaxis]
+
+
 def _upper_triangle(tensor):
   """Returns the blocks of x^T x on and above its diagonal, a list per strip.
 
@@ -100,16 +121,45 @@ def first_examples(tensor: tf.Tensor) -> tf.Tensor:
   return tensor[:tf.cast(tf.ceil(rows * fraction), tf.int32)]
 
 
-def append_homog(tensor: tf.Tensor) -> tf.Tensor:
+def append_homog(tensor: tf.Tensor,
+                 homog_value: hints.Scalar | None = None) -> tf.Tensor:
   """Appends a last column of ones, the input of the bias.
 
   Args:
     tensor: Tensor [..., n].
+    homog_value: Scalar to append instead of 1; None for 1.
 
   Returns:
     Tensor [..., n + 1].
   """
-  return tf.concat([tensor, tf.ones_like(tensor[..., :1])], axis=-1)
+  column = tf.ones_like(tensor[..., :1])
+  if homog_value is not None:
+    column *= scalars.cast_scalar(homog_value, column.dtype)
+  return tf.concat([tensor, column], axis=-1)
+
+
+def with_assumed_mean(moments: tf.Tensor) -> tf.Tensor:
+  """Returns second moments under ASSUME_ZERO_MEAN_ACTIVATIONS.
+
+  Args:
+    moments: Matrix [n + 1, n + 1], the second moments of rows with a 1
+      appended, or those of consecutive uses. The last row and column are the
+      mean of the rows.
+
+  Returns:
+    The matrix itself unless the constant is set. Otherwise the mean is zero
+    and, with SUBTRACT_MEAN_CONTRIB_FROM_COV, its outer product subtracted.
+  """
+  if not constants.read("fisher_factors", "ASSUME_ZERO_MEAN_ACTIVATIONS"):
+    return moments
+  inner, corner = moments[:-1, :-1], moments[-1:, -1:]
+  if constants.read("fisher_factors", "SUBTRACT_MEAN_CONTRIB_FROM_COV"):
+    # The corner is the fraction of the rows that are summed.
+    inner -= tf.math.divide_no_nan(moments[:-1, -1:] * moments[-1:, :-1],
+                                   corner)
+  zeros = tf.zeros_like(moments[:-1, -1:])
+  return tf.concat([tf.concat([inner, zeros], axis=1), tf.concat(
+      [tf.transpose(zeros), corner], axis=1)], axis=0)
 
 
 def place_on_device(device: str | None) -> Any:
@@ -154,8 +204,10 @@ def random_rows(array: hints.TensorLike, num_rows: int) -> tf.Tensor:
 
 def max_num_rows(size: Any) -> Any:
   """Returns the number of rows that sub-sampling uses for a given row size."""
-  return int(size * constants.read(
-      "fisher_factors", "_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW"))
+  return int(min(
+      size * constants.read(
+          "fisher_factors", "_MAX_NUM_OUTER_PRODUCTS_PER_COV_ROW"),
+      constants.read("fisher_factors", "_MAX_NUM_PATCHES")))
 
 
 def _subsample_for_cov_computation(array, name=None):

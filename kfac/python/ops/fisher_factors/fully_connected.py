@@ -42,8 +42,12 @@ class FullyConnectedKroneckerFactor(dense.DenseSquareMatrixFactor):
 
   def _compute_new_cov(self, source, tower):
     rows = precision.as_wide_tensor(self._tensors[source][tower])
-    return covariance.compute_cov(
-        covariance.first_examples(rows), has_bias=self._has_bias)
+    return self._with_assumed_mean(covariance.compute_cov(
+        covariance.first_examples(rows), has_bias=self._has_bias))
+
+  def _with_assumed_mean(self, moments):
+    return (covariance.with_assumed_mean(moments) if self._has_bias
+            else moments)
 
 
 class FullyConnectedDiagonalFactor(diagonal.DiagonalFactor):

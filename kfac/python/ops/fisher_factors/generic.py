@@ -74,6 +74,9 @@ class FullFactor(dense.DenseSquareMatrixFactor):
     self._gradients = _ParameterGradients(params_grads, batch_size)
     self._data = self._gradients.data
 
+  def _tower_batch_size(self, source, tower):
+    return self._gradients.batch_size
+
   @property
   def _var_scope(self):
     return f"ff_full_{self._gradients.scope}"
@@ -102,6 +105,9 @@ class NaiveDiagonalFactor(diagonal.DiagonalFactor):
     super().__init__(colocate_cov_ops_with_inputs)
     self._gradients = _ParameterGradients(params_grads, batch_size)
     self._data = self._gradients.data
+
+  def _tower_batch_size(self, source, tower):
+    return self._gradients.batch_size
 
   @property
   def _var_scope(self):

@@ -89,6 +89,19 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     assert self._has_cov_dt1, "register_cov_dt1 was not called."
     return self._cov_dt1
 
+  @property
+  def cov_dt1(self) -> tf.Variable:
+    """Same as get_cov_dt1() (0.2.4)."""
+    return self.get_cov_dt1()
+
+  def get_cov_vars(self) -> list:
+    """Returns the list of the variables of both covariances."""
+    return super().get_cov_vars() + (
+        [] if self._cov_dt1 is None else [self._cov_dt1])
+
+  def _tower_batch_size(self, source, tower):
+    return super()._tower_batch_size(source, tower) // (self._num_uses or 1)
+
   def instantiate_cov_variables(self) -> None:  # noqa: D102
     super().instantiate_cov_variables()
     if self._has_cov_dt1:
@@ -120,9 +133,9 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
     return self._over_sources_and_towers(self._compute_new_cov_dt1)
 
   def _compute_new_cov(self, source, tower):
-    return covariance.compute_cov(
+    return self._with_assumed_mean(covariance.compute_cov(
         precision.as_wide_tensor(self._tensors[source][tower]),
-        has_bias=self._has_bias)
+        has_bias=self._has_bias))
 
   def _compute_new_cov_dt1(self, source, tower):
     """Sum over uses of x_{t+1} x_t^T, over the number of all rows."""
@@ -131,8 +144,8 @@ class FullyConnectedMultiKF(fully_connected.FullyConnectedKroneckerFactor):
       rows = covariance.append_homog(rows)
     num_rows = tf.shape(rows)[0]
     batch_size = num_rows // self._num_uses
-    return covariance.compute_cov(
-        rows[batch_size:], rows[:num_rows - batch_size], normalizer=num_rows)
+    return self._with_assumed_mean(covariance.compute_cov(
+        rows[batch_size:], rows[:num_rows - batch_size], normalizer=num_rows))
 
   def _register_option(self, option, damping):
     damping_func = naming.as_damping_func(damping)

@@ -3,16 +3,37 @@
 from kfac.python.ops.layer_collection.approximations import APPROX_DIAGONAL_NAME
 from kfac.python.ops.layer_collection.approximations import APPROX_FULL_NAME
 from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_BOTH_DIAG_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_IN_DIAG_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_INDEP_BOTH_DIAG_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_INDEP_IN_DIAG_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
   APPROX_KRONECKER_INDEP_NAME,
 )
 from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_INDEP_OUT_DIAG_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
   APPROX_KRONECKER_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_OUT_DIAG_NAME,
 )
 from kfac.python.ops.layer_collection.approximations import (
   APPROX_KRONECKER_SERIES_1_NAME,
 )
 from kfac.python.ops.layer_collection.approximations import (
   APPROX_KRONECKER_SERIES_2_NAME,
+)
+from kfac.python.ops.layer_collection.approximations import (
+  APPROX_KRONECKER_SUA_NAME,
 )
 from kfac.python.ops.layer_collection.approximations import APPROXIMATIONS
 from kfac.python.ops.layer_collection.collection import LayerCollection

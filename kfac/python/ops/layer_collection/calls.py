@@ -33,10 +33,11 @@ class Call(NamedTuple):
 def recorded(cls: type) -> type:
   """Decorates a class: its methods `register_*` append to `_calls`.
 
-  A registration that another one makes is not recorded.
+  A registration that another one makes is not recorded. After `finalize` they
+  raise ValueError.
 
   Args:
-    cls: Class with a list `_calls`.
+    cls: Class with a list `_calls` and a boolean `_is_final`.
 
   Returns:
     The class.
@@ -53,6 +54,9 @@ def _recorded(method):
 
   @functools.wraps(method)
   def wrapper(self, *args, **kwargs):
+    if self._is_final:
+      raise ValueError(
+          f"{method.__name__} must be called before finalize.")
     number = len(self._calls)
     result = method(self, *args, **kwargs)
     _, *arguments = signature.bind(self, *args, **kwargs).arguments.items()
@@ -104,6 +108,7 @@ def repeated(layer_collection: Any, target: Any,
   """
   target._defaults = dict(layer_collection._defaults)
   target._linked_parameters = dict(layer_collection._linked_parameters)
+  target._vars_to_uses = dict(layer_collection._vars_to_uses)
   target._get_block_type = layer_collection._get_block_type
   target._default_approximation = layer_collection._default_approximation
   for method, arguments in layer_collection._calls:
@@ -122,7 +127,8 @@ def _others(call):
   """Returns the arguments of a Call that may be tensors of the batch."""
   # The scope of a registration decided what `reuse` meant.
   return {name: value for name, value in call.arguments.items()
-          if "params" not in name and name not in ("batch_size", "reuse")}
+          if "params" not in name
+          and name not in ("batch_size", "coeff", "reuse")}
 
 
 def _is_tensor(value):

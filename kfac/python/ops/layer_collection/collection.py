@@ -16,16 +16,22 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import utils
+from kfac.python.ops.fisher_blocks import views
 from kfac.python.ops.layer_collection import approximations
+from kfac.python.ops.layer_collection import automatic
 from kfac.python.ops.layer_collection import calls
 from kfac.python.ops.layer_collection import convolutions
 from kfac.python.ops.layer_collection import default_collection
 from kfac.python.ops.layer_collection import dense
 from kfac.python.ops.layer_collection import embeddings
 from kfac.python.ops.layer_collection import generic
+from kfac.python.ops.layer_collection import gradient_check
+from kfac.python.ops.layer_collection import loss_collection
 from kfac.python.ops.layer_collection import losses
 from kfac.python.ops.layer_collection import parameters
 from kfac.python.ops.layer_collection import registration
+from kfac.python.ops.layer_collection import report
+from kfac.python.ops.layer_collection import scale_and_shift
 from kfac.python.ops.layer_collection import validation as check
 from kfac.python.ops.utils import hints
 
@@ -33,7 +39,7 @@ VARIABLE_SCOPE = registration.VARIABLE_SCOPE
 
 
 @calls.recorded
-class LayerCollection:
+class LayerCollection(loss_collection.LossCollection):
   """Layers and losses of a model, and the blocks and factors made for them.
 
   The methods `register_*` share four arguments. `params` of a layer with a bias
@@ -48,7 +54,6 @@ class LayerCollection:
     fisher_blocks: LayerParametersDict from the parameters of a layer to its
       FisherBlock.
     fisher_factors: Dict from (class, arguments) to FisherFactor.
-    loss_colocation_ops: Dict from a loss to the op it is colocated with.
   """
 
   def __init__(self, graph: tf.Graph | None = None,
@@ -66,16 +71,11 @@ class LayerCollection:
     del colocate_cov_ops_with_inputs
     self.fisher_blocks = parameters.LayerParametersDict()
     self.fisher_factors: dict[tuple[type, Any], Any] = collections.OrderedDict()
-    self._losses = losses.Losses()
-    self._calls: list[calls.Call] = []
-    self.loss_colocation_ops = self._losses.colocation_ops
     self._linked_parameters: dict[frozenset, str | None] = {}
     self._vars_to_uses: dict[Any, float] = collections.OrderedDict()
     self._subgraph: utils.SubGraph | None = None
     self._defaults = dict(approximations.DEFAULTS)
-    self._name = name
-    self._adopts_graph = graph is None
-    self._use_graph(graph or tf.get_default_graph())
+    super().__init__(graph, name)
 
   # The name in TensorFlow 1.4.
   reset_internals = __init__
@@ -97,39 +97,14 @@ class LayerCollection:
       approximations.default_setter("fully_connected_multi"))
   default_conv2d_multi_approximation = approximations.default_property(
       "conv2d_multi")
+  set_default_conv2d_multi_approximation = approximations.default_setter(
+      "conv2d_multi")
+  default_scale_and_shift_approximation = approximations.default_property(
+      "scale_and_shift")
+  set_default_scale_and_shift_approximation = approximations.default_setter(
+      "scale_and_shift")
   default_embedding_multi_approximation = approximations.default_property(
       "embedding_multi")
-
-  def _use_graph(self, graph: tf.Graph) -> None:
-    """Makes a graph that of the collection."""
-    self._graph = graph
-    with graph.as_default(), tf.variable_scope(None, self._name) as scope:
-      self._var_scope = scope.name
-
-  def _adopt_graph_of(self, value: Any) -> tf.Graph:
-    """Returns the graph; the first registration may determine it.
-
-    Args:
-      value: Tensor or variable, or a (nested) list of them.
-
-    Returns:
-      The graph of the collection.
-
-    Raises:
-      ValueError: If the graph is the body of a branch, loop or function.
-    """
-    found = check.graph_of(value)
-    if found is not None and self._adopts_graph:
-      check.check_not_in_control_flow(found)
-      if found is not self._graph:
-        self._use_graph(found)
-      self._adopts_graph = False
-    return self._graph
-
-  @property
-  def graph(self) -> tf.Graph:
-    """The graph of the model."""
-    return self._graph
 
   @property
   def subgraph(self) -> utils.SubGraph | None:
@@ -280,23 +255,38 @@ class LayerCollection:
                                inputs: hints.TensorLike,
                                outputs: hints.TensorLike,
                                approx: str | None = None,
-                               reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+                               reuse: hints.Reuse = VARIABLE_SCOPE, *,
+                               dense_inputs: bool = True,
+                               view: views.View | None = None,
+                               batch_size: hints.Scalar | None = None) -> None:
     """Registers a dense layer, outputs = inputs W + b.
 
     Args:
       params: W [in, out], or (W, b) with b [out].
-      inputs: Tensor [batch, in].
-      outputs: Tensor [batch, out], before any nonlinearity.
+      inputs: Tensor [batch, in]; or [batch, positions.., in] if W is applied at
+        several positions.
+      outputs: Tensor [batch, (positions..,) out], before any nonlinearity.
       approx: "kron" (default) or "diagonal".
       reuse: See the class.
+      dense_inputs: False if the inputs are ids, see register_embedding.
+      view: How W, inputs and outputs are read as matrices if they are stored
+        in another way.
+      batch_size: Number of examples, int or scalar tensor, if the first axis
+        of inputs and outputs holds examples and positions.
     """
+    if not dense_inputs:
+      self.register_embedding(params, inputs, outputs, approx, reuse)
+      return
     self._register(dense.fully_connected(
-        self._context(params), params, inputs, outputs, approx), reuse)
+        self._context(params), params, inputs, outputs, approx, view,
+        batch_size), reuse)
 
   def register_fully_connected_multi(
       self, params: hints.Vector, inputs: hints.OneOrMore,
       outputs: hints.OneOrMore, num_uses: int | None = None,
-      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+      approx: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE, *,
+      dense_inputs: bool = True, view: views.View | None = None,
+      batch_size: hints.Scalar | None = None) -> None:
     """Registers a dense layer that is used several times, e.g. over time.
 
     Args:
@@ -307,17 +297,27 @@ class LayerCollection:
       num_uses: Number of uses, required with one tensor.
       approx: "kron_indep" (default), "kron_series_1" or "kron_series_2".
       reuse: See the class.
+      dense_inputs: As in register_fully_connected.
+      view: The same.
+      batch_size: The same.
     """
+    if not dense_inputs:
+      self.register_embedding_multi(
+          params, inputs, outputs, num_uses, approx, reuse)
+      return
     self._register(dense.fully_connected_multi(
-        self._context(params), params, inputs, outputs, num_uses, approx),
-        reuse)
+        self._context(params), params, inputs, outputs, num_uses, approx, view,
+        batch_size), reuse)
 
   def register_conv2d(self, params: hints.Vector, strides: Sequence[int],
                       padding: str, inputs: hints.TensorLike,
                       outputs: hints.TensorLike, data_format: str | None = None,
                       dilations: Sequence[int] | None = None,
                       approx: str | None = None,
-                      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+                      reuse: hints.Reuse = VARIABLE_SCOPE,
+                      sub_sample_inputs: bool | None = None,
+                      sub_sample_patches: bool | None = None,
+                      patch_mask: Any = None) -> None:
     """Registers a two-dimensional convolution.
 
     Args:
@@ -330,10 +330,14 @@ class LayerCollection:
       dilations: Four ints, the first and last of them 1; or None.
       approx: "kron" (default) or "diagonal".
       reuse: See the class.
+      sub_sample_inputs: See ConvInputKroneckerFactor.
+      sub_sample_patches: The same.
+      patch_mask: The same.
     """
     self._register(convolutions.conv2d(
         self._context(params), params, strides, padding, inputs, outputs,
-        data_format, dilations, approx), reuse)
+        data_format, dilations, approx, sub_sample_inputs=sub_sample_inputs,
+        sub_sample_patches=sub_sample_patches, patch_mask=patch_mask), reuse)
 
   def register_convolution(self, params: hints.Vector, inputs: hints.TensorLike,
                            outputs: hints.TensorLike, padding: str,
@@ -382,6 +386,50 @@ class LayerCollection:
     self._register(convolutions.depthwise_conv2d(
         self._context(params), params, inputs, outputs, strides, padding, rate,
         data_format, approx), reuse)
+
+  def register_conv1d(self, params: hints.Vector, strides: Sequence[int],
+                      padding: str, inputs: hints.TensorLike,
+                      outputs: hints.TensorLike, dilations: Any = None,
+                      approx: str | None = None,
+                      reuse: hints.Reuse = VARIABLE_SCOPE,
+                      sub_sample_inputs: bool | None = None,
+                      sub_sample_patches: bool | None = None) -> None:
+    """Registers a one-dimensional convolution.
+
+    Args:
+      params: Filter [width, in_channels, out_channels], or (filter, bias).
+      strides: Three ints, the first and last of them 1.
+      padding: "SAME" or "VALID".
+      inputs: Tensor [batch, width, in_channels].
+      outputs: Tensor [batch, width, out_channels], before any nonlinearity.
+      dilations: Three ints, the first and last of them 1; or None.
+      approx: "kron" (default).
+      reuse: See the class.
+      sub_sample_inputs: See ConvInputKroneckerFactor.
+      sub_sample_patches: The same.
+    """
+    self._register(convolutions.conv1d(
+        self._context(params), params, strides, padding, inputs, outputs,
+        dilations, approx, sub_sample_inputs=sub_sample_inputs,
+        sub_sample_patches=sub_sample_patches), reuse)
+
+  def register_scale_and_shift(self, params: hints.Vector,
+                               inputs: hints.OneOrMore | None,
+                               outputs: hints.OneOrMore,
+                               approx: str | None = None,
+                               reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
+    """Registers outputs = scale * inputs + shift, both broadcast.
+
+    Args:
+      params: scale, or (scale, shift); or the shift if `inputs` is None.
+      inputs: Tensor [batch, ...], or list over uses; None for a shift alone.
+      outputs: Tensor [batch, ...], or list over uses.
+      approx: "full" (default) or "diagonal", from exact gradients per example.
+      reuse: See the class.
+    """
+    self._register(scale_and_shift.scale_and_shift(
+        self._context(params), params, inputs, outputs, approx,
+        has_scale=inputs is not None), reuse)
 
   def register_separable_conv2d(
       self, depthwise_params: hints.TensorLike, pointwise_params: hints.Vector,
@@ -447,23 +495,25 @@ class LayerCollection:
   def register_embedding(self, params: hints.Vector, inputs: hints.TensorLike,
                          outputs: hints.TensorLike, approx: str | None = None,
                          reuse: hints.Reuse = VARIABLE_SCOPE, *,
-                         partition_strategy: str = "mod") -> None:
+                         partition_strategy: str = "mod",
+                         batch_size: hints.Scalar | None = None) -> None:
     """Registers an embedding layer: outputs are sums of rows of W.
 
     Args:
       params: W [vocab_size, dim]; or a partitioned variable, or the list of
         its parts.
       inputs: Integer tensor [batch], or [batch, ids per example].
-      outputs: Tensor [batch, dim].
+      outputs: Tensor [batch, dim], the sum of an example's rows; or [batch,
+        ids per example, dim], a row for each id.
       approx: "kron" (default).
       reuse: See the class.
       partition_strategy: The argument of tf.nn.embedding_lookup: "mod" or
         "div". It has no effect unless there are several parts.
+      batch_size: As in register_fully_connected.
     """
     self._register(embeddings.embedding(
         self._context(params), params, inputs, outputs, approx,
-        partition_strategy),
-                   reuse)
+        partition_strategy, batch_size), reuse)
 
   def register_embedding_multi(self, params: hints.Vector,
                                inputs: hints.OneOrMore,
@@ -471,7 +521,8 @@ class LayerCollection:
                                num_uses: int | None = None,
                                approx: str | None = None,
                                reuse: hints.Reuse = VARIABLE_SCOPE, *,
-                               partition_strategy: str = "mod") -> None:
+                               partition_strategy: str = "mod",
+                               batch_size: hints.Scalar | None = None) -> None:
     """Registers an embedding layer that is used several times.
 
     Args:
@@ -484,116 +535,57 @@ class LayerCollection:
       approx: "kron_indep" (default).
       reuse: See the class.
       partition_strategy: As in register_embedding.
+      batch_size: As in register_fully_connected.
     """
     self._register(embeddings.embedding_multi(
         self._context(params), params, inputs, outputs, num_uses, approx,
-        partition_strategy), reuse)
+        partition_strategy, batch_size), reuse)
 
-  @property
-  def losses(self) -> list:
-    """List of all losses: by loss, then by tower."""
-    return self._losses.as_list()
+  def auto_register_layers(self, var_list: Sequence[Any] | None = None,
+                           batch_size: hints.Scalar | None = None,
+                           unknown: str = "generic") -> report.Report:
+    """Registers the layers of all variables that are not registered yet.
 
-  @property
-  def towers_by_loss(self) -> list:
-    """List over losses of the list of their towers."""
-    return self._losses.towers_by_loss()
-
-  def register_loss_function(
-      self, loss: Any, colocation_op: Any, base_name: str,
-      name: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
-    """Registers a loss.
+    The losses must be registered. The ops that use a variable inside their data
+    flow determine its layer; nothing is guessed.
 
     Args:
-      loss: LossFunction.
-      colocation_op: Tensor or op that the loss is colocated with.
-      base_name: Prefix of the name if `name` is None.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss; as for layers.
+      var_list: List of variables, also of Keras; None for the trainable
+        variables of the graph that the losses depend on.
+      batch_size: Number of examples of a tower, int or scalar tensor. A first
+        axis that is a multiple of it holds examples and positions. If None, it
+        is that of the losses.
+      unknown: What happens to a variable without a known layer: "generic"
+        registers it by its gradient alone and warns, "raise" raises.
+
+    Returns:
+      Report of the layers; its str() is a table.
 
     Raises:
-      KeyError: If the name is known and not reused, or reused and unknown.
-      ValueError: If `loss` is not a LossFunction, or of another graph.
+      ValueError: If there is no loss, an argument does not fit, or no loss
+        depends on a variable of `var_list`.
+      AmbiguousRegistrationError: If unknown is "raise" and a layer is unknown;
+        it names all of them.
     """
-    self._adopt_graph_of(getattr(loss, "inputs", None))
-    self._losses.add(
-        self._graph, loss, colocation_op, base_name, name, reuse)
+    return automatic.auto_register_layers(self, var_list, batch_size, unknown)
 
-  def register_categorical_predictive_distribution(
-      self, logits: hints.TensorLike, seed: int | None = None,
-      targets: hints.TensorLike | None = None, name: str | None = None,
-      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
-    """Registers a softmax over classes.
+  def gradient_check(self, loss: tf.Tensor | None = None) -> dict:
+    """Compares registered inputs and outputs with the gradient of the losses.
 
     Args:
-      logits: Tensor [batch, classes].
-      seed: Seed of the sampled targets.
-      targets: Integer tensor [batch]; required by the estimation mode
-        "empirical" and by total_loss alone.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
+      loss: Scalar tensor; None for the registered losses on sampled targets.
+
+    Returns:
+      Dict from the name of a layer to a float32 tensor [], the largest relative
+      distance between the gradient with respect to one of its parameters and
+      what inputs and outputs say: below 1e-4 for a correct registration in
+      float32, far above for a use that is swapped, doubled or missing. Generic
+      layers have no inputs and are not in it.
+
+    Raises:
+      ValueError: If no loss is registered, or `loss` is no scalar tensor.
     """
-    self.register_loss_function(
-        *losses.categorical(
-            self._adopt_graph_of(logits), logits, seed, targets), name, reuse)
-
-  def register_normal_predictive_distribution(
-      self, mean: hints.TensorLike, var: hints.Scalar = 0.5,
-      seed: int | None = None, targets: hints.TensorLike | None = None,
-      name: str | None = None, reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
-    """Registers a normal distribution of known variance.
-
-    Args:
-      mean: Tensor [batch, dims].
-      var: Variance. With the default, the negative log probability is the sum
-        of squared errors, up to a constant.
-      seed: Seed of the sampled targets.
-      targets: Tensor like `mean`; required by the estimation mode "empirical"
-        and by total_loss alone.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
-    """
-    self.register_loss_function(
-        *losses.normal(self._adopt_graph_of(mean), mean, var, seed, targets),
-        name, reuse)
-
-  def register_multi_bernoulli_predictive_distribution(
-      self, logits: hints.TensorLike, seed: int | None = None,
-      targets: hints.TensorLike | None = None, name: str | None = None,
-      reuse: hints.Reuse = VARIABLE_SCOPE) -> None:
-    """Registers independent Bernoulli variables.
-
-    Args:
-      logits: Tensor [batch, dims].
-      seed: Seed of the sampled targets.
-      targets: Tensor like `logits` of zeros and ones; required by the
-        estimation mode "empirical" and by total_loss alone.
-      name: Name of the loss, or None for a new one.
-      reuse: Whether this is another tower of a registered loss.
-    """
-    self.register_loss_function(
-        *losses.multi_bernoulli(
-            self._adopt_graph_of(logits), logits, seed, targets), name, reuse)
-
-  def eval_losses(self) -> list:
-    """Returns the list of the losses on their targets, scalar tensors."""
-    return self._losses.evaluate(lambda loss: loss.evaluate())
-
-  def eval_losses_on_samples(self, counter: tf.Tensor | None = None) -> list:
-    """Returns the losses on sampled targets.
-
-    Args:
-      counter: Int64 tensor [] that determines the samples, or None.
-    """
-    return self._losses.evaluate_on_samples(counter)
-
-  def total_loss(self) -> tf.Tensor:
-    """Returns the sum of the losses on their targets."""
-    return tf.add_n(self.eval_losses())
-
-  def total_sampled_loss(self, counter: tf.Tensor | None = None) -> tf.Tensor:
-    """Returns the sum of eval_losses_on_samples(counter)."""
-    return tf.add_n(self.eval_losses_on_samples(counter))
+    return gradient_check.gradient_check(self, loss)
 
   def check_registration(self, variables: Sequence[Any]) -> None:
     """Checks that exactly these variables are registered, with all their uses.
@@ -607,6 +599,7 @@ class LayerCollection:
     assert self._subgraph is not None, "create_subgraph was not called."
     check.check_registration(variables, self.registered_variables,
                              self.get_use_count_map(), self._subgraph)
+    check.check_outputs(self.fisher_blocks, self._subgraph)
 
   def get_blocks(self) -> tuple:
     """Returns the blocks, in the order of registration."""
@@ -627,6 +620,19 @@ class LayerCollection:
     self._subgraph = utils.SubGraph(
         [tensor for loss in self.losses for tensor in tf.nest.flatten(
             loss.inputs)])
+    losses.check_fixed_variances(self.losses, self.registered_variables)
+
+  def finalize(self) -> None:
+    """Ends the registration; the estimator does not need it (0.2.4).
+
+    Raises:
+      ValueError: If no loss is registered, or at a second call. Registrations
+        raise it afterwards.
+    """
+    if self._is_final:
+      raise ValueError("finalize must be called once.")
+    self.create_subgraph()
+    self._is_final = True
 
   def make_or_get_factor(self, cls: type, args: Any,
                          name: str | None = None) -> Any:
@@ -644,21 +650,8 @@ class LayerCollection:
     Raises:
       TypeError: If the arguments are not hashable.
     """
-    key = cls, args
-    try:
-      hash(key)
-    except TypeError as error:
-      raise TypeError(f"args must be hashable, got {args!r}.") from error
-    if key not in self.fisher_factors:
-      with tf.variable_scope(self._var_scope):
-        factor = cls(*args)
-      # Two tables may have the same ids.
-      others = self.get_factors()
-      factor.make_name_unique({other.contrib_name for other in others})
-      if name is not None:
-        factor.set_name(name, {other.name for other in others})
-      self.fisher_factors[key] = factor
-    return self.fisher_factors[key]
+    return registration.make_or_get_factor(
+        self.fisher_factors, self._var_scope, cls, args, name)
 
   def as_default(self) -> contextlib.AbstractContextManager[LayerCollection]:
     """Returns a context in which this is the default LayerCollection."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from absl import logging
+
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import registration
 from kfac.python.ops.layer_collection import validation as check
@@ -12,8 +14,8 @@ from kfac.python.ops.layer_collection import validation as check
 
 def conv2d(context: registration.Context, params: Any, strides: Sequence[int],
            padding: str, inputs: Any, outputs: Any, data_format: str | None,
-           dilations: Sequence[int] | None,
-           approx: str | None) -> registration.Registration:
+           dilations: Sequence[int] | None, approx: str | None,
+           **sampling: Any) -> registration.Registration:
   """See LayerCollection.register_conv2d."""
   _check(context, params, inputs, outputs, padding, strides, data_format,
          dilations=dilations, outer=True)
@@ -23,23 +25,61 @@ def conv2d(context: registration.Context, params: Any, strides: Sequence[int],
            else "dilations")
   block = block_type(
       context.layer_collection, params, strides=strides, padding=padding,
-      data_format=data_format, **{rates: dilations})
+      data_format=data_format, **{rates: dilations},
+      **_used(sampling, approx))
   return registration.Registration(params, block, (inputs, outputs))
 
 
 def convolution(context: registration.Context, params: Any, inputs: Any,
                 outputs: Any, padding: str, strides: Sequence[int] | None,
                 dilation_rate: Sequence[int] | None, data_format: str | None,
-                approx: str | None) -> registration.Registration:
+                approx: str | None,
+                **sampling: Any) -> registration.Registration:
   """See LayerCollection.register_convolution."""
   _check(context, params, inputs, outputs, padding, strides, data_format,
          dilation_rate=dilation_rate)
   check.check_one_use(inputs, outputs)
-  block_type, _ = context.block_type("convolution", params, approx)
+  block_type, approx = context.block_type("convolution", params, approx)
   block = block_type(
       context.layer_collection, params, padding=padding, strides=strides,
-      dilation_rate=dilation_rate, data_format=data_format)
+      dilation_rate=dilation_rate, data_format=data_format,
+      **_used(sampling, approx))
   return registration.Registration(params, block, (inputs, outputs))
+
+
+def conv1d(context: registration.Context, params: Any, strides: Sequence[int],
+           padding: str, inputs: Any, outputs: Any, dilations: Any,
+           approx: str | None, **sampling: Any) -> registration.Registration:
+  """See LayerCollection.register_conv1d."""
+  for name, values in (("strides", strides), ("dilations", dilations)):
+    check.check_strides(name, values, 3, outer_ones=True)
+  return convolution(
+      context, params, inputs, outputs, padding, _inner(strides),
+      _inner(dilations), None, approx, **sampling)
+
+
+def _used(sampling, approx):
+  """Returns the settings that are given and that an approximation has.
+
+  Args:
+    sampling: Dict of `sub_sample_inputs`, `sub_sample_patches` and
+      `patch_mask`, each possibly None.
+    approx: Name of the approximation.
+  """
+  given = {name: value for name, value in sampling.items() if value is not None}
+  if approx == approximations.APPROX_DIAGONAL_NAME:
+    ignored = [name for name in given if name != "patch_mask"]
+    if any(given[name] for name in ignored):
+      logging.warning("%s has no effect with approx 'diagonal'.",
+                      " and ".join(ignored))
+    given = {name: value for name, value in given.items()
+             if name not in ignored}
+  return given
+
+
+def _inner(values):
+  """Returns strides or rates without those of batch and channels."""
+  return None if values is None else list(values)[1:-1]
 
 
 def depthwise_conv2d(context: registration.Context, params: Any, inputs: Any,

@@ -6,37 +6,40 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.fisher_blocks import views
 from kfac.python.ops.layer_collection import registration
 from kfac.python.ops.layer_collection import validation as check
 from kfac.python.ops.utils import scalars
 
 
 def embedding(context: registration.Context, params: Any, inputs: Any,
-              outputs: Any, approx: str | None,
-              partition_strategy: str) -> registration.Registration:
+              outputs: Any, approx: str | None, partition_strategy: str,
+              batch_size: Any = None) -> registration.Registration:
   """See LayerCollection.register_embedding."""
-  params, inputs, vocab_size = _check(
-      context, params, inputs, outputs, partition_strategy)
+  params, inputs, vocab_size, settings = _check(
+      context, params, inputs, outputs, partition_strategy, batch_size)
   block_type, _ = context.block_type("embedding", params, approx)
   check.check_one_use(inputs, outputs)
   return registration.Registration(
-      params, block_type(context.layer_collection, vocab_size),
+      params, block_type(context.layer_collection, vocab_size, **settings),
       (inputs, outputs))
 
 
 def embedding_multi(context: registration.Context, params: Any, inputs: Any,
                     outputs: Any, num_uses: int | None, approx: str | None,
-                    partition_strategy: str) -> registration.Registration:
+                    partition_strategy: str,
+                    batch_size: Any = None) -> registration.Registration:
   """See LayerCollection.register_embedding_multi."""
-  params, inputs, vocab_size = _check(
-      context, params, inputs, outputs, partition_strategy)
+  params, inputs, vocab_size, settings = _check(
+      context, params, inputs, outputs, partition_strategy, batch_size)
   check.check_num_uses(num_uses, inputs, outputs)
   block_type, _ = context.block_type("embedding_multi", params, approx)
-  block = block_type(context.layer_collection, vocab_size, num_uses=num_uses)
+  block = block_type(context.layer_collection, vocab_size, num_uses=num_uses,
+                     **settings)
   return registration.Registration(params, block, (inputs, outputs))
 
 
-def _check(context, params, inputs, outputs, partition_strategy):
+def _check(context, params, inputs, outputs, partition_strategy, batch_size):
   """Checks an embedding layer.
 
   Args:
@@ -45,10 +48,11 @@ def _check(context, params, inputs, outputs, partition_strategy):
     inputs: Tensor, or list over uses.
     outputs: The same.
     partition_strategy: As in LayerCollection.register_embedding.
+    batch_size: The same.
 
   Returns:
     Key of the layer; inputs, as rows of the concatenated parts; size of the
-    vocabulary.
+    vocabulary; dict of other arguments of the block.
   """
   parts = _parts(params)
   check.check_not_empty("params", parts)
@@ -64,14 +68,37 @@ def _check(context, params, inputs, outputs, partition_strategy):
   for part in parts:
     _, dim = registration.check_layer(
         context.graph, part, [2], inputs, outputs, "integer")
-  check.check_rank("inputs", inputs, [1, 2])
-  check.check_shape("outputs", outputs, [None, dim])
+  settings = _settings(inputs, outputs, dim, batch_size)
   sizes = [part.shape.as_list()[0] for part in parts]
   if len(parts) > 1:
     if partition_strategy == "mod":
       inputs = _rows_of_mod(inputs, sizes)
-    return tuple(parts), inputs, sum(sizes)
-  return parts[0], inputs, sizes[0]
+    return tuple(parts), inputs, sum(sizes), settings
+  return parts[0], inputs, sizes[0], settings
+
+
+def _settings(inputs, outputs, dim, batch_size):
+  """Checks shapes, and returns the other arguments of the block as a dict."""
+  first_ids, first_rows = (
+      data[0] if isinstance(data, (list, tuple)) else data
+      for data in (inputs, outputs))
+  rank = first_ids.shape.rank
+  has_positions = rank is not None and rank > 1 and (
+      first_rows.shape.rank == rank + 1)
+  if not has_positions and batch_size is None:
+    check.check_rank("inputs", inputs, [1, 2])
+    check.check_shape("outputs", outputs, [None, dim])
+    return {}
+  check.check_rank("inputs", inputs, [rank])
+  check.check_rank("outputs", outputs, [rank + 1])
+  for use in outputs if isinstance(outputs, (list, tuple)) else [outputs]:
+    check.check_features("outputs", use, views.Arrangement(), dim)
+  view = views.View(inputs=views.Arrangement(num_features=0))
+  check.check_same_rows(inputs, outputs, view)
+  if batch_size is None:
+    return {"view": view}
+  check.check_batch_size(batch_size)
+  return {"view": view, "batch_size": batch_size}
 
 
 def _parts(params):

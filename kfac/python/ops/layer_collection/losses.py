@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops import loss_functions as lf
 from kfac.python.ops.layer_collection import registration
 from kfac.python.ops.layer_collection import validation as check
+from kfac.python.ops.loss_functions import coefficients
+from kfac.python.ops.tensormatch import losses as graph_losses
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import scalars
 
 
 class LossRegistration(NamedTuple):
@@ -40,12 +45,71 @@ def categorical(graph: tf.Graph, logits: Any, seed: int | None,
 
 
 def normal(graph: tf.Graph, mean: Any, var: hints.Scalar, seed: int | None,
-           targets: hints.TensorLike | None) -> LossRegistration:
+           targets: hints.TensorLike | None,
+           variables: Sequence[Any]) -> LossRegistration:
   """See LayerCollection.register_normal_predictive_distribution."""
   check.check_graph(graph, "mean", mean)
+  loss = lf.NormalMeanNegativeLogProbLoss(
+      mean, var, targets=targets, seed=seed)
+  check_fixed_variances([loss], variables)
+  return LossRegistration(loss, mean, "normal_predictive_distribution")
+
+
+def check_fixed_variances(losses: Sequence[lf.LossFunction],
+                          variables: Sequence[Any]) -> None:
+  """Raises ValueError if the variance of a normal depends on layers.
+
+  Its class takes the variance for a constant. A variance that a layer predicts
+  has a Fisher matrix of its own.
+
+  Args:
+    losses: List of LossFunctions.
+    variables: The registered variables.
+  """
+  for loss in losses:
+    if isinstance(loss, lf.NormalMeanNegativeLogProbLoss):
+      var: Any = loss._var
+      variable = graph_losses.first_dependency(var, variables)
+      if variable is not None:
+        raise ValueError(
+            "var must not depend on registered variables, use "
+            "register_normal_mean_and_variance_predictive_distribution, got "
+            f"{var.name}, which depends on {variable.name}.")
+
+
+def normal_mean_and_variance(
+    graph: tf.Graph, mean: Any, variance: Any, seed: int | None,
+    targets: hints.TensorLike | None) -> LossRegistration:
+  """See register_normal_mean_and_variance_predictive_distribution."""
+  check.check_graph(graph, "mean", mean)
+  check.check_graph(graph, "variance", variance)
   return LossRegistration(
-      lf.NormalMeanNegativeLogProbLoss(mean, var, targets=targets, seed=seed),
-      mean, "normal_predictive_distribution")
+      lf.NormalMeanVarianceNegativeLogProbLoss(
+          mean, variance, targets=targets, seed=seed),
+      mean, "normal_mean_and_variance_predictive_distribution")
+
+
+def squared_error(graph: tf.Graph, prediction: Any, seed: int | None,
+                  targets: hints.TensorLike | None) -> LossRegistration:
+  """See LayerCollection.register_squared_error_loss."""
+  check.check_graph(graph, "prediction", prediction)
+  check.check_rank("prediction", prediction, [1, 2])
+  mean = prediction
+  if prediction.shape.rank == 1:
+    # Estimation mode "exact" takes examples with one dimension of outputs.
+    mean, targets = tf.expand_dims(prediction, 1), _as_column(targets)
+  return LossRegistration(
+      lf.NormalMeanNegativeLogProbLoss(mean, targets=targets, seed=seed),
+      prediction, "squared_error_loss")
+
+
+def _as_column(targets):
+  """Returns targets [batch] as [batch, 1]; others as they are."""
+  if hasattr(targets, "graph"):
+    return tf.expand_dims(targets, 1) if targets.shape.rank == 1 else targets
+  is_array = isinstance(targets, (np.ndarray, list, tuple))
+  return np.expand_dims(targets, 1) if (
+      is_array and np.ndim(targets) == 1) else targets
 
 
 def multi_bernoulli(graph: tf.Graph, logits: Any, seed: int | None,
@@ -61,20 +125,25 @@ class Losses:
   """The registered losses of a model.
 
   Attributes:
+    coeffs: Dict from a loss to its coefficient, a number or a scalar tensor.
     colocation_ops: Dict from a loss to the op it is colocated with.
   """
 
   def __init__(self) -> None:
     """Starts without losses."""
     self._by_name: dict[str, list] = collections.OrderedDict()
+    self.coeffs: dict[Any, Any] = {}
     self.colocation_ops: dict[Any, Any] = {}
 
   def add(self, graph: tf.Graph, loss: Any, colocation_op: Any, base_name: str,
-          name: str | None, reuse: hints.Reuse) -> None:
+          name: str | None, reuse: hints.Reuse, coeff: hints.Scalar) -> None:
     """See LayerCollection.register_loss_function."""
     if not isinstance(loss, lf.LossFunction):
       raise ValueError(f"loss must be a LossFunction, got {loss!r}.")
     check.check_graph(graph, "loss inputs", tf.nest.flatten(loss.inputs))
+    coefficients.check(coeff)
+    if not scalars.is_number(coeff):
+      check.check_graph(graph, "coeff", coeff)
     reuse = registration.resolve_reuse(reuse)
     known = name in self._by_name
     if reuse is True and not known:
@@ -85,6 +154,7 @@ class Losses:
           f"name must be new unless the loss is reused, got {name!r}.")
     name = name or graph.unique_name(base_name)
     self._by_name.setdefault(name, []).append(loss)
+    self.coeffs[loss] = coeff
     self.colocation_ops[loss] = colocation_op
 
   def towers_by_loss(self) -> list:
@@ -95,19 +165,26 @@ class Losses:
     """Returns all losses: by loss, then by tower."""
     return [loss for towers in self._by_name.values() for loss in towers]
 
-  def evaluate(self, how: Callable[[Any], Any]) -> list:
+  def evaluate(self, how: Callable[[Any], Any], coeff_mode: str) -> list:
     """Returns the list of a function of each loss, colocated with the loss.
 
     Args:
       how: Function of a LossFunction that returns a scalar tensor.
+      coeff_mode: How coefficients count, see LossCollection.eval_losses.
+
+    Raises:
+      ValueError: If there is no such coeff_mode.
     """
+    coefficients.check_mode(coeff_mode)
     values = []
     for loss in self.as_list():
       with tf.colocate_with(self.colocation_ops[loss]):
-        values.append(how(loss))
+        values.append(
+            coefficients.scaled(how(loss), self.coeffs[loss], coeff_mode))
     return values
 
-  def evaluate_on_samples(self, counter: tf.Tensor | None) -> list:
+  def evaluate_on_samples(self, counter: tf.Tensor | None,
+                          coeff_mode: str) -> list:
     """See LayerCollection.eval_losses_on_samples."""
     indices = {loss: index for index, loss in enumerate(self.as_list())}
 
@@ -116,4 +193,4 @@ class Losses:
         return loss.evaluate_on_sample()
       return loss.evaluate_on_counted_sample(counter, indices[loss])
 
-    return self.evaluate(on_sample)
+    return self.evaluate(on_sample, coeff_mode)

@@ -85,12 +85,14 @@ def pick_block_type(approx: str, approx_to_type: Mapping[str, Any]) -> Any:
 
   Raises:
     ValueError: If there is no such approximation.
+    NotImplementedError: If it is one of kfac 0.2.4 that is not built.
   """
-  if not isinstance(approx, str) or approx not in approx_to_type:
-    raise ValueError(
-        f"approx must be one of {sorted(approx_to_type)}, got "
-        f"{scalars.shown(approx)}.")
-  return approx_to_type[approx]
+  if isinstance(approx, str) and approx in approx_to_type:
+    return approx_to_type[approx]
+  approximations.check_built(approx)
+  raise ValueError(
+      f"approx must be one of {sorted(approx_to_type)}, got "
+      f"{scalars.shown(approx)}.")
 
 
 def resolve_reuse(reuse: hints.Reuse) -> Any:
@@ -154,9 +156,44 @@ def reused_block(fisher_blocks: parameters.LayerParametersDict, layer_key: Any,
   return None
 
 
+def make_or_get_factor(fisher_factors: dict, scope: str, cls: type, args: Any,
+                       name: str | None) -> Any:
+  """Makes a factor, or returns the one with the same arguments.
+
+  Args:
+    fisher_factors: Dict from (class, arguments) to factors; gets a new one.
+    scope: Variable scope in which a factor is made.
+    cls: See LayerCollection.make_or_get_factor.
+    args: The same.
+    name: The same.
+
+  Returns:
+    FisherFactor.
+
+  Raises:
+    TypeError: If the arguments are not hashable.
+  """
+  key = cls, args
+  try:
+    hash(key)
+  except TypeError as error:
+    raise TypeError(f"args must be hashable, got {args!r}.") from error
+  if key not in fisher_factors:
+    with tf.variable_scope(scope):
+      factor = cls(*args)
+    # Two tables may have the same ids.
+    others = tuple(fisher_factors.values())
+    factor.make_name_unique({other.contrib_name for other in others})
+    if name is not None:
+      factor.set_name(name, {other.name for other in others})
+    fisher_factors[key] = factor
+  return fisher_factors[key]
+
+
 def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
                 inputs: Any, outputs: Any,
-                input_dtype: hints.DType | None = None) -> list[int]:
+                input_dtype: hints.DType | None = None,
+                view: Any = None) -> list[int]:
   """Checks graph and dtype of a layer, and the shape of its parameters.
 
   Args:
@@ -166,6 +203,7 @@ def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
     inputs: Tensor, or list over uses.
     outputs: The same.
     input_dtype: Dtype of the inputs if it is not that of the weights.
+    view: views.View of the layer, or None.
 
   Returns:
     The shape of the weights, a list of ints.
@@ -186,9 +224,12 @@ def check_layer(graph: tf.Graph, params: Any, weights_ranks: list[int],
   check.check_rank("params", weights, weights_ranks)
   check.check_dtype("params", weights, "floating")
   dtype = weights.dtype.base_dtype
-  check.check_dtype("inputs", inputs, input_dtype or dtype)
-  check.check_dtype("outputs", outputs, dtype)
-  check.check_same_examples(inputs, outputs)
+  if input_dtype is None:
+    check.check_data_dtype("inputs", inputs, dtype)
+  else:
+    check.check_dtype("inputs", inputs, input_dtype)
+  check.check_data_dtype("outputs", outputs, dtype)
+  check.check_same_examples(inputs, outputs, view)
   if bias:
     check.check_num_elements("bias", bias[0], weights.shape.as_list()[-1])
   return weights.shape.as_list()

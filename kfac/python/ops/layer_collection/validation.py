@@ -13,9 +13,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
 
+from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import patches
 from kfac.python.ops.utils import scalars
+
+# Ops after which an output is no longer that of a linear layer.
+_NONLINEAR = ("Elu", "LeakyRelu", "Relu", "Relu6", "Selu", "Sigmoid", "Softmax",
+              "Softplus", "Softsign", "Tanh")
 
 # Have a dtype and a shape, but are not tensors.
 _NOT_TENSORS = (np.ndarray, np.generic, tf.SparseTensor, tf.IndexedSlices,
@@ -118,6 +123,51 @@ def check_num_elements(name: str, tensor: Any, count: int) -> None:
         f"{name} must have {count} elements, got shape {tensor.shape}.")
 
 
+def check_features(name: str, tensor: Any, arrangement: Any,
+                   size: int) -> None:
+  """Raises ValueError if a tensor cannot have a number of features.
+
+  Args:
+    name: Name of the argument.
+    tensor: Tensor.
+    arrangement: views.Arrangement of the tensor.
+    size: The number of features.
+  """
+  rank = tensor.shape.rank
+  if rank is None or rank <= arrangement.num_features:
+    raise ValueError(
+        f"{name} must have axes of rows and {arrangement.num_features} of "
+        f"features, got shape {tensor.shape}.")
+  axes = range(rank) if arrangement.axes is None else arrangement.axes
+  shape = [tensor.shape.as_list()[axis] for axis in axes]
+  features = shape[rank - arrangement.num_features:]
+  if None in features or math.prod(features) != size:
+    raise ValueError(f"{name} must have {size} features, got shape "
+                     f"{tensor.shape}.")
+
+
+def check_same_rows(inputs: Any, outputs: Any, view: Any) -> None:
+  """Raises ValueError if inputs and outputs differ in their number of rows.
+
+  Args:
+    inputs: Tensor, or list over uses of tensors.
+    outputs: The same.
+    view: views.View of the layer.
+  """
+  counts = []
+  for tensors, arrangement in ((inputs, view.inputs), (outputs, view.outputs)):
+    tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+    sizes = [tensor.shape.as_list()[axis] for tensor in tensors
+             for axis in arrangement.row_axes(tensor.shape.rank)]
+    counts.append(None if None in sizes else sum(
+        math.prod(tensor.shape.as_list()[axis]
+                  for axis in arrangement.row_axes(tensor.shape.rank))
+        for tensor in tensors))
+  if None not in counts and counts[0] != counts[1]:
+    raise ValueError("outputs must have the rows of inputs, got "
+                     f"{counts[1]} and {counts[0]}.")
+
+
 def check_rank(name: str, tensor: Any, ranks: Sequence[int]) -> None:
   """Raises ValueError if a tensor, or one of a list, has another rank.
 
@@ -151,12 +201,31 @@ def check_dtype(name: str, tensor: Any, dtype: hints.DType) -> None:
           name, getattr(dtype, "name", dtype), given.name))
 
 
-def check_same_examples(inputs: Any, outputs: Any) -> None:
+def check_data_dtype(name: str, tensor: Any, dtype: tf.DType) -> None:
+  """Raises ValueError unless data have the dtype of the weights.
+
+  In mixed precision they may have half of it.
+
+  Args:
+    name: Name of the argument.
+    tensor: Tensor, or a list of these.
+    dtype: Dtype of the weights.
+  """
+  tensors = tensor if isinstance(tensor, (list, tuple)) else [tensor]
+  if dtype == tf.float32:
+    tensors = [item for item in tensors
+               if item.dtype not in (tf.float16, tf.bfloat16)]
+  check_dtype(name, tensors, dtype)
+
+
+def check_same_examples(inputs: Any, outputs: Any, view: Any = None) -> None:
   """Raises ValueError if inputs and outputs differ in batch size or uses.
 
   Args:
     inputs: Tensor, or list over uses of tensors.
     outputs: The same.
+    view: views.View that says which axis holds the examples; None for the
+      first.
   """
   lists = [isinstance(data, (list, tuple)) for data in (inputs, outputs)]
   if all(lists):
@@ -168,10 +237,20 @@ def check_same_examples(inputs: Any, outputs: Any) -> None:
   else:
     pairs = [] if any(lists) else [(inputs, outputs)]
   for one, other in pairs:
-    if not one.shape[:1].is_compatible_with(other.shape[:1]):
+    sizes = [tensor.shape[_row_axis(arrangement, tensor):][:1]
+             for arrangement, tensor in (
+                 (view and view.inputs, one), (view and view.outputs, other))]
+    if not sizes[0].is_compatible_with(sizes[1]):
       raise ValueError(
           f"outputs must have the batch size of inputs, got {other.shape} and "
           f"{one.shape}.")
+
+
+def _row_axis(arrangement, tensor):
+  """Returns the axis of the examples, see views.Arrangement."""
+  if arrangement is None or tensor.shape.rank is None:
+    return 0
+  return next(iter(arrangement.row_axes(tensor.shape.rank)), 0)
 
 
 def check_num_uses(num_uses: Any, inputs: Any, outputs: Any) -> None:
@@ -316,10 +395,17 @@ def check_registration(
     subgraph: SubGraph of the losses.
   """
   wrong = []
+  unregistered = [variable.name for variable in variables
+                  if variable not in uses]
+  if unregistered:
+    verb = "is" if len(unregistered) == 1 else "are"
+    wrong.append(
+        f"{', '.join(unregistered)} {verb} not registered "
+        "(auto_register_layers finds layers, register_generic takes any)")
   for variable in variables:
     if variable not in uses:
-      wrong.append(f"{variable.name} is not registered")
-    elif not math.isinf(uses[variable]):
+      continue
+    if not math.isinf(uses[variable]):
       found = subgraph.variable_uses(variable)
       if found != uses[variable]:
         wrong.append(f"{variable.name} is registered for {uses[variable]} uses,"
@@ -331,6 +417,36 @@ def check_registration(
     raise ValueError(
         "variables must be those registered, for all their uses, got: "
         f"{'; '.join(wrong)}.")
+
+
+def check_outputs(fisher_blocks: Mapping[Any, Any], subgraph: Any) -> None:
+  """Checks that the losses depend on the registered outputs of layers.
+
+  Warns once where an output may be the wrong tensor.
+
+  Args:
+    fisher_blocks: Map from the parameters of layers to their blocks.
+    subgraph: SubGraph of the losses.
+
+  Raises:
+    ValueError: If no loss depends on an output.
+  """
+  doubtful = []
+  for params, block in fisher_blocks.items():
+    name = naming.layer_name(params)
+    for output in tf.nest.flatten(getattr(block, "_outputs", [])):
+      if not subgraph.is_member(output):
+        raise ValueError(
+            "outputs must be tensors that the losses depend on, got "
+            f"{output.name} of {name}, which may be a copy or reshape of what "
+            "the model uses.")
+      if output.op.type in _NONLINEAR:
+        doubtful.append(f"{output.name} of {name}")
+  if doubtful:
+    logging.warning(
+        "outputs should be those before any nonlinearity, got %s; "
+        "LayerCollection.gradient_check says whether they are right.",
+        ", ".join(doubtful))
 
 
 def check_batch_size(batch_size: Any) -> None:

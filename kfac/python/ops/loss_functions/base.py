@@ -14,6 +14,13 @@ from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import overriding
 from kfac.python.ops.utils import stateless_seeds
 
+# What kfac 0.2.4 calls the members of the Hessian.
+_GGN_MEMBERS = (
+    "multiply_ggn", "multiply_ggn_factor", "multiply_ggn_factor_transpose",
+    "multiply_ggn_factor_replicated_one_hot", "ggn_factor_inner_shape",
+    "ggn_factor_inner_static_shape",
+)
+
 
 def _constant(structure):
   """Treats targets or samples as constants in differentiation."""
@@ -30,8 +37,18 @@ class LossFunction(abc.ABC):
   `hessian_factor_inner_shape`.
 
   A subclass defines `_evaluate(targets)`, the loss as a scalar tensor, and the
-  abstract members.
+  abstract members. The members of the Hessian have two spellings, `hessian` of
+  contrib.kfac and `ggn` (generalized Gauss-Newton) of kfac 0.2.4; a subclass
+  may define either.
   """
+
+  def __init_subclass__(cls, **kwargs: Any) -> None:
+    """Lets members that a subclass defines as `ggn` define those of H."""
+    super().__init_subclass__(**kwargs)
+    for name in _GGN_MEMBERS:
+      other = name.replace("ggn", "hessian")
+      if name in vars(cls) and other not in vars(cls):
+        setattr(cls, other, vars(cls)[name])
 
   def __init__(self, targets: hints.TensorLike | None = None) -> None:
     """Keeps the targets.
@@ -56,6 +73,11 @@ class LossFunction(abc.ABC):
   def input_minibatches(self) -> list:
     """List of the inputs of each registered minibatch."""
     return [self.inputs]
+
+  @property
+  def dtype(self) -> tf.DType:
+    """The dtype of the inputs, of the first one if there are several."""
+    return tf.nest.flatten(self.inputs)[0].dtype.base_dtype
 
   @property
   def num_registered_minibatches(self) -> int:
@@ -108,6 +130,33 @@ class LossFunction(abc.ABC):
   @abc.abstractmethod
   def hessian_factor_inner_static_shape(self) -> tf.TensorShape:
     """TensorShape, the static part of `hessian_factor_inner_shape`."""
+
+  def multiply_ggn(self, vector: Any) -> Any:
+    """Another name of `multiply_hessian`."""
+    return self.multiply_hessian(vector)
+
+  def multiply_ggn_factor(self, vector: tf.Tensor) -> Any:
+    """Another name of `multiply_hessian_factor`."""
+    return self.multiply_hessian_factor(vector)
+
+  def multiply_ggn_factor_transpose(self, vector: Any) -> tf.Tensor:
+    """Another name of `multiply_hessian_factor_transpose`."""
+    return self.multiply_hessian_factor_transpose(vector)
+
+  def multiply_ggn_factor_replicated_one_hot(self,
+                                             index: Sequence[int]) -> Any:
+    """Another name of `multiply_hessian_factor_replicated_one_hot`."""
+    return self.multiply_hessian_factor_replicated_one_hot(index)
+
+  @property
+  def ggn_factor_inner_shape(self) -> tf.Tensor:
+    """Another name of `hessian_factor_inner_shape`."""
+    return self.hessian_factor_inner_shape
+
+  @property
+  def ggn_factor_inner_static_shape(self) -> tf.TensorShape:
+    """Another name of `hessian_factor_inner_static_shape`."""
+    return self.hessian_factor_inner_static_shape
 
 
 class NegativeLogProbLoss(LossFunction):

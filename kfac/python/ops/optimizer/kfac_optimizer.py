@@ -123,7 +123,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     self._rescale: Any = arguments.rescale(options)
     self._batch_size: Any = batch_size
     self._layers = layer_collection
-    self._qmodel_losses = getattr(qmodel_losses, "losses", qmodel_losses)
+    self._qmodel_losses: Any = qmodel_losses
     self._qmodel_example_weights = qmodel_example_weights
     self._qmodel: Any = None  # M and c of the step.
     self._asked_for_thunks = False
@@ -430,7 +430,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         for pairs in (grads_and_vars, precon_grads_and_vars,
                       prev_updates_and_vars))
     M = quadratic_model.curvature(
-        self._qmodel_losses or self._layers.losses, variables, directions,
+        self._qmodel_losses or self._layers, variables, directions,
         self._damping.value, self._batch_size, self._qmodel_example_weights)
     c = tf.stack([steps_lib.inner_product(grads, d) for d in directions])
     self._qmodel = M, c

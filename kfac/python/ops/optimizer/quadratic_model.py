@@ -30,7 +30,8 @@ def curvature(losses: Any, variables: Sequence[Any],
   """Computes M.
 
   Args:
-    losses: List of losses, summed over the examples.
+    losses: List of losses, summed over the examples; or a LayerCollection, with
+      the coefficients of its losses.
     variables: List of variables.
     directions: List of directions d_i, each a list of tensors.
     damping: Scalar.

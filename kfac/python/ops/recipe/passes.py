@@ -119,7 +119,7 @@ class _NoRegistrations(collection.LayerCollection):
   """A LayerCollection that ignores registrations, for use in a branch."""
 
 
-for _name in vars(collection.LayerCollection):
+for _name in dir(collection.LayerCollection):
   if _name.startswith("register_"):
     setattr(_NoRegistrations, _name, lambda self, *args, **kwargs: None)
 

@@ -149,6 +149,21 @@ class PartitionedTensor:
     """Device of the first part."""
     return self.tensors[0].device
 
+  @property
+  def one_hot_depth(self) -> Any:
+    """The attribute `one_hot_depth` of the parts; None if they have none.
+
+    Programs set it on integer tensors that stand for one-hot vectors.
+
+    Raises:
+      ValueError: If the parts have different ones.
+    """
+    depths = [getattr(tensor, "one_hot_depth", None) for tensor in self.tensors]
+    if any(depth != depths[0] for depth in depths):
+      raise ValueError(
+          f"tensors must have one one_hot_depth, got {depths}.")
+    return depths[0]
+
   def __str__(self):
     """Names the parts, the shape and the dtype."""
     names = [tensor.name for tensor in self.tensors]

@@ -9,6 +9,7 @@ section 2.2). Channels come last throughout.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -194,3 +195,42 @@ def _sizes(tensor):
 
 def _relu(size):
   return max(size, 0) if isinstance(size, int) else tf.maximum(size, 0)
+
+
+def num_conv_locations(input_shape: Any, filter_shape: Sequence[int],
+                       strides: Sequence[int] | None, padding: str) -> Any:
+  """Counts the locations of a convolution, those of its outputs.
+
+  In fisher_blocks, the function of this name counts as contrib.kfac did.
+
+  Args:
+    input_shape: Shape of the inputs, [batch, spatial..., channels]. Spatial
+      sizes are ints or scalar integer tensors.
+    filter_shape: Shape of the filter, [spatial..., in, out].
+    strides: Ints, of the spatial dimensions or of all; None means 1.
+    padding: "SAME" or "VALID".
+
+  Returns:
+    The product of the spatial sizes of the outputs: an int, or a scalar tensor
+    if a size of the inputs is a tensor.
+
+  Raises:
+    ValueError: If a size is not known, or if an argument contradicts another.
+  """
+  sizes = [tf.compat.dimension_value(size) for size in input_shape][1:-1]
+  filter_sizes = list(filter_shape)[:-2]
+  steps = [1] * len(sizes) if strides is None else list(strides)
+  if len(steps) == len(sizes) + 2:
+    steps = steps[1:-1]
+  if padding not in ("SAME", "VALID"):
+    raise ValueError(f"padding must be 'SAME' or 'VALID', got {padding!r}.")
+  if any(size is None for size in sizes):
+    raise ValueError(
+        f"input_shape must have known spatial sizes, got {input_shape!r}.")
+  for name, value, lengths in (("filter_shape", filter_shape, filter_sizes),
+                               ("strides", strides, steps)):
+    if len(lengths) != len(sizes):
+      raise ValueError(
+          f"{name} must have the {len(sizes)} spatial dimensions of "
+          f"input_shape, got {value!r}.")
+  return math.prod(output_sizes(sizes, filter_sizes, padding, steps))

@@ -1,6 +1,12 @@
-"""Means over the replicas of a computation on TPUs."""
+"""Sums and means over the replicas of a computation on TPUs.
+
+Everywhere else there is one replica.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -52,3 +58,99 @@ def cross_replica_mean(tensor: hints.TensorLike,
     value = tf.convert_to_tensor(tensor)
     replicas = tf.tpu.cross_replica_sum(tf.ones([], value.dtype))
     return tf.tpu.cross_replica_sum(value) / replicas
+
+
+def is_replicated() -> bool:
+  """Whether ops made now are run by several replicas: the same as `on_tpu`."""
+  return on_tpu()
+
+
+def is_tpu_replicated() -> bool:
+  """Does what `on_tpu` does."""
+  return on_tpu()
+
+
+def get_tf_replicator() -> None:
+  """Returns None: kfac 0.2.4 could have a replicator."""
+  return None
+
+
+def get_num_replicas() -> int:
+  """Returns 1.
+
+  Raises:
+    NotImplementedError: In a computation for TPUs.
+  """
+  _check_one_replica("get_num_replicas")
+  return 1
+
+
+def get_replica_id() -> int:
+  """Returns 0.
+
+  Raises:
+    NotImplementedError: In a computation for TPUs.
+  """
+  _check_one_replica("get_replica_id")
+  return 0
+
+
+def all_sum(structure: Any, name: str | None = None) -> Any:
+  """Sums each tensor of a structure over the replicas.
+
+  Args:
+    structure: Tensor, or nested structure of tensors.
+    name: Name of the scope of the ops.
+
+  Returns:
+    The structure of the sums; outside of a computation for TPUs, of the tensors
+    themselves.
+  """
+  return _over_replicas(
+      structure, tf.tpu.cross_replica_sum, name or "all_sum")
+
+
+def all_average(structure: Any, name: str | None = None) -> Any:
+  """Averages each tensor of a structure over the replicas, see `all_sum`.
+
+  Args:
+    structure: Tensor, or nested structure of tensors.
+    name: Name of the scope of the ops.
+
+  Returns:
+    The structure of the means.
+  """
+  return _over_replicas(structure, cross_replica_mean, name or "all_average")
+
+
+def map_gather(thunks: Sequence[hints.Thunk],
+               name: str | None = None) -> list:
+  """Calls functions that are distributed over the replicas, of which one is.
+
+  Args:
+    thunks: Functions without arguments.
+    name: Name of the scope of the ops.
+
+  Returns:
+    List of what they return.
+
+  Raises:
+    NotImplementedError: In a computation for TPUs.
+  """
+  _check_one_replica("map_gather")
+  with tf.name_scope(name, "map_gather"):
+    return [thunk() for thunk in thunks]
+
+
+def _over_replicas(structure, reduce, name):
+  """Applies a function to each tensor in a computation for TPUs."""
+  with tf.name_scope(name):
+    function = reduce if on_tpu() else tf.identity
+    return tf.nest.map_structure(function, structure)
+
+
+def _check_one_replica(function):
+  """Raises NotImplementedError in a computation for TPUs."""
+  if on_tpu():
+    raise NotImplementedError(
+        f"{function} is not built for TPUs: use all_sum or all_average.")

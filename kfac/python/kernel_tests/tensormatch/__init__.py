@@ -1,0 +1,1 @@
+"""Tests of kfac.python.ops.tensormatch."""

@@ -1,0 +1,1 @@
+"""Finds the layers and losses of a graph."""
