@@ -77,6 +77,23 @@ class ParamsStatsTest(tf.test.TestCase):
     for one, other in zip(*results, strict=True):
       self.assertAllClose(one, other, 1e-9, 1e-12)
 
+  def testExactHasTheRootOfTheCoefficientOfALoss(self):
+    x, y = dense_net.batches(1)[0]
+    for mode in ("exact", "exact_GGN"):
+      results = []
+      for coeff in (1., 4.):
+        with tf.Graph().as_default(), tf.Session() as sess:
+          model = dense_net.build(register=False)
+          logits = dense_net.logits_of(model.x, model.variables)
+          model.layers.register_generic(tuple(model.variables), _BATCH_SIZE)
+          model.layers.register_categorical_predictive_distribution(
+              logits, coeff=coeff)
+          stats = _estimator(model, mode).params_stats
+          sess.run(tf.global_variables_initializer())
+          results.append(sess.run(stats, {model.x: x, model.y: y}))
+      for one, four in zip(*results, strict=True):
+        self.assertAllClose(2. * one, four, 1e-9, 1e-12)
+
   def testSampledIsOneWithTheSamplesOfTheFactors(self):
     x, y = dense_net.batches(1)[0]
     with tf.Graph().as_default(), tf.Session() as sess:
@@ -130,8 +147,9 @@ class ParamsStatsTest(tf.test.TestCase):
             model.variables, 0.9, 0.1, model.layers, compute_params_stats=True)
       with self.assertRaisesRegex(
           ValueError, r"^compute_params_stats must be True, got False\.$"):
-        estimator.FisherEstimator(
-            model.variables, 0.9, 0.1, model.layers).params_stats  # noqa: B018
+        est = estimator.FisherEstimator(
+            model.variables, 0.9, 0.1, model.layers)
+        self.assertIsNone(est.params_stats)
 
   def testModes(self):
     self.assertTrue(params_stats.are_of_sources("gradients"))

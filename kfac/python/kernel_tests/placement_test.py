@@ -207,7 +207,8 @@ class RoundRobinPlacementTest(tf.test.TestCase):
   def testOrderOfArguments(self):
     arguments = list(inspect.signature(
         placement.RoundRobinPlacementMixin).parameters)
-    self.assertEqual(arguments, ["cov_devices", "inv_devices", "kwargs"])
+    self.assertEqual(
+        arguments, ["cov_devices", "inv_devices", "trans_devices", "kwargs"])
     with tf.Graph().as_default():
       est = estimator.FisherEstimatorRoundRobin(
           CPUS[:1], CPUS[1:2], **_Net().arguments())
@@ -343,6 +344,36 @@ class TowersTest(tf.test.TestCase):
             sess.run(update)
             for factor, cov in zip(est.factors, expected, strict=True):
               self.assertAllClose(sess.run(factor.get_cov()), cov)
+
+
+class SuccessorTest(tf.test.TestCase):
+  """What kfac 0.2.4 has in addition."""
+
+  def testDevicesOfTransformationsAreIgnoredWithAWarning(self):
+    with tf.Graph().as_default():
+      with self.assertLogs("absl", "WARNING") as logs:
+        estimator.FisherEstimatorRoundRobin(
+            CPUS[:1], CPUS[:1], CPUS[1:2], **_Net().arguments())
+      self.assertEqual(
+          ["WARNING:absl:trans_devices has no effect: products with the "
+           "inverses are computed where the device scope of the caller says."],
+          logs.output)
+
+  def testListsOfVariables(self):
+    with tf.Graph().as_default():
+      net = _Net()
+      for est in (estimator.FisherEstimator(**net.arguments()),):
+        covs, invs = est.get_cov_vars(), est.get_inv_vars()
+        self.assertEqual([f.get_cov() for f in est.factors], covs)
+        self.assertEqual(
+            [v for f in est.factors for v in f.kept_variables], invs)
+        self.assertIs(net.layers, est.layers)
+        self.assertEqual("Fisher", est.mat_type)
+
+  def testMatType(self):
+    with tf.Graph().as_default():
+      arguments = {**_Net().arguments(), "estimation_mode": "exact_GGN"}
+      self.assertEqual("GGN", estimator.FisherEstimator(**arguments).mat_type)
 
 
 if __name__ == "__main__":

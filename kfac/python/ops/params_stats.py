@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.loss_functions import coefficients
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
@@ -63,10 +64,9 @@ def exact(mode: str, layers: Any, variables: Sequence[Any], colocate: bool,
     dtype = its_inputs[0].dtype.base_dtype
     product = getattr(loss, f"multiply_{matrix}_factor")(
         tf.ones(getattr(loss, f"{matrix}_factor_inner_shape"), dtype))
-    coeff = getattr(layers, "loss_coeffs", {}).get(loss, 1.)
     inputs += its_inputs
-    vectors += [_times_root(vector, coeff)
-                for vector in tf.nest.flatten(product)]
+    vectors += tf.nest.flatten(coefficients.scaled(
+        product, layers.loss_coeffs[loss], "sqrt"))
   grads = tf.gradients(inputs, variables, grad_ys=vectors,
                        colocate_gradients_with_ops=colocate)
   return [_over(tf.zeros_like(variable) if grad is None else
@@ -76,9 +76,3 @@ def exact(mode: str, layers: Any, variables: Sequence[Any], colocate: bool,
 
 def _over(tensor, batch_size):
   return tensor / scalars.cast_scalar(batch_size, tensor.dtype)
-
-
-def _times_root(vector, coeff):
-  if scalars.is_one(coeff):
-    return vector
-  return tf.sqrt(scalars.cast_scalar(coeff, vector.dtype)) * vector

@@ -284,8 +284,7 @@ class AdaptDampingTest(tf.test.TestCase):
   def testErrors(self):
     with tf.Graph().as_default():
       model = dense_net.build()
-      loss = lambda batch: tf.reduce_sum(batch)
-      base = {"adapt_damping": True, "loss_fn": loss}
+      base = {"adapt_damping": True, "loss_fn": tf.reduce_sum}
       for kwargs, error, message in (
           ({"adapt_damping": True}, TypeError,
            r"^loss_fn must be given with adapt_damping\.$"),

@@ -47,6 +47,23 @@ class ProductTest(tf.test.TestCase):
           tf.float32, scalars.product(given, wide).dtype)
 
 
+class TotalTest(tf.test.TestCase):
+
+  def testNumbersAndTensors(self):
+    self.assertEqual(0.1 + 0.3, scalars.total(0.1, 0.3))
+    with tf.Graph().as_default(), self.session() as sess:
+      given = tf.constant(0.1)
+      self.assertIs(given, scalars.total(given, 0.))
+      wide = tf.constant(0.1, tf.float64)
+      for value, summand, expected in (
+          (wide, 0.3, 0.1 + 0.3), (0.1, tf.constant(0.3, tf.float64),
+                                   0.1 + 0.3),
+          (wide, tf.constant(0.25), 0.1 + 0.25)):
+        self.assertEqual(
+            np.float64(expected), sess.run(scalars.total(value, summand)))
+      self.assertEqual(tf.float32, scalars.total(given, wide).dtype)
+
+
 class ShownTest(tf.test.TestCase):
 
   def testIsOneShortLine(self):
