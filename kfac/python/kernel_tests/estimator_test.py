@@ -319,8 +319,9 @@ class ArgumentsTest(tf.test.TestCase):
       net.estimator(0.)  # is allowed
       for mode in ("curvature_propagation", "Gradients", None):
         with self.assertRaisesRegex(ValueError, re.escape(
-            "estimation_mode must be one of ['curvature_prop', 'empirical', "
-            f"'exact', 'gradients'], got {mode!r}")):
+            "estimation_mode must be one of ['curvature_prop', "
+            "'curvature_prop_GGN', 'empirical', 'exact', 'exact_GGN', "
+            f"'gradients'], got {mode!r}")):
           net.estimator(estimation_mode=mode)
 
   def testDecayIsThatOfTheMovingAverage(self):

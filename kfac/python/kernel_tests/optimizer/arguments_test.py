@@ -208,8 +208,8 @@ class ConstructorTest(tf.test.TestCase):
   def testEstimationModeAndPlacement(self):
     with self.assertRaisesRegex(
         ValueError, r"^estimation_mode must be one of \['curvature_prop', "
-        r"'empirical', 'exact', 'gradients'\], got "
-        r"'curvature_propagation'\.$"):
+        r"'curvature_prop_GGN', 'empirical', 'exact', 'exact_GGN', "
+        r"'gradients'\], got 'curvature_propagation'\.$"):
       self._make(estimation_mode="curvature_propagation")
     with self.assertRaisesRegex(
         ValueError, r"^placement_strategy must be None or 'round_robin', got "

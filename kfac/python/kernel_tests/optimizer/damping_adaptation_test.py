@@ -211,9 +211,9 @@ class ReductionRatioTest(tf.test.TestCase):
           _optimizer(model, **kwargs)
         self.assertEqual(message, str(caught.exception))
       with self.assertRaisesRegex(
-          ValueError, "^min_damping must not be given unless adapt_damping is "
+          ValueError, "^max_damping must not be given unless adapt_damping is "
           "True.$"):
-        kfac.KfacOptimizer(0.1, 0.9, 0.1, model.layers, min_damping=0.1)
+        kfac.KfacOptimizer(0.1, 0.9, 0.1, model.layers, max_damping=0.1)
 
 
 class PredictedDecreaseTest(tf.test.TestCase):
