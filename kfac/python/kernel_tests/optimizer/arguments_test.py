@@ -316,7 +316,8 @@ class RegistrationTest(tf.test.TestCase):
       tf.get_variable("extra", [])
       self._assertBuildRaises(
           r"^variables must be those registered, for all their uses, got: "
-          r"extra:0 is not registered\.$", model)
+          r"extra:0 is not registered \(auto_register_layers finds layers, "
+          r"register_generic takes any\)\.$", model)
 
   def testVariableThatIsNotPassed(self):
     with tf.Graph().as_default():
