@@ -180,7 +180,7 @@ class RegisterLossesOfTest(parameterized.TestCase, tf.test.TestCase):
       loss = _mean(_sparse(model)) + _mean(tf.square(folded - 1.))
       layers = kfac.LayerCollection()
       with self.assertRaisesRegex(
-          ValueError, r"got predictions of \[4, 8\] examples, where batch_size"):
+          ValueError, r"predictions of \[4, 8\] examples, where batch_size"):
         layers.register_losses_of(loss)
       found = layers.register_losses_of(loss, batch_size=_ROWS)
       self.assertAllClose([1., 1. / 6], [args["coeff"] for _, args in found])

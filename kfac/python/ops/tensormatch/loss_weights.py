@@ -84,7 +84,7 @@ class Weight(NamedTuple):
     result, power = self._replace(power=0), self.power
     if not power:
       return result
-    lengths = like.shape.as_list() if like.shape.rank else [None, None]
+    lengths: Any = like.shape.as_list() if like.shape.rank else [None, None]
     if None not in lengths[1:] and lengths[0] is None:
       return result._replace(
           rows=power, number=self.number * float(np.prod(lengths[1:])) ** power)
