@@ -62,6 +62,8 @@ TESTED_BY = {
     "kfac/python/ops/tensormatch/graph_patterns.py": "not_built_test.py",
     "kfac/python/ops/tensormatch/tensorflow_graph_util.py":
         "not_built_test.py",
+    "kfac/python/ops/tensormatch/loss_kinds.py": "tensormatch/losses_test.py",
+    "kfac/python/ops/tensormatch/loss_weights.py": "tensormatch/losses_test.py",
     "kfac/python/ops/utils/constants.py": "fisher_factors/constants_test.py",
     "kfac/python/ops/utils/devices.py": "placement_test.py",
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",

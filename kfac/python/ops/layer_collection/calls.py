@@ -16,6 +16,8 @@ import tensorflow.compat.v1 as tf
 
 # Registrations of objects that hold tensors.
 _OPAQUE = ("register_block", "register_loss_function")
+# Methods that consist of registrations, which are recorded in their place.
+_COMPOSITE = ("register_losses_of",)
 
 
 class Call(NamedTuple):
@@ -43,7 +45,7 @@ def recorded(cls: type) -> type:
     The class.
   """
   for name, method in list(vars(cls).items()):
-    if name.startswith("register_"):
+    if name.startswith("register_") and name not in _COMPOSITE:
       setattr(cls, name, _recorded(method))
   return cls
 

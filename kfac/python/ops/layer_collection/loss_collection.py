@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -140,6 +141,27 @@ class LossCollection:
             self._adopt_graph_of(logits), logits, seed, targets), name, reuse,
         coeff=coeff)
 
+  def register_onehot_categorical_predictive_distribution(
+      self, logits: hints.TensorLike, seed: int | None = None,
+      targets: hints.TensorLike | None = None, name: str | None = None,
+      reuse: hints.Reuse = VARIABLE_SCOPE, *,
+      coeff: hints.Scalar = 1.) -> None:
+    """Registers a softmax over classes whose targets are rows.
+
+    Args:
+      logits: Tensor [batch, classes].
+      seed: Seed of the sampled targets.
+      targets: Tensor [batch, classes] of one-hot rows or of probabilities;
+        required by the estimation mode "empirical" and by total_loss alone.
+      name: Name of the loss, or None for a new one.
+      reuse: Whether this is another tower of a registered loss.
+      coeff: See the class.
+    """
+    self.register_loss_function(
+        *losses.onehot_categorical(
+            self._adopt_graph_of(logits), logits, seed, targets), name, reuse,
+        coeff=coeff)
+
   def register_softmax_cross_entropy_loss(
       self, logits: hints.TensorLike, seed: int | None = None,
       targets: hints.TensorLike | None = None, name: str | None = None,
@@ -258,6 +280,45 @@ class LossCollection:
     """
     self.register_multi_bernoulli_predictive_distribution(
         logits, seed, targets, name, reuse, coeff=coeff)
+
+  def register_losses_of(self, loss: tf.Tensor,
+                         var_list: Sequence[Any] | None = None,
+                         batch_size: hints.Scalar | None = None) -> list:
+    """Registers the losses that a scalar is a sum of.
+
+    These are softmax and sigmoid cross entropies and squared errors in the
+    graph of the scalar, with their targets. Terms that do not depend both on
+    data and on variables, such as L2 regularization, are left out. The
+    coefficients are those with which the sum of the registered losses is, up to
+    constants, `batch_size` times the scalar without what is left out.
+
+    Args:
+      loss: Scalar tensor.
+      var_list: The variables that are trained; by default the trainable ones of
+        the graph.
+      batch_size: Number of examples, int or scalar tensor; by default the
+        number of rows of each prediction.
+
+    Returns:
+      List over the registered losses of pairs: the name of the method that
+      registers it, and a dict of its arguments.
+
+    Raises:
+      ValueError: If the loss has a term of another kind, or one whose weight
+        differs between examples. It says for each why, and nothing is
+        registered.
+    """
+    graph = self._adopt_graph_of(loss)
+    check.check_graph(graph, "loss", loss)
+    check.check_rank("loss", loss, [0])
+    if batch_size is not None:
+      check.check_batch_size(batch_size)
+    if var_list is None:
+      var_list = graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)
+    found = losses.find_terms(loss, var_list, batch_size)
+    for method, arguments in found:
+      getattr(self, method)(**arguments)
+    return found
 
   def eval_losses(self, target_mode: str = "data",
                   coeff_mode: str = "regular", *,

@@ -44,6 +44,16 @@ def categorical(graph: tf.Graph, logits: Any, seed: int | None,
       logits, "categorical_predictive_distribution")
 
 
+def onehot_categorical(graph: tf.Graph, logits: Any, seed: int | None,
+                       targets: hints.TensorLike | None) -> LossRegistration:
+  """See register_onehot_categorical_predictive_distribution."""
+  check.check_graph(graph, "logits", logits)
+  return LossRegistration(
+      lf.OnehotCategoricalLogitsNegativeLogProbLoss(
+          logits, targets=targets, seed=seed),
+      logits, "onehot_categorical_predictive_distribution")
+
+
 def normal(graph: tf.Graph, mean: Any, var: hints.Scalar, seed: int | None,
            targets: hints.TensorLike | None,
            variables: Sequence[Any]) -> LossRegistration:
@@ -119,6 +129,60 @@ def multi_bernoulli(graph: tf.Graph, logits: Any, seed: int | None,
   return LossRegistration(
       lf.MultiBernoulliNegativeLogProbLoss(logits, targets=targets, seed=seed),
       logits, "multi_bernoulli_predictive_distribution")
+
+
+def find_terms(loss: tf.Tensor, variables: Sequence[Any],
+               batch_size: Any) -> list[tuple[str, dict]]:
+  """Finds what LossCollection.register_losses_of registers.
+
+  Args:
+    loss: Scalar tensor.
+    variables: The variables that are trained.
+    batch_size: Number of examples, or None.
+
+  Returns:
+    List of pairs: the name of a method, and its arguments.
+
+  Raises:
+    ValueError: If a term cannot be registered, or there is none.
+  """
+  terms, problems = graph_losses.find(loss, variables)
+  if not terms and not problems:
+    problems = ["no term that depends on data and on trained variables"]
+  rows = {term.prediction.shape.as_list()[0] for term in terms} - {None}
+  if len(rows) > 1 and batch_size is None:
+    problems.append(
+        f"predictions of {sorted(rows)} examples, where batch_size must tell")
+  if problems:
+    raise ValueError(
+        "loss must be a weighted sum of softmax cross entropies, sigmoid cross "
+        f"entropies and squared errors, got {'; '.join(problems)}.")
+  return [_call(term, term.weight.times_rows(term.prediction, batch_size))
+          for term in terms]
+
+
+def _call(term, coeff):
+  """Returns the method that registers a Term, and its arguments."""
+  prediction, targets = term.prediction, term.targets
+  if term.kind == "softmax":
+    is_onehot = targets.shape.rank == prediction.shape.rank
+    method = ("register_onehot_categorical_predictive_distribution"
+              if is_onehot else "register_categorical_predictive_distribution")
+    return method, {"logits": prediction, "targets": targets, "coeff": coeff}
+  prediction, targets = _as_matrix(prediction), _as_matrix(targets)
+  if term.kind == "sigmoid":
+    return "register_multi_bernoulli_predictive_distribution", {
+        "logits": prediction, "targets": targets, "coeff": coeff}
+  return "register_normal_predictive_distribution", {
+      "mean": prediction, "targets": targets, "coeff": coeff}
+
+
+def _as_matrix(tensor):
+  """Returns a tensor [rows, ...] as [rows, dims] where dims are known."""
+  lengths = tensor.shape.as_list()[1:]
+  if len(lengths) == 1 or None in lengths:
+    return tensor
+  return tf.reshape(tensor, [-1, int(np.prod(lengths, dtype=np.int64))])
 
 
 class Losses:
