@@ -123,6 +123,8 @@ def cases(draw, kind, approx, dtypes=DTYPES, batch_sizes=(1, 2, 3, 5)):
           ["", "batch", "all"] if _is_image(kind) else ["", "batch"])),
       "seed": draw(st.integers(0, 99)),
   }
+  if kind == "scale_and_shift":
+    chosen["num_out"] = chosen["num_in"]
   if _has_uses(kind):
     chosen["num_uses"] = draw(st.integers(1, 3))
     chosen["one_tensor"] = draw(st.booleans())
@@ -191,6 +193,11 @@ def _depthwise(case, params, inputs):
       rate=case.dilations)
 
 
+def _scale(case, params, inputs):
+  del case
+  return _add_bias(params[0] * inputs, params)
+
+
 def _lookup(case, params, inputs):
   del case
   return tf.nn.embedding_lookup(params[0], inputs)
@@ -235,6 +242,7 @@ LAYERS = {
     "conv2d": Kind(_convolution, _conv2d_arguments),
     "convolution": Kind(_convolution, _convolution_arguments),
     "depthwise_conv2d": Kind(_depthwise, _depthwise_arguments),
+    "scale_and_shift": Kind(_scale, _data_arguments),
     "embedding": Kind(_lookup, _data_arguments),
     "fully_connected_multi": Kind(_dense, _data_arguments),
     "conv2d_multi": Kind(_convolution, _conv2d_arguments),
@@ -270,7 +278,8 @@ class Layer:
     """
     self.case = case
     self._rng = np.random.RandomState(case.seed)
-    shape = [*case.filter_size, case.num_in, case.num_out]
+    shape = ([case.num_out] if case.kind == "scale_and_shift"
+             else [*case.filter_size, case.num_in, case.num_out])
     params = [self._variable("weights", shape)]
     if case.has_bias:
       params.append(self._variable("bias", [case.num_out]))
