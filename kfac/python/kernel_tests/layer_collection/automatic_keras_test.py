@@ -113,7 +113,8 @@ class AutomaticKerasTest(case.AutomaticCase):
       x = data(BATCH, 5, 4)
       self.check(Case(
           library, _after(layers.MultiHeadAttention(2, 3), x, x), (
-              "query/kernel query/bias: dense 1", "key/kernel key/bias: dense 1",
+              "query/kernel query/bias: dense 1",
+              "key/kernel key/bias: dense 1",
               "value/kernel value/bias: dense 1",
               "attention_output/kernel attention_output/bias: dense 1",
               "w: dense 1")))

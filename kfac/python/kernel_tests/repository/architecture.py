@@ -39,7 +39,7 @@ MAX_FUNCTION_LINES = 60  # Without the docstring.
 DEPENDENCIES = ("absl", "numpy", "tensorflow")
 # {folder: what its files may import as well}, the packages of an extra.
 EXTRA_DEPENDENCIES = {"kfac/python/tools/": ("libcst",),
-                      "kfac/python/kernel_tests/": ("hypothesis",)}
+                      "kfac/python/kernel_tests/": ("hypothesis", "keras")}
 BANNED = ("tensorflow_probability", "tf_keras")
 TENSORFLOW = "import tensorflow.compat.v1 as tf"
 

@@ -255,9 +255,9 @@ def _raise_or_warn(found, unknown):
   if unknown == "raise":
     raise graph_search.AmbiguousRegistrationError(
         "var_list must be parameters of known layers; register these before, "
-        f"by register_generic or as what they are, got: {' '.join(lines)}")
+        f"by register_generic or as what they are, got: {'; '.join(lines)}.")
   for line in lines:
-    logging.warning("auto_register_layers: %s", line)
+    logging.warning("auto_register_layers: %s: %s", line, report.REGISTERED)
 
 
 def _register(layers, layer, batch):

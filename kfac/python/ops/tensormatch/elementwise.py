@@ -62,7 +62,7 @@ def classify(flow: uses.DataFlow, variable: Any, use: uses.Consumer,
   exits = _exits(flow, variable, use, num_examples)
   if isinstance(exits, records.Unknown):
     return exits
-  found = []
+  found: list[tuple] = []
   for outputs, region, is_shift in exits:
     outputs, region = _aligned_outputs(flow, variable, use, outputs, region)
     if outputs is not None and (not found or is_shift == found[0][2]):
@@ -291,7 +291,7 @@ def linear_outputs_behind(flow: uses.DataFlow, use: records.Use) -> list:
   """
   if use.op.type in _FUSED:
     return []
-  size = use.num_outputs
+  size = use.num_outputs or 0
   end = _last_axes(use.outputs, size)
   if end is None or size > 1 and end != _without_ones(
       use.region.start.shape.as_list()):
