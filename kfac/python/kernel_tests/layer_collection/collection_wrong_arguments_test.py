@@ -95,9 +95,9 @@ class WrongArgumentsTest(parameterized.TestCase, tf.test.TestCase):
       if "embedding" in kind:
         names.add("partition_strategy")
       for name in data.draw(st.permutations(sorted(names)))[:3]:
-        wrong = list(WRONG[name])
-        if (name, kind) == ("inputs", "scale_and_shift"):
-          wrong.remove(None)  # A shift alone has no inputs.
+        # A shift alone has no inputs.
+        wrong = [value for value in WRONG[name] if value is not None or (
+            (name, kind) != ("inputs", "scale_and_shift"))]
         if name in ("params", "inputs", "outputs"):
           wrong += _wrong_tensors(name, arguments[name])
         for value in wrong:
