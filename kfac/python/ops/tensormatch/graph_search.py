@@ -190,6 +190,7 @@ def _biases(flow, variables, found, group_of):
         for tensor in (use.outputs, use.op.outputs[0]):
           owners[tensor.op, tensor.value_index] = (variable.ref(), number)
   biases: dict[Any, Any] = {}
+  order = {variable.ref(): i for i, variable in enumerate(variables)}
   for variable in variables:
     shifts = found[variable.ref()]
     if shifts[0].kind != "shift":
@@ -200,14 +201,14 @@ def _biases(flow, variables, found, group_of):
           flow, use) if key in owners}
       for owner, number in behind:
         matched[owner].append(number)
-    for weights in variables:
-      numbers = matched.get(weights.ref())
-      count = len(found[weights.ref()])
-      if (numbers is not None and weights.ref() not in biases
+    for weights in sorted(matched, key=order.__getitem__):
+      numbers = matched[weights]
+      count = len(found[weights])
+      if (weights not in biases
           and sorted(numbers) == list(range(count)) and len(shifts) == count
-          and group_of.get(weights.ref()) == group_of.get(variable.ref())
-          and found[weights.ref()][0].num_outputs == shifts[0].num_outputs):
-        biases[weights.ref()] = variable
+          and group_of.get(weights) == group_of.get(variable.ref())
+          and found[weights][0].num_outputs == shifts[0].num_outputs):
+        biases[weights] = variable
         break
   return biases
 
