@@ -99,6 +99,35 @@ class TrainingTest(tf.test.TestCase):
     self.assertLess(np.mean(losses[-3:]), 0.5 * losses[0])
 
 
+class BuiltRecipeTest(tf.test.TestCase):
+  """A recipe of a function that registers its layers automatically."""
+
+  def testFunctionMayHaveLoops(self):
+    def build(layers, x):
+      # A loop cannot be copied: the loss after a step is built again.
+      x = tf.while_loop(lambda x: tf.reduce_sum(tf.abs(x)) < 0.,
+                        lambda x: x + 1., [x])
+      v = tf.get_variable("v", [4, 3], initializer=(
+          tf.random_normal_initializer(0., 1., seed=1)))
+      outputs = tf.tanh(x @ v) * tf.get_variable(
+          "g", [3], initializer=tf.ones_initializer())
+      layers.register_normal_predictive_distribution(outputs)
+      layers.auto_register_layers()
+      return tf.reduce_sum(tf.square(outputs), 1)
+
+    with tf.Graph().as_default(), self.session() as session:
+      x = tf.placeholder(tf.float32, [8, 4])
+      recipe = kfac.recipe.Recipe.from_function(
+          build, x, num_statistics_examples=4)
+      step = recipe.minimize()
+      feed = {x: np.random.RandomState(0).normal(size=[8, 4])}
+      session.run(tf.global_variables_initializer())
+      before = session.run(recipe.loss, feed)
+      for _ in range(5):
+        session.run(step, feed)
+      self.assertLess(session.run(recipe.loss, feed), before)
+
+
 class FoldedRecipeTest(tf.test.TestCase):
   """A recipe of layers whose rows are examples and positions."""
 

@@ -119,8 +119,8 @@ class _NoRegistrations(collection.LayerCollection):
   """A LayerCollection that ignores registrations, for use in a branch."""
 
 
-for _name in vars(collection.LayerCollection):
-  if _name.startswith("register_"):
+for _name in dir(collection.LayerCollection):
+  if _name.startswith(("auto_register_", "register_")):
     setattr(_NoRegistrations, _name, lambda self, *args, **kwargs: None)
 
 
