@@ -123,6 +123,8 @@ def cases(draw, kind, approx, dtypes=DTYPES, batch_sizes=(1, 2, 3, 5)):
           ["", "batch", "all"] if _is_image(kind) else ["", "batch"])),
       "seed": draw(st.integers(0, 99)),
   }
+  if kind == "scale_and_shift":
+    chosen["num_out"] = chosen["num_in"]
   if _has_uses(kind):
     chosen["num_uses"] = draw(st.integers(1, 3))
     chosen["one_tensor"] = draw(st.booleans())

@@ -5,6 +5,7 @@ import importlib.util
 import keras
 import tensorflow.compat.v1 as tf
 
+import kfac
 from kfac.python.kernel_tests.layer_collection import automatic_case as case
 
 BATCH = case.BATCH
@@ -54,25 +55,103 @@ LAYERS = {
     "SimpleRNN": (dict(units=3, unroll=True), [3, 2], (
         "kernel bias: dense 3", "recurrent_kernel: dense 3")),
     "GRU": (dict(units=3, unroll=True, reset_after=False), [3, 2], (
+        "kernel bias: dense 3", "recurrent_kernel: generic")),
+    "LSTM_in_a_loop": (dict(units=3), [3, 2], (
         "kernel: generic", "recurrent_kernel: generic", "bias: generic")),
+    "RMSNormalization": (dict(), [4], ("scale: scale 1",)),
     "PReLU": (dict(), [4], ("alpha: scale 1",)),
 }
 
 
-def _rows(layer, rows):
-  """Returns rows with the names of a layer's variables before the colon."""
-  found = []
-  for row in rows:
-    names, _, kind = row.partition(":")
-    names = " ".join(f"{layer}/{name}" for name in names.split())
-    found.append(f"{names}:{kind}")
+# Reasons of generic layers, by the keys of LAYERS.
+REASONS = {
+    "Conv2D_grouped": {"kernel": "is used inside a function"},
+    "GRU": {"recurrent_kernel": "is cut into parts"},
+    "LSTM_in_a_loop": {name: "is used inside a loop" for name in (
+        "kernel", "recurrent_kernel", "bias")},
+}
+
+
+def _libraries():
+  """Returns the modules of layers that are installed, by name."""
+  found = {"keras": keras.layers}
+  if importlib.util.find_spec("tf_keras") is not None:
+    found["tf_keras"] = importlib.import_module("tf_keras").layers
   return found
 
 
-def _outer(model, name):
-  """Returns a model whose last layer is a dense layer without bias."""
+def _after(layer, *call, **kwargs):
+  """Returns a function that ends a model behind a layer's outputs."""
   def build(layers):
-    features = tf.reshape(model(), [BATCH, -1])
-    dense(layers, features)
-  del name
+    h = tf.cast(layer(*call, **kwargs), tf.float32)
+    dense(layers, tf.reshape(tf.tanh(h), [BATCH, h.shape[1:].num_elements()]))
   return build
+
+
+class AutomaticKerasTest(case.AutomaticCase):
+
+  def testLayers(self):
+    for library, layers in _libraries().items():
+      self.check(*[
+          Case(f"{library}_{name}", _after(
+              getattr(layers, name.split("_")[0])(**arguments), data(
+                  BATCH, *shape)), (*rows, "w: dense 1"), REASONS.get(name, {}))
+          for name, (arguments, shape, rows) in LAYERS.items()
+          if hasattr(layers, name.split("_")[0])])
+
+  def testTrainingOfBatchNormalization(self):
+    found = ("gamma beta: scale and shift 1", "w: dense 1")
+    for library, layers in _libraries().items():
+      self.check(*[
+          Case(f"{library}_{len(shape)}", _after(
+              layers.BatchNormalization(), data(BATCH, *shape), training=True),
+               found)
+          for shape in ([4], [3, 4], [3, 3, 4])])
+
+  def testAttention(self):
+    for library, layers in _libraries().items():
+      x = data(BATCH, 5, 4)
+      self.check(Case(
+          library, _after(layers.MultiHeadAttention(2, 3), x, x), (
+              "query/kernel query/bias: dense 1",
+              "key/kernel key/bias: dense 1",
+              "value/kernel value/bias: dense 1",
+              "attention_output/kernel attention_output/bias: dense 1",
+              "w: dense 1")))
+
+  def testSharedModel(self):
+    tower = keras.Sequential([
+        keras.layers.Dense(3, activation="relu"),
+        keras.layers.BatchNormalization()])
+    self.check(Case("siamese", _after(
+        lambda x: tower(x, training=True) * tower(x * x, training=True),
+        data(BATCH, 4)), ("kernel bias: dense 2",
+                          "gamma beta: scale and shift 2", "w: dense 1")))
+
+  def testMixedPrecision(self):
+    layers = keras.layers
+    policy = {"dtype": "mixed_float16"}
+    self.check(
+        Case("dense", _after(layers.Dense(3, **policy), data(BATCH, 5, 4)),
+             ("kernel bias: dense 1", "w: dense 1")),
+        Case("conv", _after(layers.Conv2D(3, 2, **policy), data(
+            BATCH, 4, 4, 2)), ("kernel bias: conv2d 1", "w: dense 1")),
+        Case("norm", _after(layers.LayerNormalization(**policy), data(
+            BATCH, 5, 4)), ("gamma beta: scale and shift 1", "w: dense 1")),
+        limit=0.01)
+
+  def testKerasVariablesInTheList(self):
+    layers = kfac.LayerCollection()
+    model = keras.Sequential([
+        keras.layers.Dense(4), keras.layers.LayerNormalization()])
+    dense(layers, model(data(BATCH, 4)))
+    report = layers.auto_register_layers(model.trainable_variables)
+    self.assertEqual(
+        ["dense", "scale and shift"], [row.kind for row in report])
+    layers.auto_register_layers()
+    self.assertCountEqual(
+        tf.trainable_variables(), layers.registered_variables)
+
+
+if __name__ == "__main__":
+  tf.test.main()

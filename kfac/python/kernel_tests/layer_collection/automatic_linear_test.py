@@ -293,7 +293,9 @@ class EmbeddingTest(case.AutomaticCase):
              {"t": "is indexed, but not by rows"}),
         Case("sparse", _lookup(lambda t: tf.nn.embedding_lookup_sparse(
             t, sparse, None, combiner="sum")), ("t: generic", "w: dense 1"),
-             {"t": "is indexed by ids that are not one for each example"}),
+             # TensorFlow gathers from resource variables first.
+             {"t": "is (indexed by ids that are not one for each example|"
+                   "used by SparseSegmentSum, which is no known layer)"}),
         Case("one_hot", lambda layers: dense(layers, tf.tanh(
             tf.one_hot(ids(9, BATCH), 9) @ var("t", 9, 4))),
              ("t: dense 1", "w: dense 1")))

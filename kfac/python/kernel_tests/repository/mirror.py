@@ -64,6 +64,16 @@ TESTED_BY = {
         "not_built_test.py",
     "kfac/python/ops/tensormatch/loss_kinds.py": "tensormatch/losses_test.py",
     "kfac/python/ops/tensormatch/loss_weights.py": "tensormatch/losses_test.py",
+    "kfac/python/ops/tensormatch/elementwise.py":
+        "layer_collection/automatic_elementwise_test.py",
+    "kfac/python/ops/tensormatch/graph_search.py":
+        "layer_collection/automatic_test.py",
+    "kfac/python/ops/tensormatch/linear.py":
+        "layer_collection/automatic_linear_test.py",
+    "kfac/python/ops/tensormatch/records.py":
+        "layer_collection/automatic_test.py",
+    "kfac/python/ops/tensormatch/tangents.py":
+        "layer_collection/automatic_elementwise_test.py",
     "kfac/python/ops/utils/constants.py": "fisher_factors/constants_test.py",
     "kfac/python/ops/utils/devices.py": "placement_test.py",
     "kfac/python/ops/utils/hints.py": "repository/hints_test.py",

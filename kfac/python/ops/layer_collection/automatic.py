@@ -12,9 +12,9 @@ from kfac.python.ops import utils
 from kfac.python.ops.layer_collection import approximations
 from kfac.python.ops.layer_collection import report
 from kfac.python.ops.layer_collection import validation as check
-from kfac.python.ops.tensormatch import elementwise
 from kfac.python.ops.tensormatch import graph_search
 from kfac.python.ops.tensormatch import records
+from kfac.python.ops.tensormatch import tangents
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 
@@ -255,9 +255,9 @@ def _raise_or_warn(found, unknown):
   if unknown == "raise":
     raise graph_search.AmbiguousRegistrationError(
         "var_list must be parameters of known layers; register these before, "
-        f"by register_generic or as what they are, got: {' '.join(lines)}")
+        f"by register_generic or as what they are, got: {'; '.join(lines)}.")
   for line in lines:
-    logging.warning("auto_register_layers: %s", line)
+    logging.warning("auto_register_layers: %s: %s", line, report.REGISTERED)
 
 
 def _register(layers, layer, batch):
@@ -281,7 +281,7 @@ def _data(layer, uses):
   outputs = [use.outputs for use in uses]
   inputs: list[Any] | None = [use.inputs for use in uses]
   if layer.kind == "scale":
-    inputs = [elementwise.derivative(use, utils.fwd_gradients) for use in uses]
+    inputs = [tangents.derivative(use) for use in uses]
   elif layer.kind == "shift":
     inputs = None
   if len(uses) > 1:

@@ -65,7 +65,8 @@ def _uses(block):
   """Yields inputs and outputs of each use in each tower."""
   for inputs, outputs in zip(block._inputs, block._outputs, strict=True):
     if not isinstance(outputs, (list, tuple)):
-      yield inputs, outputs
+      is_list = isinstance(inputs, (list, tuple))
+      yield (tf.concat(inputs, 0) if is_list else inputs), outputs
       continue
     inputs = inputs if isinstance(inputs, (list, tuple)) else (
         [None] * len(outputs) if inputs is None

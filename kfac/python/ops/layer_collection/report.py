@@ -65,19 +65,21 @@ class Report(Sequence):
               for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(
         line, widths, strict=True)).rstrip() for line in table]
-    lines += [describe(row) for row in self.generic]
+    lines += [f"{describe(row)}: {REGISTERED}" for row in self.generic]
     return "\n".join(lines)
 
 
 def describe(row: Row) -> str:
-  """Returns one line on why a layer is not known.
+  """Returns a phrase on why a layer is not known.
 
   Args:
     row: Row with a reason.
   """
-  return (f"{', '.join(row.variables)} {row.reason} "
-          f"(ops {_first(row.ops, 3)}): registered as generic, by its gradient "
-          "alone.")
+  return f"{', '.join(row.variables)} {row.reason} (ops {_first(row.ops, 3)})"
+
+
+# What happens to a layer that is not known.
+REGISTERED = "registered as generic, by its gradient alone."
 
 
 def _first(names, count=1):

@@ -120,7 +120,7 @@ class _NoRegistrations(collection.LayerCollection):
 
 
 for _name in dir(collection.LayerCollection):
-  if _name.startswith("register_"):
+  if _name.startswith(("auto_register_", "register_")):
     setattr(_NoRegistrations, _name, lambda self, *args, **kwargs: None)
 
 

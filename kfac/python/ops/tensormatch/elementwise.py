@@ -14,18 +14,16 @@ import math
 from typing import Any
 from typing import NamedTuple
 
-import tensorflow.compat.v1 as tf
-
 from kfac.python.ops.tensormatch import records
+from kfac.python.ops.tensormatch import tangents
 from kfac.python.ops.tensormatch import uses
 
 _SUMS = ("Add", "AddN", "AddV2", "BiasAdd", "Sub")
 _SHAPES = ("ExpandDims", "Reshape", "Squeeze")
 _PASSING = ("Cast", "Identity", "Neg", "BroadcastTo", *_SHAPES)
-_FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 # Number of ops that are followed behind the first outputs of a region.
 _MAX_LATER = 8
-TYPES = (*_SUMS, *_FUSED, "Mul", "RealDiv", "Neg", "BroadcastTo")
+TYPES = (*_SUMS, *tangents.FUSED, "Mul", "RealDiv", "Neg", "BroadcastTo")
 
 
 class Region(NamedTuple):
@@ -33,12 +31,14 @@ class Region(NamedTuple):
 
   Attributes:
     start: The tensor of the variable's value.
-    boundary: Tensors that enter the region from outside; they are constants in
-      the derivative of the outputs with respect to `start`.
+    boundary: Tensors that enter the region from outside.
+    steps: The ops, each after those it depends on, in pairs with the tuple that
+      says which of their inputs depend on `start`.
   """
 
   start: Any
   boundary: tuple
+  steps: tuple = ()
 
 
 def classify(flow: uses.DataFlow, variable: Any, use: uses.Consumer,
@@ -57,12 +57,12 @@ def classify(flow: uses.DataFlow, variable: Any, use: uses.Consumer,
   """
   if use.layout is None or not use.layout.is_plain:
     return records.Unknown(use.op, "is transposed before it scales or shifts")
-  if use.op.type in _FUSED:
+  if use.op.type in tangents.FUSED:
     return _fused(variable, use)
   exits = _exits(flow, variable, use, num_examples)
   if isinstance(exits, records.Unknown):
     return exits
-  found = []
+  found: list[tuple] = []
   for outputs, region, is_shift in exits:
     outputs, region = _aligned_outputs(flow, variable, use, outputs, region)
     if outputs is not None and (not found or is_shift == found[0][2]):
@@ -91,8 +91,8 @@ def _aligned_outputs(flow, variable, use, outputs, region):
   broadcast = use.tensor.shape.as_list()
   if _aligned(variable.shape.as_list(), broadcast, outputs):
     return outputs, region
-  outputs, added = _behind_reshape(flow, variable, broadcast, outputs)
-  return outputs, region._replace(boundary=(*region.boundary, *added))
+  outputs, steps = _behind_reshape(flow, variable, broadcast, outputs)
+  return outputs, region._replace(steps=(*region.steps, *steps))
 
 
 def _fused(variable, use):
@@ -121,9 +121,10 @@ def _exits(flow, variable, use, num_examples):
     List of (tensor, Region, whether ops only add the value): the first such
     tensor, and others that depend on it alone; or Unknown.
   """
-  inside = {(use.tensor.op, use.tensor.value_index)}
+  inside: set = set()
   num_axes = len(_without_ones(use.tensor.shape.as_list()))
   boundary: list[Any] = []
+  steps: list[Any] = []
   heap = [(flow.order(use.op), use.op)]
   queued = {use.op}
   is_shift = True
@@ -132,17 +133,21 @@ def _exits(flow, variable, use, num_examples):
   while heap and num_later < _MAX_LATER:
     num_later += bool(exits)
     _, op = heapq.heappop(heap)
-    entering = _entering(op, inside, num_axes)
-    if entering is None:
+    within = _within(op, inside, use)
+    if not _is_linear(op, within, num_axes):
       return exits or records.Unknown(
           op, f"is used by {op.type}, which is no known layer")
-    is_shift = is_shift and _adds(op, inside)
-    boundary += entering
+    is_shift = is_shift and _adds(op, within)
+    boundary += [] if op.type in _PASSING else [
+        tensor for tensor, is_in in zip(op.inputs, within, strict=True)
+        if not is_in]
+    steps.append((op, within))
     output = op.outputs[0]
     inside.add((op, 0))
     if not heap and flow.has_examples(output) and _has_batch(
         output, variable, num_examples):
-      exits.append((output, Region(use.tensor, tuple(boundary)), is_shift))
+      exits.append((output, Region(
+          use.tensor, tuple(boundary), tuple(steps)), is_shift))
     consumers = {consumer for consumer, _ in flow.consumers(output)}
     if flow.is_end(output) or not consumers:
       break
@@ -153,47 +158,35 @@ def _exits(flow, variable, use, num_examples):
       use.op, "scales or shifts something without a batch")
 
 
-def _adds(op, inside):
+def _within(op, inside, use):
+  """Returns for each input whether it depends on the variable in the region."""
+  return tuple((tensor.op, tensor.value_index) in inside or (
+      op is use.op and index == use.position)
+               for index, tensor in enumerate(op.inputs))
+
+
+def _adds(op, within):
   """Whether an op adds a value of a region, once, and does nothing else."""
-  if op.type == "Neg" or (
-      op.type == "Sub" and _is_in(inside, op.inputs[1])):
+  if op.type == "Neg" or (op.type == "Sub" and within[1]):
     return False
-  return op.type in (*_SUMS, *_PASSING) and sum(
-      _is_in(inside, x) for x in op.inputs) <= 1
+  return op.type in (*_SUMS, *_PASSING) and sum(within) <= 1
 
 
-def _is_in(inside, tensor):
-  return (tensor.op, tensor.value_index) in inside
-
-
-def _entering(op, inside, num_axes):
-  """Returns the inputs from outside of an op of a region.
+def _is_linear(op, within, num_axes):
+  """Whether an op is linear in a region, and keeps the variable's axes.
 
   Args:
     op: The op.
-    inside: Set of the keys of tensors in the region.
+    within: Which inputs depend on the variable.
     num_axes: Number of last axes that belong to the variable.
-
-  Returns:
-    List of tensors; None if the op is not linear in the region, or moves the
-    axes of the variable.
   """
-  within = [_is_in(inside, tensor) for tensor in op.inputs]
-  outside = [tensor for tensor, is_in in zip(op.inputs, within, strict=True)
-             if not is_in]
   if op.type == "BiasAdd" and op.get_attr("data_format") != b"NHWC":
-    return None
-  if op.type in _SUMS:
-    return outside
+    return False
   if op.type in _PASSING:
-    keeps = op.type not in _SHAPES or _keeps_end(
-        op.inputs[0], op.outputs[0], num_axes)
-    return [] if within[0] and keeps else None
-  if op.type == "Mul" and sum(within) == 1:
-    return outside
-  if op.type == "RealDiv" and within == [True, False]:
-    return outside
-  return None
+    return within[0] and (op.type not in _SHAPES or _keeps_end(
+        op.inputs[0], op.outputs[0], num_axes))
+  return op.type in _SUMS or (op.type == "Mul" and sum(within) == 1) or (
+      op.type == "RealDiv" and within == (True, False))
 
 
 def _keeps_end(one, other, num_axes):
@@ -244,7 +237,7 @@ def _matches_end(shape, whole):
 
 
 def _behind_reshape(flow, variable, broadcast, outputs):
-  """Returns the outputs in the shape of the variable, and what is added.
+  """Returns the outputs in the shape of the variable, and more steps.
 
   Group normalisation works on [.., groups, channels per group], and returns to
   [.., channels] afterwards.
@@ -256,24 +249,23 @@ def _behind_reshape(flow, variable, broadcast, outputs):
     outputs: Outputs of the region.
 
   Returns:
-    Tensor, or None if there is none; list of the tensors that are added to the
-    outputs before they are reshaped.
+    Tensor, or None if there is none; list of the steps from the outputs to it.
   """
-  added: list[Any] = []
+  steps: list[Any] = []
   after = flow.only_consumer(outputs)
   while after is not None and after.type in ("Add", "AddV2") and (
       after.outputs[0].shape.as_list() == outputs.shape.as_list()):
-    added += [tensor for tensor in after.inputs if tensor is not outputs]
+    steps.append((after, tuple(x is outputs for x in after.inputs)))
     outputs = after.outputs[0]
     after = flow.only_consumer(outputs)
   if after is None or after.type != "Reshape":
-    return None, added
+    return None, steps
   result = after.outputs[0]
   shape = _without_ones(variable.shape.as_list())
   if not (_ends_with(outputs, _without_ones(broadcast))
           and _ends_with(result, shape)):
-    return None, added
-  return result, added
+    return None, steps
+  return result, [*steps, (after, (True, False))]
 
 
 def linear_outputs_behind(flow: uses.DataFlow, use: records.Use) -> list:
@@ -289,9 +281,9 @@ def linear_outputs_behind(flow: uses.DataFlow, use: records.Use) -> list:
   Returns:
     List of pairs (op, output index).
   """
-  if use.op.type in _FUSED:
+  if use.op.type in tangents.FUSED:
     return []
-  size = use.num_outputs
+  size = use.num_outputs or 0
   end = _last_axes(use.outputs, size)
   if end is None or size > 1 and end != _without_ones(
       use.region.start.shape.as_list()):
@@ -341,18 +333,3 @@ def _ends_with(tensor, end):
   if end is None or tensor.shape.rank is None or len(end) > tensor.shape.rank:
     return False
   return tensor.shape.as_list()[tensor.shape.rank - len(end):] == end
-
-
-def derivative(use: records.Use, gradients: Any) -> tf.Tensor:
-  """Returns the inputs of a scale: d outputs / d scale in direction 1.
-
-  Args:
-    use: records.Use of kind "scale".
-    gradients: utils.fwd_gradients.
-
-  Returns:
-    Tensor, shaped like the outputs.
-  """
-  return tf.stop_gradient(gradients(
-      use.outputs, use.region.start,
-      stop_gradients=list(use.region.boundary))[0])

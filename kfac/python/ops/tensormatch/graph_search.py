@@ -191,6 +191,7 @@ def _biases(flow, variables, found, group_of):
         for tensor in (use.outputs, use.op.outputs[0]):
           owners[tensor.op, tensor.value_index] = (variable.ref(), number)
   biases: dict[Any, Any] = {}
+  order = {variable.ref(): i for i, variable in enumerate(variables)}
   for variable in variables:
     shifts = found[variable.ref()]
     if shifts[0].kind != "shift":
@@ -202,9 +203,10 @@ def _biases(flow, variables, found, group_of):
       for owner, number in behind:
         matched[owner].append(number)
     for weights in sorted(matched, key=order.__getitem__):
+      numbers = matched[weights]
       count = len(found[weights])
-      if (weights not in biases and len(shifts) == count
-          and sorted(matched[weights]) == list(range(count))
+      if (weights not in biases
+          and sorted(numbers) == list(range(count)) and len(shifts) == count
           and group_of.get(weights) == group_of.get(variable.ref())
           and found[weights][0].num_outputs == shifts[0].num_outputs):
         biases[weights] = variable
@@ -241,44 +243,47 @@ def _shifts(flow, variables, found, group_of, taken):
     for outputs, _ in use.later:
       ends.setdefault(_key(outputs), (number, variable))
   pairs: dict[Any, Any] = {}
-  for variable in variables:
-    scales = found[variable.ref()]
-    if scales[0].kind != "scale":
-      continue
-    partners = [_shift_behind(flow, ends, use) for use in scales]
-    if None in partners:
-      continue
-    shift = partners[0][1]
-    if (all(other is shift for _, other, _ in partners)
-        and len(found[shift.ref()]) == len(scales)
-        and sorted(number for number, _, _ in partners) == list(
-            range(len(scales)))
-        and shift.ref() not in taken
-        and group_of.get(shift.ref()) == group_of.get(variable.ref())
-        and shift.shape == variable.shape):
-      taken.add(shift.ref())
-      found[variable.ref()] = [use for _, _, use in partners]
-      pairs[variable.ref()] = shift
+  for later in (False, True):  # The closest first.
+    for variable in variables:
+      scales = found[variable.ref()]
+      if scales[0].kind != "scale" or variable.ref() in pairs:
+        continue
+      partners = [_shift_behind(flow, ends, use, later) for use in scales]
+      if None in partners:
+        continue
+      shift = partners[0][1]
+      if (all(other is shift for _, other, _ in partners)
+          and len(found[shift.ref()]) == len(scales)
+          and sorted(number for number, _, _ in partners) == list(
+              range(len(scales)))
+          and shift.ref() not in taken
+          and group_of.get(shift.ref()) == group_of.get(variable.ref())
+          and shift.shape == variable.shape):
+        taken.add(shift.ref())
+        found[variable.ref()] = [use for _, _, use in partners]
+        pairs[variable.ref()] = shift
   return pairs
 
 
-def _shift_behind(flow, ends, use):
+def _shift_behind(flow, ends, use, later):
   """Finds the shift that is added to the outputs of a scale.
 
   Args:
     flow: DataFlow of the losses.
     ends: Dict from the outputs of shifts to pairs (number of use, variable).
     use: Use of the scale.
+    later: Whether to look at later outputs of the scale.
 
   Returns:
     Number of the shift's use, the shift, and the use of the scale with the
     outputs that both have; None if there is none.
   """
-  for outputs, region in ((use.outputs, use.region), *use.later):
+  for outputs, region in (
+      use.later if later else [(use.outputs, use.region)]):
     here = ends.get(_key(outputs))
     if here is not None:
       return (*here, use._replace(outputs=outputs, region=region))
-  after = flow.only_consumer(use.outputs)
+  after = None if later else flow.only_consumer(use.outputs)
   if after is None or after.type not in ("Add", "AddV2", "BiasAdd") or (
       after.outputs[0].shape.as_list() != use.outputs.shape.as_list()):
     return None

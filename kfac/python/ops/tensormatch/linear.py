@@ -6,9 +6,9 @@ or an Unknown.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.fisher_blocks import views
@@ -109,15 +109,20 @@ def _dense(flow, variable, use, input_axes, output_axes, arranged_inputs,
   """Returns the Use of a dense layer."""
   plain = views.Arrangement()
   if arranged_inputs == plain and arranged_outputs == plain:
-    inputs, outputs = _unflattened(flow, inputs, outputs)
+    inputs, outputs = _unflattened(flow, inputs, outputs, *[
+        _size(use, axes) for axes in (input_axes, output_axes)])
   view = use.layout.view(variable.shape.as_list(), input_axes, output_axes,
                          arranged_inputs, arranged_outputs)
-  sizes = [size for axis in output_axes for _, size in use.layout.axes[axis]]
   return records.Use("dense", use.op, inputs, outputs, {"view": view},
-                     int(np.prod(sizes, dtype=int)))
+                     _size(use, output_axes))
 
 
-def _unflattened(flow, inputs, outputs):
+def _size(use, axes):
+  """Returns the number of elements along some axes of the weights."""
+  return math.prod(size for axis in axes for _, size in use.layout.axes[axis])
+
+
+def _unflattened(flow, inputs, outputs, num_in, num_out):
   """Returns inputs and outputs before and after they were made matrices.
 
   tf.tensordot reshapes [batch, positions, in] to a matrix and the product back.
@@ -126,6 +131,8 @@ def _unflattened(flow, inputs, outputs):
     flow: DataFlow.
     inputs: Tensor [rows, in].
     outputs: Tensor [rows, out].
+    num_in: Number of features of the inputs.
+    num_out: That of the outputs.
 
   Returns:
     The tensors [batch, positions.., in] and [batch, positions.., out] if there
@@ -135,21 +142,15 @@ def _unflattened(flow, inputs, outputs):
     return inputs, outputs
   whole = inputs.op.inputs[0]
   rank = whole.shape.rank
-  if rank is None or rank <= 2 or not _keeps_last(whole, inputs):
+  if rank is None or rank <= 2 or whole.shape.as_list()[-1] != num_in:
     return inputs, outputs
   after = flow.only_consumer(outputs)
   if after is not None and after.type == "Reshape":
     result = after.outputs[0]
-    if (result.shape.rank == rank and _keeps_last(result, outputs)
+    if (result.shape.rank == rank and result.shape.as_list()[-1] == num_out
         and result.shape[:-1].is_compatible_with(whole.shape[:-1])):
       return whole, result
   return inputs, outputs
-
-
-def _keeps_last(one, other):
-  """Whether two tensors have the same static last size."""
-  sizes = [tensor.shape.as_list()[-1] for tensor in (one, other)]
-  return None not in sizes and sizes[0] == sizes[1]
 
 
 def _convolution(flow, variable, use):
@@ -264,10 +265,11 @@ def _depthwise(flow, variable, use):
   inputs, outputs = op.inputs[0], op.outputs[0]
   shape = variable.shape.as_list()
   if (use.position != 1 or op.get_attr("data_format") != b"NHWC"
-      or op.get_attr("padding") not in (b"SAME", b"VALID")
-      or len(shape) != 4 or not use.layout.is_plain):
+      or op.get_attr("padding") not in (b"SAME", b"VALID")):
     return records.Unknown(op, "is in a depthwise convolution whose channels "
                            "are not last or whose padding is explicit")
+  if len(shape) != 4 or not use.layout.is_plain:
+    return records.Unknown(op, _NO_LAYOUT)
   if not flow.has_examples(inputs):
     return records.Unknown(op, "is convolved with parameters")
   strides = list(op.get_attr("strides"))
