@@ -104,24 +104,29 @@ def _dense(flow, variable, use, input_axes, output_axes, arranged_inputs,
            arranged_outputs, inputs, outputs):
   """Returns the Use of a dense layer."""
   plain = views.Arrangement()
+  num_inputs, num_outputs = (
+      int(np.prod([size for axis in axes for _, size in use.layout.axes[axis]],
+                  dtype=int)) for axes in (input_axes, output_axes))
   if arranged_inputs == plain and arranged_outputs == plain:
-    inputs, outputs = _unflattened(flow, inputs, outputs)
+    inputs, outputs = _unflattened(
+        flow, inputs, outputs, num_inputs, num_outputs)
   view = use.layout.view(variable.shape.as_list(), input_axes, output_axes,
                          arranged_inputs, arranged_outputs)
-  sizes = [size for axis in output_axes for _, size in use.layout.axes[axis]]
   return records.Use("dense", use.op, inputs, outputs, {"view": view},
-                     int(np.prod(sizes, dtype=int)))
+                     num_outputs)
 
 
-def _unflattened(flow, inputs, outputs):
+def _unflattened(flow, inputs, outputs, num_inputs, num_outputs):
   """Returns inputs and outputs before and after they were made matrices.
 
   tf.tensordot reshapes [batch, positions, in] to a matrix and the product back.
 
   Args:
     flow: DataFlow.
-    inputs: Tensor [rows, in].
+    inputs: Tensor [rows, in]. The reshape may leave the static sizes unknown.
     outputs: Tensor [rows, out].
+    num_inputs: The size `in`.
+    num_outputs: The size `out`.
 
   Returns:
     The tensors [batch, positions.., in] and [batch, positions.., out] if there
@@ -131,21 +136,16 @@ def _unflattened(flow, inputs, outputs):
     return inputs, outputs
   whole = inputs.op.inputs[0]
   rank = whole.shape.rank
-  if rank is None or rank <= 2 or not _keeps_last(whole, inputs):
+  if rank is None or rank <= 2 or whole.shape.as_list()[-1] != num_inputs:
     return inputs, outputs
   after = flow.only_consumer(outputs)
   if after is not None and after.type == "Reshape":
     result = after.outputs[0]
-    if (result.shape.rank == rank and _keeps_last(result, outputs)
+    if (result.shape.rank == rank
+        and result.shape.as_list()[-1] == num_outputs
         and result.shape[:-1].is_compatible_with(whole.shape[:-1])):
       return whole, result
   return inputs, outputs
-
-
-def _keeps_last(one, other):
-  """Whether two tensors have the same static last size."""
-  sizes = [tensor.shape.as_list()[-1] for tensor in (one, other)]
-  return None not in sizes and sizes[0] == sizes[1]
 
 
 def is_parameter(tensor: tf.Tensor) -> bool:
