@@ -36,7 +36,7 @@ def build(images):
 
 EXPERIMENT = runner.Experiment(
     name="transformer_digits", build=build, register=None,
-    learning_rates={"kfac": 0.05, "momentum": 0.05, "adam": 0.004},
+    learning_rates={"kfac": 0.05, "momentum": 0.2, "adam": 0.004},
     momentums={"kfac": 0.5, "momentum": 0.9}, damping=0.01,
     norm_constraint=0.003, batch_size=500, updates=200, validates=True)
 
