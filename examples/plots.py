@@ -76,7 +76,9 @@ def draw_losses(panels, log_x=False):
     for label, history in panel.lines:
       left.semilogy(history.updates, history.losses, label=label)
       right.semilogy(history.seconds, history.losses, label=label)
-    describe(left, "updates", "training loss (nats)", panel.legend_title)
+    _, shown = panel.lines[0]
+    describe(left, "updates", f"{shown.examples} loss (nats)",
+             panel.legend_title)
     describe(right, "training time without evaluations (seconds)", "")
     if first is None:
       first = left

@@ -65,8 +65,8 @@ flags.DEFINE_boolean(
     "recipe", None, "Train kfac with kfac.recipe instead of the settings of "
     "the model. The default is true unless one of these is given.")
 flags.DEFINE_boolean(
-    "auto", False, "Register only the losses of the model with kfac, and let "
-    "it find the layers. --verbosity=0 shows what it found.")
+    "auto", False, "Register only the losses of the model with kfac, which "
+    "finds the layers, and logs what it found.")
 flags.DEFINE_integer("batch_size", None, "Number of examples in a batch.")
 flags.DEFINE_integer("updates", None, "Number of updates.")
 flags.DEFINE_integer("epochs", None, "Number of epochs, instead of --updates.")
@@ -134,6 +134,8 @@ class Experiment:
     recipe_choices: Choices that replace those of kfac.recipe.
     register_losses: Function like `register` that registers only the
       predictive distribution; with --auto, K-FAC finds the layers.
+    validates: Whether the losses that are reported are those of the test
+      examples, and not of the training examples.
   """
 
   name: str
@@ -149,6 +151,7 @@ class Experiment:
   recipe_choices: collections.abc.Mapping[str, Any] = dataclasses.field(
       default_factory=dict)
   register_losses: collections.abc.Callable[..., None] = register_categorical
+  validates: bool = False
 
 
 @dataclasses.dataclass
@@ -160,9 +163,11 @@ class History:
     learning_rate: Learning rate of the optimizer.
     updates: Number of updates before each evaluation.
     seconds: Duration of these updates, without evaluations.
-    losses: Mean loss over the training examples, in nats.
+    losses: Mean loss over the examples, in nats.
     accuracies: Fraction of the test examples that are classified correctly;
       empty if the model is not a classifier.
+    examples: "training" or "validation", the examples of the losses. The
+      latter are the test examples.
   """
 
   optimizer: str
@@ -171,6 +176,7 @@ class History:
   seconds: list[float] = dataclasses.field(default_factory=list)
   losses: list[float] = dataclasses.field(default_factory=list)
   accuracies: list[float] = dataclasses.field(default_factory=list)
+  examples: str = "training"
 
   @property
   def label(self):
@@ -526,14 +532,17 @@ def train(experiment, optimizer, data):
       len(data.train_labels), batch_size, FLAGS.seed)
   trainer = Trainer(experiment, optimizer, rate, batch_size)
   history = History(optimizer, rate)
+  if experiment.validates:
+    history.examples = "validation"
   shown = progress.Progress(history.label, num_updates)
   interrupts.keep_results()
   evaluate_every = FLAGS.evaluate_every or EVALUATE_EVERY
   seconds = 0.
   for number in range(num_updates + 1):
     if number % evaluate_every == 0 or number == num_updates:
-      loss, _ = trainer.evaluate(data.train_images, data.train_labels)
-      _, accuracy = trainer.evaluate(data.test_images, data.test_labels)
+      loss, accuracy = trainer.evaluate(data.test_images, data.test_labels)
+      if not experiment.validates:
+        loss, _ = trainer.evaluate(data.train_images, data.train_labels)
       history.add(number, seconds, loss, accuracy)
       shown.show(history)
       if number == num_updates or not math.isfinite(loss):
@@ -604,7 +613,8 @@ def run(experiment):
   data = mnist.load(FLAGS.data_dir)
   histories = until_interrupted(train(experiment, optimizer, data)
                                 for optimizer in chosen_optimizers())
-  tables.print_report(histories, len(data.train_labels))
+  tables.print_report(histories, len(
+      data.test_labels if experiment.validates else data.train_labels))
   for history in histories:
     if not math.isfinite(history.losses[-1]):
       print(f"{history.label} diverged: the loss was {history.losses[-1]} "

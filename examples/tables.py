@@ -32,8 +32,9 @@ def make_runs(histories):
     histories: List of runner.Histories, at least one.
   """
   has_accuracies = all(history.accuracies for history in histories)
+  examples = histories[0].examples
   rows = [["optimizer", "learning rate", "updates", "seconds of training",
-           "lowest training loss", "final training loss"]
+           f"lowest {examples} loss", f"final {examples} loss"]
           + ["final test accuracy"] * has_accuracies]
   for history in histories:
     suffix = ", diverged" if history.has_diverged() else ""
@@ -86,12 +87,13 @@ def print_runs(histories, num_images):
 
   Args:
     histories: List of runner.Histories, at least one.
-    num_images: Number of training images over which losses are means.
+    num_images: Number of images over which losses are means.
   """
   print("\n".join(make_runs(histories)))
-  print(f"A loss is the mean over {num_images:,} training images in nats, an "
-        "update is one step on one batch, and the seconds are those of the "
-        "updates, without evaluations; less is better.", flush=True)
+  print(f"A loss is the mean over {num_images:,} {histories[0].examples} "
+        "images in nats, an update is one step on one batch, and the "
+        "seconds are those of the updates, without evaluations; less is "
+        "better.", flush=True)
 
 
 def print_report(histories, num_images):
@@ -99,7 +101,7 @@ def print_report(histories, num_images):
 
   Args:
     histories: List of runner.Histories, at most one per optimizer.
-    num_images: Number of training images over which losses are means.
+    num_images: Number of images over which losses are means.
   """
   print_runs(histories, num_images)
   kfac, others = _split(histories)
@@ -108,8 +110,8 @@ def print_report(histories, num_images):
   print()
   print("\n".join(make_comparison(histories)))
   print("Updates and seconds are counted until the first evaluation at which "
-        "the training loss is at most the one in parentheses; fewer are "
-        f"better, and {NOT_REACHED} means that it was not reached.\n")
+        f"the {kfac.examples} loss is at most the one in parentheses; fewer "
+        f"are better, and {NOT_REACHED} means that it was not reached.\n")
   print("\n".join(describe_results(histories)), flush=True)
 
 
