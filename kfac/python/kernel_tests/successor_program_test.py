@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import kfac
-
 from kfac.python.ops import utils
 
 _NUM_SPINS = 6
@@ -90,8 +89,8 @@ class ProgramTest(tf.test.TestCase):
       layers.register_generic(model.coupling, _BATCH_SIZE)
       layers.register_squared_error_loss(log_psi)
       optimizer = _Centred(
-          1, 1, learning_rate=0.2, damping=1e-3, layer_collection=layers,
-          momentum=0., momentum_type="regular", cov_ema_decay=0.,
+          1, 1, learning_rate=0.05, damping=0.01, layer_collection=layers,
+          momentum=0., momentum_type="regular", cov_ema_decay=0.9,
           estimation_mode="exact", compute_params_stats=True,
           batch_size=_BATCH_SIZE, name="ground_state")
       train = optimizer.minimize(
@@ -111,7 +110,7 @@ class ProgramTest(tf.test.TestCase):
 
       lowest = _ground_energy(states)
       start = np.dot(*energies())
-      for _ in range(60):
+      for _ in range(50):
         probabilities, local = energies()
         drawn = rng.choice(len(states), _BATCH_SIZE, p=probabilities)
         centred = local[drawn] - np.mean(local[drawn])

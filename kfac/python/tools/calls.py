@@ -134,6 +134,8 @@ def table_name(dotted: str) -> str | None:
     return f"{parts[-2].removesuffix('_lib')}.{parts[-1]}"
   return {"KfacOptimizer": "optimizer.KfacOptimizer",
           "LayerCollection": "layer_collection.LayerCollection",
+          "AsyncInvCovUpdateKfacOpt":
+              "async_inv_cov_update_kfac_opt.AsyncInvCovUpdateKfacOpt",
           "PeriodicInvCovUpdateKfacOpt":
               "periodic_inv_cov_update_kfac_opt.PeriodicInvCovUpdateKfacOpt",
           }.get(parts[-1])
@@ -213,15 +215,19 @@ def default_edits(called: Callee, node: cst.Call, release: str) -> tuple:
   """
   order = renames.order(called.name, release)
   positional = called.positional(node)
-  given = set(order[:len(positional)])
-  given |= {arg.keyword.value for arg in node.args if arg.keyword is not None}
+  given = {name: arg.value
+           for name, arg in zip(order, positional, strict=False)}
+  given |= {arg.keyword.value: arg.value
+            for arg in node.args if arg.keyword is not None}
   spread = any(arg.star for arg in node.args)
   # The order (params, batch_size, approx) of register_generic never changed.
-  given |= {"approx"} if called.name == "register_generic" and len(
-      positional) > 2 else set()
+  if called.name == "register_generic" and len(positional) > 2:
+    given["approx"] = positional[2].value
   edits, texts = [], []
   for argument, value, now in renames.defaults(called.name, release):
-    if argument in given or spread:
+    needs = renames.ONLY_WITH.get(argument)
+    if argument in given or spread or needs and not (
+        needs in given and programs.unparse(given[needs]) == "True"):
       continue
     edits.append((node, _appender(argument, value)))
     texts.append(

@@ -45,7 +45,8 @@ _LAYER, _FACTOR, _BLOCK = "layer_collection.", "fisher_factors.", (
 _OPTIMIZER = "learning_rate cov_ema_decay damping layer_collection "
 _COLOCATE = " colocate_cov_ops_with_inputs"
 _CONV = (
-    "params strides padding inputs outputs data_format dilations approx reuse")
+    "params strides padding inputs outputs data_format dilations approx reuse "
+    "sub_sample_inputs sub_sample_patches patch_mask")
 _CONSTANTS = ("init_covariances_at_zero zero_debias init_inverses_at_zero "
               "eigenvalue_decomposition_threshold "
               "eigenvalue_clipping_threshold")
@@ -90,8 +91,7 @@ _ORDERS = {
         "graph name", {"1.5": "graph colocate_cov_ops_with_inputs name"}),
     "register_conv2d": (
         _CONV,
-        {SUCCESSOR: _CONV + " sub_sample_inputs sub_sample_patches patch_mask",
-         "1.4": _OLD_CONV, "1.5 1.7": _OLD_CONV + " reuse"}),
+        {"1.4": _OLD_CONV, "1.5 1.7": _OLD_CONV + " reuse"}),
     "register_fully_connected": (
         "params inputs outputs approx reuse",
         {SUCCESSOR: "params inputs outputs approx dense_inputs reuse"}),
@@ -166,17 +166,22 @@ _ORDERS = {
 }
 
 _PERIODIC = "periodic_inv_cov_update_kfac_opt.PeriodicInvCovUpdateKfacOpt"
+_ASYNC = "async_inv_cov_update_kfac_opt.AsyncInvCovUpdateKfacOpt"
 
 # (callable, releases, argument, its default there, what it is now).
 _DEFAULTS = (
     ("optimizer.KfacOptimizer", "1.4 1.5", "momentum", "0.0", "0.9"),
-    ("optimizer.KfacOptimizer", SUCCESSOR, "momentum_type", '"adam"',
-     '"regular"'),
-    (_PERIODIC, SUCCESSOR, "momentum_type", '"adam"', '"regular"'),
+    *((optimizer, SUCCESSOR, *row)
+      for optimizer in ("optimizer.KfacOptimizer", _PERIODIC, _ASYNC)
+      for row in (("momentum_type", '"adam"', '"regular"'),
+                  ("max_predicted_decrease", "None", "0.25"))),
     ("register_generic", "1.5 1.7 1.8", "approx", '"full"', '"diagonal"'),
     ("register_fully_connected_multi", "1.5 1.7", "approx",
      '"kron_series_2"', '"kron_indep"'),
 )
+
+# {argument: argument without which it must not be given}.
+ONLY_WITH = {"max_predicted_decrease": "adapt_damping"}
 
 # Setters of the default of `approx`.
 DEFAULT_SETTERS = {

@@ -223,7 +223,7 @@ class ScaleAndShiftTest(case.AutomaticCase):
              ("g: scale 1", "w: dense 1")),
         Case("one_shift_of_two", _model(
             lambda x: x * var("g", 4) + tf.tanh(x) * var("h", 4)
-            + var("b", 4)), ("g: scale 1", "h: scale 1", "b: shift 1",
+            + var("b", 4)), ("g b: scale and shift 1", "h: scale 1",
                              "w: dense 1")))
 
   def testNoScales(self):

@@ -38,8 +38,6 @@ TESTED_BY = {
     "kfac/python/ops/fisher_blocks/towers.py": "fisher_blocks/base_test.py",
     "kfac/python/ops/fisher_factors/contrib_aliases.py":
         "fisher_factors/base_test.py",
-    "kfac/python/ops/fisher_factors/diagonal_kronecker.py":
-        "fisher_blocks/contract_test.py",
     "kfac/python/ops/fisher_factors/fully_connected.py":
         "fisher_factors/dense_test.py",
     "kfac/python/ops/fisher_factors/generic.py":

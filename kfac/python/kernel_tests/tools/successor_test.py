@@ -1,12 +1,17 @@
 """Programs for the package kfac 0.2 are recognized and ported."""
 
+import functools
+import importlib
 import inspect
+import types
 
 from absl.testing import absltest
 from absl.testing import parameterized
 
 import kfac
-from kfac.python.kernel_tests.repository import architecture
+from kfac.python.ops import estimation_modes
+from kfac.python.ops.layer_collection import approximations
+from kfac.python.ops.optimizer import arguments
 from kfac.python.tools import renames
 from kfac.python.tools import rewriting
 from kfac.python.tools import successor
@@ -20,6 +25,37 @@ def _port(text, release="0.2.4"):
   new = text.encode() if result.data is None else result.data
   return new.decode(), [f"{note.line}: {note.text}"
                         for note in sorted(set(result.left))]
+
+
+def _resolve(name):
+  """Returns what a name of the tables stands for in this package."""
+  path = name.split(".")
+  found = kfac if hasattr(kfac, path[0]) else importlib.import_module(
+      "kfac.python.ops")
+  for part in path:
+    if not hasattr(found, part):
+      return importlib.import_module(f"kfac.python.ops.{name}")
+    found = getattr(found, part)
+  return found
+
+
+def _members(module):
+  """Returns the public names of a module and of those below it."""
+  names = []
+  for name, member in vars(module).items():
+    if isinstance(member, types.ModuleType):
+      names += _members(member) if member.__name__.startswith(
+          module.__name__ + ".") else []
+    elif not name.startswith("_"):
+      names.append(name)
+  return names
+
+
+def _placeholders(callable_):
+  """Returns arguments for those that a callable needs."""
+  return [None for parameter in inspect.signature(callable_).parameters.values()
+          if parameter.default is parameter.empty
+          and parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
 
 
 class CallsTest(parameterized.TestCase):
@@ -55,36 +91,44 @@ class CallsTest(parameterized.TestCase):
                                  ', momentum_type="adam"'), new)
     self.assertEqual([], left)
 
-  def testArgumentsThatAreLacking(self):
+  def testArgumentsByPlace(self):
     new, left = _port(
         _IMPORT + "l.register_categorical_predictive_distribution(x, 1, y, 'a',"
-        " 2., True)\nkfac.KfacOptimizer(a, b, l, use_weight_decay=True, "
-        "momentum_type='regular')\n")
+        " 2., True)\n"
+        "l.register_conv2d(p, s, 'SAME', i, o, None, None, 'kron', True, 1, 1, "
+        "m)\nkfac.AsyncInvCovUpdateKfacOpt(c, i)\n")
     self.assertIn("(x, 1, y, 'a', coeff=2., reuse=True)", new)
-    self.assertEqual(
-        ["3: kfac has no coeff of 0.2.4: scale the loss by a loss function of "
-         "the program",
-         "4: kfac has no use_weight_decay of 0.2.4: make an op that decays the "
-         "variables after the step"], left)
+    self.assertIn("'kron', True, 1, 1, m)", new)
+    self.assertIn('AsyncInvCovUpdateKfacOpt(c, i, momentum_type="adam")', new)
+    self.assertEqual([], left)
+
+  @parameterized.parameters(
+      ("adapt_damping=True", ", max_predicted_decrease=None"),
+      ("adapt_damping=True, max_predicted_decrease=0.5", ""),
+      ("adapt_damping=False", ""), ("adapt_damping=flag", ""), ("name=n", ""))
+  def testBoundOfAnAdaptedDamping(self, given, added):
+    call = f"kfac.KfacOptimizer(a, momentum_type='adam', {given}%s)\n"
+    self.assertEqual((_IMPORT + call % added, []), _port(_IMPORT + call % ""))
 
 
 class LackingTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ("from kfac.python.keras import optimizers", "keras"),
-      ("from kfac.python.ops.kfac_utils import data_reader",
-       "kfac_utils.data_reader"),
-      ("from kfac.python.ops.utils import ip, cholesky", "utils.ip"),
-      ("from kfac import AsyncInvCovUpdateKfacOpt as A",
-       "AsyncInvCovUpdateKfacOpt"),
+      ("from kfac.python.ops.utils import DistributedVarOp, ip",
+       "utils.DistributedVarOp"),
+      ("from kfac.python.ops.tensormatch import graph_patterns as gp",
+       "tensormatch.graph_patterns"),
+      ("kfac.graph_search.register_layers(l)", "graph_search.register_layers"),
       ("kfac.keras.optimizers.Kfac(1)", "keras"),
-      ("kfac.fisher_blocks.NaiveFullFB", "fisher_blocks.NaiveFullFB"),
-      ("kfac.linear_operator", "linear_operator"),
-      ("l.auto_register_layers()", "auto_register_layers"),
-      ("l.register_squared_error_loss(x)", "register_squared_error_loss"),
-      ("l.finalize()", "finalize"),
+      ("kfac.estimator.FisherEstimatorReplicaRoundRobin",
+       "estimator.FisherEstimatorReplicaRoundRobin"),
       ("l.register_conv2d(p, approx='kron_sua')", "'kron_sua'"),
-      ("l.register_conv2d(p, patch_mask=m)", "patch_mask"),
+      ("kfac.fisher_blocks.ConvKFCBasicFB(use_sua_approx_for_input_factor=x)",
+       "use_sua_approx_for_input_factor"),
+      ("kfac.utils.set_global_constants(tf_replicator=r)", "tf_replicator"),
+      ("kfac.KfacOptimizer(momentum_type='adam', trans_devices=None)",
+       "trans_devices"),
   )
   def testIsReported(self, line, name):
     text = _IMPORT + line + "\n"
@@ -93,34 +137,99 @@ class LackingTest(parameterized.TestCase):
     self.assertLen(left, 1)
     self.assertStartsWith(left[0], f"3: kfac has no {name} of 0.2.4: ")
 
-  def testOtherThingsAreNot(self):
-    text = (_IMPORT + "from kfac.python.ops import linear_operator, placement\n"
-            "graph.finalize(), loss(coeff=2), f(dtype=3), 'kron_sua'\n")
+  def testArgumentsByPlaceAreReported(self):
+    given = ", ".join("x" for _ in renames.order(
+        "optimizer.KfacOptimizer", renames.SUCCESSOR))
+    _, left = _port(f"{_IMPORT}kfac.KfacOptimizer({given})\n")
+    self.assertLen(left, 1)
+    self.assertStartsWith(left[0], "3: kfac has no tf_replicator of 0.2.4: ")
+
+  @parameterized.parameters(
+      "from kfac.python.ops import linear_operator, placement",
+      "graph.finalize(), loss(coeff=2), f(dtype=3), 'kron_sua'",
+      "l.auto_register_layers()",
+      "l.finalize()",
+      "l.register_conv2d(p, approx='kron_in_diag', patch_mask=m)",
+      "from kfac import AsyncInvCovUpdateKfacOpt, data_reader",
+      "kfac.graph_search.AmbiguousRegistrationError",
+      "kfac.utils.set_global_constants(tf_replicator=None)",
+      "kfac.KfacOptimizer(momentum_type='adam', use_weight_decay=True)",
+      "kfac.optimizer.set_global_constants("
+      "include_damping_in_qmodel_change=True)",
+  )
+  def testOtherThingsAreNot(self, line):
+    text = _IMPORT + line + "\n"
     self.assertEqual((text, []), _port(text))
 
-  def testIsLackingInThisPackage(self):
-    root = architecture.project_root() / "kfac" / "python"
-    for name in successor.NAMES:
-      owner, _, member = name.rpartition(".")
-      if owner in renames.ROOT_NAMES:
-        self.assertFalse(hasattr(getattr(kfac, owner), member), name)
-      elif owner in renames.OPS_NAMES:
-        self.assertNotIn(f"def {member}(", (
-            root / "ops" / f"{owner}.py").read_text(encoding="utf-8"))
-      elif owner:
-        self.assertFalse((root / "ops" / owner / f"{member}.py").exists(), name)
+
+class TablesTest(absltest.TestCase):
+
+  def testNamesAreLacking(self):
+    for name in successor.LACKING.names:
+      try:
+        found = _resolve(name)
+      except (AttributeError, ImportError):
+        continue
+      if isinstance(found, str):
+        self.assertIn(found, approximations.NOT_BUILT)
+      elif inspect.isclass(found):
+        with self.assertRaises(NotImplementedError):
+          found(*_placeholders(found))
       else:
-        self.assertFalse(hasattr(kfac, name), name)
-    for name in successor.METHODS:
-      for owner in (kfac.LayerCollection, kfac.KfacOptimizer,
-                    kfac.loss_functions.LossFunction):
-        self.assertFalse(hasattr(owner, name), name)
-    for callable_ in (kfac.KfacOptimizer, kfac.LayerCollection.register_conv2d,
-                      kfac.fisher_factors.set_global_constants,
-                      kfac.LayerCollection.register_fully_connected):
-      self.assertEmpty(
-          set(successor.ARGUMENTS) & set(inspect.signature(
-              callable_).parameters), callable_)
+        self.assertEmpty(_members(found), name)
+
+  def testArgumentsAreLacking(self):
+    calls = {
+        "tf_replicator": kfac.utils.set_global_constants,
+        "use_sua_approx_for_input_factor": functools.partial(
+            kfac.fisher_blocks.ConvKFCBasicFB, kfac.LayerCollection(), None,
+            "SAME"),
+        "include_damping_in_qmodel_change":
+            kfac.optimizer.set_global_constants,
+    }
+    self.assertEqual(set(calls), set(successor.ACCEPTED))
+    for name in successor.LACKING.arguments:
+      if name in calls:
+        with self.assertRaisesRegex(
+            (ValueError, NotImplementedError), name + ".*not built|" + name +
+            ".*nothing else"):
+          calls[name](**{name: 3})
+      else:
+        self.assertNotIn(name, arguments.Arguments.__annotations__)
+
+  def testStringsAreLacking(self):
+    for text in successor.LACKING.strings:
+      if text not in approximations.NOT_BUILT:
+        with self.assertRaisesRegex(ValueError, text):
+          kfac.estimator.make_fisher_estimator(text)
+
+  def testCommonNamesAreInThisPackage(self):
+    for name in (*successor.COMMON.names, *successor.OWN.names):
+      self.assertIsNotNone(_resolve(name), name)
+
+  def testCommonMethodsAreInThisPackage(self):
+    classes = (
+        kfac.LayerCollection, kfac.AsyncInvCovUpdateKfacOpt,
+        kfac.CurvatureMatrixVectorProductComputer,
+        kfac.fisher_factors.FisherFactor, kfac.loss_functions.LossFunction)
+    for name in set(successor.COMMON.methods):
+      self.assertTrue(any(hasattr(owner, name) for owner in classes), name)
+
+  def testCommonArgumentsAreAccepted(self):
+    accepted = set(arguments.Arguments.__annotations__)
+    for owner in (kfac.estimator, kfac.fisher_blocks, kfac.fisher_factors,
+                  kfac.utils, kfac.LayerCollection):
+      for name, member in inspect.getmembers(owner, callable):
+        if successor.CALLABLES.match(name):
+          accepted.update(inspect.signature(member).parameters)
+    self.assertContainsSubset(
+        set(successor.COMMON.arguments), accepted)
+
+  def testCommonStringsAreAccepted(self):
+    accepted = set(estimation_modes.MODES).union(
+        *approximations.APPROXIMATIONS.values())
+    for text in set(successor.COMMON.strings) - accepted:
+      arguments.check_momentum_type(text)
 
 
 class RecognitionTest(parameterized.TestCase):
@@ -139,6 +248,25 @@ class RecognitionTest(parameterized.TestCase):
           (text, [f"3: {name} is of kfac 0.2, and no contrib.kfac of "
                   f"TensorFlow {who} has it: calls are left; pass --release "
                   "0.2.4"]), _port(text, release))
+
+  @parameterized.parameters(
+      "l.auto_register_layers()",
+      "kfac.KfacOptimizer(a, use_weight_decay=1, momentum_type='adam')",
+      "kfac.utils.ip(x, y)")
+  def testIsNotReportedIfNothingDependsOnIt(self, line):
+    text = _IMPORT + line + "\n"
+    self.assertEqual((text, []), _port(text, None))
+    self.assertLen(_port(text, "1.8")[1], 1)
+
+  @parameterized.parameters(
+      "l.register_fully_connected(p, i, o, 'kron', True)",
+      "kfac.KfacOptimizer(a, b, c, l, v, 0.9, 'regular', n)",
+      "kfac.fisher_factors.ConvInputKroneckerFactor(sub_sample_patches=True)",
+      "kfac.register_embedding(p, i, o, 'kron', True)")
+  def testArgumentsByPlaceAreNoMarkers(self, line):
+    text = _IMPORT + line + "\n"
+    for release in ("1.10", None):
+      self.assertEqual((text, []), _port(text, release))
 
   def testNamesThatThisPackageHasToo(self):
     text = (_IMPORT + "kfac.PeriodicInvCovUpdateKfacOpt(10)\n"

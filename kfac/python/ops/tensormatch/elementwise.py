@@ -23,6 +23,8 @@ _SUMS = ("Add", "AddN", "AddV2", "BiasAdd", "Sub")
 _SHAPES = ("ExpandDims", "Reshape", "Squeeze")
 _PASSING = ("Cast", "Identity", "Neg", "BroadcastTo", *_SHAPES)
 _FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+# Number of ops that are followed behind the first outputs of a region.
+_MAX_LATER = 8
 TYPES = (*_SUMS, *_FUSED, "Mul", "RealDiv", "Neg", "BroadcastTo")
 
 
@@ -57,18 +59,40 @@ def classify(flow: uses.DataFlow, variable: Any, use: uses.Consumer,
     return records.Unknown(use.op, "is transposed before it scales or shifts")
   if use.op.type in _FUSED:
     return _fused(variable, use)
-  ends = _exit(flow, variable, use, num_examples)
-  if isinstance(ends, records.Unknown):
-    return ends
-  outputs, region, is_shift = ends
-  broadcast = use.tensor.shape.as_list()
-  if not _aligned(variable.shape.as_list(), broadcast, outputs):
-    outputs, added = _behind_reshape(flow, variable, broadcast, outputs)
-    region = region._replace(boundary=(*region.boundary, *added))
-    if outputs is None:
-      return records.Unknown(use.op, "is reshaped before it scales or shifts")
+  exits = _exits(flow, variable, use, num_examples)
+  if isinstance(exits, records.Unknown):
+    return exits
+  found = []
+  for outputs, region, is_shift in exits:
+    outputs, region = _aligned_outputs(flow, variable, use, outputs, region)
+    if outputs is not None and (not found or is_shift == found[0][2]):
+      found.append((outputs, region, is_shift))
+  if not found:
+    return records.Unknown(use.op, "is reshaped before it scales or shifts")
+  outputs, region, is_shift = found[0]
   return records.Use("shift" if is_shift else "scale", use.op, None, outputs,
-                     {}, variable.shape.num_elements(), region)
+                     {}, variable.shape.num_elements(), region,
+                     tuple(one[:2] for one in found[1:]))
+
+
+def _aligned_outputs(flow, variable, use, outputs, region):
+  """Returns outputs against which the variable itself broadcasts, or None.
+
+  Args:
+    flow: DataFlow of the losses.
+    variable: The variable.
+    use: Consumer of it.
+    outputs: Outputs of a region.
+    region: Region.
+
+  Returns:
+    Tensor or None; Region.
+  """
+  broadcast = use.tensor.shape.as_list()
+  if _aligned(variable.shape.as_list(), broadcast, outputs):
+    return outputs, region
+  outputs, added = _behind_reshape(flow, variable, broadcast, outputs)
+  return outputs, region._replace(boundary=(*region.boundary, *added))
 
 
 def _fused(variable, use):
@@ -84,37 +108,58 @@ def _fused(variable, use):
                      op.outputs[0], {}, variable.shape.num_elements(), region)
 
 
-def _exit(flow, variable, use, num_examples):
-  """Returns (outputs, Region, whether the outputs only add the value)."""
+def _exits(flow, variable, use, num_examples):
+  """Finds the tensors with a batch in which a region comes together.
+
+  Args:
+    flow: DataFlow of the losses.
+    variable: The variable.
+    use: Consumer of it.
+    num_examples: Static number of examples, or None.
+
+  Returns:
+    List of (tensor, Region, whether ops only add the value): the first such
+    tensor, and others that depend on it alone; or Unknown.
+  """
   inside = {(use.tensor.op, use.tensor.value_index)}
+  num_axes = len(_without_ones(use.tensor.shape.as_list()))
   boundary: list[Any] = []
   heap = [(flow.order(use.op), use.op)]
   queued = {use.op}
   is_shift = True
-  while heap:
+  exits: list[tuple] = []
+  num_later = 0
+  while heap and num_later < _MAX_LATER:
+    num_later += bool(exits)
     _, op = heapq.heappop(heap)
-    entering = _entering(op, inside, len(_without_ones(
-        use.tensor.shape.as_list())))
+    entering = _entering(op, inside, num_axes)
     if entering is None:
-      return records.Unknown(
+      return exits or records.Unknown(
           op, f"is used by {op.type}, which is no known layer")
-    is_shift &= (op.type in _SUMS or op.type in _PASSING) and not (
-        op.type == "Neg" or (op.type == "Sub" and _is_in(inside, op.inputs[1]))
-        or sum(_is_in(inside, x) for x in op.inputs) > 1)
+    is_shift = is_shift and _adds(op, inside)
     boundary += entering
     output = op.outputs[0]
     inside.add((op, 0))
     if not heap and flow.has_examples(output) and _has_batch(
         output, variable, num_examples):
-      region = Region(use.tensor, tuple(boundary))
-      return output, region, is_shift
+      exits.append((output, Region(use.tensor, tuple(boundary)), is_shift))
     consumers = {consumer for consumer, _ in flow.consumers(output)}
     if flow.is_end(output) or not consumers:
       break
     for consumer in consumers - queued:
       queued.add(consumer)
       heapq.heappush(heap, (flow.order(consumer), consumer))
-  return records.Unknown(use.op, "scales or shifts something without a batch")
+  return exits or records.Unknown(
+      use.op, "scales or shifts something without a batch")
+
+
+def _adds(op, inside):
+  """Whether an op adds a value of a region, once, and does nothing else."""
+  if op.type == "Neg" or (
+      op.type == "Sub" and _is_in(inside, op.inputs[1])):
+    return False
+  return op.type in (*_SUMS, *_PASSING) and sum(
+      _is_in(inside, x) for x in op.inputs) <= 1
 
 
 def _is_in(inside, tensor):

@@ -8,7 +8,6 @@ that is no known layer, or with uses of two kinds, is "generic", with a reason.
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -232,11 +231,15 @@ def _shifts(flow, variables, found, group_of, taken):
   Returns:
     Dict from the ref() of a scale to its shift.
   """
-  ends: Mapping[Any, Any] = {
-      (use.outputs.op, use.outputs.value_index): (number, variable)
-      for variable in variables
-      for number, use in enumerate(found[variable.ref()])
-      if use.kind == "shift"}
+  ends: dict[Any, Any] = {}
+  shifts = [(number, variable, use) for variable in variables
+            for number, use in enumerate(found[variable.ref()])
+            if use.kind == "shift" and variable.ref() not in taken]
+  for number, variable, use in shifts:
+    ends.setdefault(_key(use.outputs), (number, variable))
+  for number, variable, use in shifts:
+    for outputs, _ in use.later:
+      ends.setdefault(_key(outputs), (number, variable))
   pairs: dict[Any, Any] = {}
   for variable in variables:
     scales = found[variable.ref()]
@@ -246,28 +249,45 @@ def _shifts(flow, variables, found, group_of, taken):
     if None in partners:
       continue
     shift = partners[0][1]
-    if (all(other is shift for _, other in partners)
+    if (all(other is shift for _, other, _ in partners)
         and len(found[shift.ref()]) == len(scales)
-        and sorted(number for number, _ in partners) == list(
+        and sorted(number for number, _, _ in partners) == list(
             range(len(scales)))
         and shift.ref() not in taken
         and group_of.get(shift.ref()) == group_of.get(variable.ref())
         and shift.shape == variable.shape):
       taken.add(shift.ref())
+      found[variable.ref()] = [use for _, _, use in partners]
       pairs[variable.ref()] = shift
   return pairs
 
 
 def _shift_behind(flow, ends, use):
-  """Returns the entry of `ends` at the outputs of a scale, or right after."""
-  here = ends.get((use.outputs.op, use.outputs.value_index))
-  if here is not None:
-    return here
+  """Finds the shift that is added to the outputs of a scale.
+
+  Args:
+    flow: DataFlow of the losses.
+    ends: Dict from the outputs of shifts to pairs (number of use, variable).
+    use: Use of the scale.
+
+  Returns:
+    Number of the shift's use, the shift, and the use of the scale with the
+    outputs that both have; None if there is none.
+  """
+  for outputs, region in ((use.outputs, use.region), *use.later):
+    here = ends.get(_key(outputs))
+    if here is not None:
+      return (*here, use._replace(outputs=outputs, region=region))
   after = flow.only_consumer(use.outputs)
   if after is None or after.type not in ("Add", "AddV2", "BiasAdd") or (
       after.outputs[0].shape.as_list() != use.outputs.shape.as_list()):
     return None
-  return ends.get((after, 0))
+  here = ends.get((after, 0))
+  return here and (*here, use)
+
+
+def _key(tensor):
+  return tensor.op, tensor.value_index
 
 
 class _Towers:

@@ -25,6 +25,7 @@ class Use(NamedTuple):
     num_outputs: Number of features or channels of the outputs; the size of a
       bias.
     region: For elementwise uses, the elementwise.Region.
+    later: For elementwise uses, pairs (outputs, Region) that would do, too.
   """
 
   kind: str
@@ -34,6 +35,7 @@ class Use(NamedTuple):
   settings: dict
   num_outputs: int | None = None
   region: Any = None
+  later: tuple = ()
 
 
 class Unknown(NamedTuple):
