@@ -592,6 +592,18 @@ class WhatStartsAnewTest(_RestoreTest):
           [("KFAC/mine", "not in the checkpoint")], list(report.anew))
       self.assertEqual(3., sess.run(mine))
 
+  def testQueueOfOpsIsRestoredOrStartsAnew(self):
+    path, _ = self._save()
+    with_queue = os.path.join(self.get_temp_dir(), "with_queue")
+    for saved, new in ((path, ["op_queue/num_draws"]), (with_queue, [])):
+      with tf.Graph().as_default(), tf.Session() as sess:
+        program = _Program()
+        queue = kfac.op_queue.OpQueue(program.optimizer.inv_update_ops)
+        report = checkpoint.restore(sess, saved, program.optimizer)
+        self.assertEqual(new, [what for what, _ in report.anew])
+        self.assertIn(queue.next_op(sess), queue.ops)
+        tf.train.Saver().save(sess, with_queue)
+
 
 class ErrorsTest(_RestoreTest):
 

@@ -442,7 +442,9 @@ def _optimizer_groups(graph, optimizer, estimator, rest, checkpoint):
         for slot in slots]))
   by_group: dict[tuple[str, str], list[_Source]] = {}
   for name in list(rest):
-    if f"/{owner}/" in f"/{name}/" or f"/{estimator.name}/" in f"/{name}/":
+    # The queues of inverse updates have a scope of their own.
+    if any(f"/{scope}/" in f"/{name}/"
+           for scope in (owner, estimator.name, "op_queue")):
       variable = rest.pop(name)
       key = _GROUPS.get(_last(variable), (name, _MISSING))
       by_group.setdefault(key, []).append(_source(variable, checkpoint))

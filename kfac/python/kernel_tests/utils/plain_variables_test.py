@@ -30,6 +30,13 @@ class PlainVariablesTest(tf.test.TestCase):
       self.assertAllEqual(np.ones([2, 3]), f)
       self.assertEqual(2, t)
 
+  def testCollections(self):
+    with tf.Graph().as_default():
+      made = plain_variables.make_variable(
+          "v", tf.constant(2), collections=[tf.GraphKeys.LOCAL_VARIABLES])
+      self.assertEqual([made], tf.local_variables())
+      self.assertEmpty(tf.global_variables())
+
   def testSettingsReturn(self):
     with tf.Graph().as_default() as graph:
       calls = []

@@ -55,6 +55,18 @@ class MakeCounterTest(tf.test.TestCase):
     self.assertEqual(self._starts(1, True)[0], with_seeds[0])
     self.assertLen(set(with_seeds + self._starts(None, False)), 5)
 
+  def testStartIsAMultiple(self):
+    for graph_seed in (1, None):
+      with tf.Graph().as_default(), self.session() as sess:
+        tf.set_random_seed(graph_seed)
+        plain, multiple = (stateless_seeds.make_counter("counter", False, of)
+                           for of in (1, 7))
+        sess.run(tf.global_variables_initializer())
+        plain, multiple = sess.run([plain, multiple])
+        self.assertEqual(0, multiple % 7)
+        if graph_seed is not None:
+          self.assertEqual(multiple, plain - plain % 7)
+
   def testNamesAreUniqueInAScope(self):
     with tf.Graph().as_default():
       names = []

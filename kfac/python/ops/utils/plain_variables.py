@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -43,7 +44,8 @@ def _plain(getter, name, **kwargs):
 def make_variable(
     name: str, initializer: tf.Tensor | Callable[..., Any],
     shape: hints.Shape | None = None,
-    dtype: hints.DType | None = None) -> tf.Variable:
+    dtype: hints.DType | None = None,
+    collections: Sequence[str] | None = None) -> tf.Variable:
   """Creates a variable that is not trainable, in the current variable scope.
 
   It is a resource variable even if those of the model are not: a resource
@@ -55,6 +57,7 @@ def make_variable(
       partition_info), which needs the next arguments.
     shape: Shape, or None for that of the tensor.
     dtype: Dtype, or None for that of the tensor.
+    collections: Keys of graph collections, or None for GLOBAL_VARIABLES.
 
   Returns:
     The variable.
@@ -62,7 +65,7 @@ def make_variable(
   with no_scope_settings():
     return tf.get_variable(
         name, shape=shape, dtype=dtype, initializer=initializer,
-        trainable=False, use_resource=True)
+        trainable=False, collections=collections, use_resource=True)
 
 
 def unique_name(name: str, names: set[str]) -> str:

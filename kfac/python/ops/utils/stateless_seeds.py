@@ -8,6 +8,7 @@ with its counter continues as if it had never stopped.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -31,7 +32,8 @@ def hash_of(*key: Any) -> int:
       hashlib.sha256(text.encode()).digest()[:8], "big") % _RANGE
 
 
-def make_counter(name: str, is_seeded: bool) -> tf.Variable:
+def make_counter(name: str, is_seeded: bool, multiple_of: int = 1,
+                 collections: Sequence[str] | None = None) -> tf.Variable:
   """Creates a counter in the current variable scope.
 
   It starts at a hash of the graph's seed. Without one it starts at a random
@@ -42,6 +44,8 @@ def make_counter(name: str, is_seeded: bool) -> tf.Variable:
     name: Name below the scope; a number is appended if a variable has it.
     is_seeded: Whether all that uses the counter has seeds of its own, so that
       runs are equal even if the graph has no seed.
+    multiple_of: Int >= 1, of which the initial value is a multiple.
+    collections: See plain_variables.make_variable.
 
   Returns:
     Int64 variable [] whose initial value is in [0, 2^62).
@@ -50,11 +54,13 @@ def make_counter(name: str, is_seeded: bool) -> tf.Variable:
     del partition_info
     graph_seed = tf.get_default_graph().seed
     if graph_seed is None and not is_seeded:
-      return tf.random_uniform(shape, maxval=_RANGE, dtype=dtype)
-    return tf.fill(shape, tf.constant(hash_of("counter", graph_seed), dtype))
+      start = tf.random_uniform(shape, maxval=_RANGE, dtype=dtype)
+      return start - start % multiple_of
+    start = hash_of("counter", graph_seed)
+    return tf.fill(shape, tf.constant(start - start % multiple_of, dtype))
 
   return plain_variables.make_variable(
-      plain_variables.unused_name(name), initializer, [], tf.int64)
+      plain_variables.unused_name(name), initializer, [], tf.int64, collections)
 
 
 def stateless_seed(counter: hints.TensorLike, *key: Any) -> tf.Tensor:
