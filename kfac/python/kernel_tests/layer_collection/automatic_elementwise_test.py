@@ -1,8 +1,12 @@
 """Tests of automatic registration: biases, scales and shifts."""
 
+from unittest import mock
+
 import tensorflow.compat.v1 as tf
 
+import kfac
 from kfac.python.kernel_tests.layer_collection import automatic_case as case
+from kfac.python.ops.tensormatch import uses
 
 BATCH = case.BATCH
 Case = case.Case
@@ -169,6 +173,70 @@ def _zero_scale(x):
 
 
 NORM = ("gamma beta: scale and shift 1", "w: dense 1")
+
+
+class LongSumsTest(case.AutomaticCase):
+  """Sums of many layers, in which each bias is behind all layers before it."""
+
+  def _steps(self, build, count):
+    """Registers a sum; returns its report and how many tensors were followed.
+
+    Args:
+      build: Function of a sum and inputs that returns the sum with one more.
+      count: Number of summands.
+    """
+    layers = kfac.LayerCollection()
+    with tf.variable_scope(f"{build.__name__}_{count}") as scope:
+      x = data(BATCH, 4)
+      h = x
+      for number in range(count):
+        with tf.variable_scope(f"layer{number}"):
+          h = build(h, x)
+      dense(layers, h)
+      variables = scope.trainable_variables()
+    followed = []
+    counted = {name: _counted(getattr(uses.DataFlow, name), followed)
+               for name in ("consumers", "only_consumer")}
+    with mock.patch.multiple(uses.DataFlow, **counted):
+      report = layers.auto_register_layers(variables)
+    return case.describe(report, f"{scope.name}/"), len(followed)
+
+  def _checkLinear(self, build, row):
+    count = 80
+    rows, few = self._steps(build, count)
+    self.assertEqual((*[row] * count, "w: dense 1"), rows)
+    _, many = self._steps(build, 2 * count)
+    self.assertLess(many, 2.1 * few)
+
+  def testLayers(self):
+    def layer(total, x):
+      return total + x @ var("v", 4, 4) + var("b", 4)
+    self._checkLinear(layer, "v b: dense 1")
+
+  def testScales(self):
+    def scale(total, x):
+      return total + tf.tanh(x) * var("g", 4)
+    self._checkLinear(scale, "g: scale 1")
+
+  def testParameters(self):
+    layers = kfac.LayerCollection()
+    total = tf.add_n([var("b", 4)])
+    for number in range(40):
+      total = total + var(f"b{number}", 4)
+    dense(layers, data(BATCH, 4) + total)
+    report = layers.auto_register_layers()
+    kinds = [row.kind for row in report]
+    # The last ones are close to the sum with the inputs.
+    self.assertEqual(["generic", "shift", "dense"], [
+        kinds[0], kinds[-2], kinds[-1]])
+
+
+def _counted(function, calls):
+  """Returns a function that notes each call in a list."""
+  def counted(*args):
+    calls.append(args)
+    return function(*args)
+  return counted
 
 
 class ScaleAndShiftTest(case.AutomaticCase):

@@ -9,6 +9,7 @@ tensor of the graph.
 
 from __future__ import annotations
 
+import collections
 import heapq
 import math
 from typing import Any
@@ -23,6 +24,10 @@ _SHAPES = ("ExpandDims", "Reshape", "Squeeze")
 _PASSING = ("Cast", "Identity", "Neg", "BroadcastTo", *_SHAPES)
 # Number of ops that are followed behind the first outputs of a region.
 _MAX_LATER = 8
+# Number of ops in which a region must come together, and of tensors that are
+# passed from a bias to the layer that it belongs to. Without bounds, the time
+# for a long sum would be quadratic.
+_MAX_STEPS = 32
 TYPES = (*_SUMS, *tangents.FUSED, "Mul", "RealDiv", "Neg", "BroadcastTo")
 
 
@@ -130,7 +135,7 @@ def _exits(flow, variable, use, num_examples):
   is_shift = True
   exits: list[tuple] = []
   num_later = 0
-  while heap and num_later < _MAX_LATER:
+  while heap and num_later < _MAX_LATER and len(steps) < _MAX_STEPS:
     num_later += bool(exits)
     _, op = heapq.heappop(heap)
     within = _within(op, inside, use)
@@ -272,7 +277,7 @@ def linear_outputs_behind(flow: uses.DataFlow, use: records.Use) -> list:
   """Lists the tensors to which a shift is added and nothing else happens.
 
   Reshapes of them, and sums with other tensors, are passed through, as long as
-  nothing else takes a tensor on the way.
+  nothing else takes a tensor on the way. The closest ones come first.
 
   Args:
     flow: DataFlow of the losses.
@@ -288,23 +293,23 @@ def linear_outputs_behind(flow: uses.DataFlow, use: records.Use) -> list:
   if end is None or size > 1 and end != _without_ones(
       use.region.start.shape.as_list()):
     return []  # It has a value for each position, not for each feature.
-  found = []
-  stack = [(tensor, end) for tensor in use.region.boundary]
-  while stack:
-    tensor, end = stack.pop()
+  found: list[Any] = []
+  queue = collections.deque((tensor, end) for tensor in use.region.boundary)
+  while queue and len(found) < _MAX_STEPS:
+    tensor, end = queue.popleft()
     if flow.only_consumer(tensor) is None or not _ends_with(tensor, end):
       continue
     op = tensor.op
     found.append((op, tensor.value_index))
     if op.type in _SHAPES:
-      stack.append((op.inputs[0], _last_axes(op.inputs[0], size)))
+      queue.append((op.inputs[0], _last_axes(op.inputs[0], size)))
     elif op.type == "Identity" or (
         op.type == "BatchToSpaceND" and len(end) <= 1):
-      stack.append((op.inputs[0], end))
+      queue.append((op.inputs[0], end))
     elif op.type in ("Add", "AddV2", "AddN"):
-      stack.extend((other, end) for other in op.inputs)
+      queue.extend((other, end) for other in op.inputs)
     elif op.type == "BiasAdd" and op.get_attr("data_format") == b"NHWC":
-      stack.append((op.inputs[0], end))
+      queue.append((op.inputs[0], end))
   return found
 
 

@@ -50,7 +50,8 @@ def _push(op, known):
     return -known[0]
   if op.type in ("Mul", "RealDiv"):
     return _scaled(op, known)
-  tangent = sum(part for part in known if part is not None)
+  first, *others = (part for part in known if part is not None)
+  tangent = sum(others, first)  # From 0 it would be one more op.
   if isinstance(tangent, float):
     return tangent
   if op.type == "Cast":
