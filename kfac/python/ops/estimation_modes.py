@@ -25,6 +25,7 @@ from kfac.python.ops.loss_functions import coefficients
 from kfac.python.ops.loss_functions import inner_space
 from kfac.python.ops.utils import scalars
 from kfac.python.ops.utils import stateless_seeds
+from kfac.python.ops.utils import workers
 
 SIGNS_IN_EXACT_MODE = True
 
@@ -92,8 +93,9 @@ class _Matrix:
 
   def signs(self, shape, counter):
     """Returns random signs of a shape."""
+    number = workers.current().numbered(self._number)
     seed = (None if counter is None else
-            stateless_seeds.stateless_seed(counter, "signs", self._number))
+            stateless_seeds.stateless_seed(counter, "signs", number))
     return utils.generate_random_signs(
         shape, dtype=_dtype(self._loss), stateless_seed=seed)
 

@@ -19,6 +19,7 @@ from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
 from kfac.python.ops.utils import stateless_seeds
+from kfac.python.ops.utils import workers as workers_lib
 
 __all__ = [
     "FisherEstimator",
@@ -72,7 +73,8 @@ class FisherEstimator:
       inv_devices: hints.Devices | None = None,
       damping_fn: hints.Damping | None = None,
       compute_params_stats: bool = False,
-      batch_size: hints.Scalar | None = None) -> None:
+      batch_size: hints.Scalar | None = None,
+      workers: workers_lib.Workers = workers_lib.ALONE) -> None:
     """Stores what to estimate; nothing is built yet.
 
     Args:
@@ -96,6 +98,7 @@ class FisherEstimator:
       damping_fn: The name of `damping` in TensorFlow 1.7.
       compute_params_stats: Whether to compute `params_stats`.
       batch_size: Scalar, by which these are divided.
+      workers: Workers, over which covariances are averaged.
 
     Raises:
       TypeError: If there is no layer collection, or not exactly one damping.
@@ -112,6 +115,10 @@ class FisherEstimator:
     if compute_params_stats and batch_size is None:
       raise ValueError(
           "batch_size must be given with compute_params_stats, got None.")
+    if compute_params_stats and workers.count > 1:
+      raise ValueError(
+          "compute_params_stats must be False with several workers, got "
+          f"{workers.count} workers.")
     self._damping: Any = damping_fn if damping is None else damping
     scalars.check_number("damping", self._damping, minimum=0.)
     scalars.check_number("cov_ema_decay", cov_ema_decay, minimum=0., below=1.)
@@ -133,9 +140,10 @@ class FisherEstimator:
       self._cov_devices = devices.check("cov_devices", cov_devices)
     if inv_devices is not None:
       self._inv_devices = devices.check("inv_devices", inv_devices)
+    self._workers = workers
     self._updates = factor_updates.FactorUpdates(
         self.make_vars_and_create_op_thunks, self._cov_devices,
-        self._inv_devices)
+        self._inv_devices, workers)
 
   @property
   def variables(self) -> list:
@@ -397,9 +405,11 @@ class FisherEstimator:
       # Read once, after the assignment.
       counter = tf.convert_to_tensor(
           tf.assign_add(self._sample_counter, tf.ones([], tf.int64)))
-    return estimation_modes.compute_gradients(
-        self._estimation_mode, self._layers, tensors,
-        self._colocate_gradients_with_ops, counter)
+      [counter] = self._workers.from_chief([counter], "sample_counter")
+    with self._workers.building():
+      return estimation_modes.compute_gradients(
+          self._estimation_mode, self._layers, tensors,
+          self._colocate_gradients_with_ops, counter)
 
   def _blocks_grads_and_stats(self):
     """Returns the same as _blocks_and_grads, and makes `params_stats`."""

@@ -19,6 +19,7 @@ from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import overriding
 from kfac.python.ops.utils import plain_variables
+from kfac.python.ops.utils import workers as workers_lib
 
 Thunks = Sequence[hints.Thunk]
 
@@ -33,7 +34,8 @@ class FactorUpdates:
   def __init__(
       self, make_thunks: Callable[..., Any],
       cov_devices: hints.Devices | None = None,
-      inv_devices: hints.Devices | None = None) -> None:
+      inv_devices: hints.Devices | None = None,
+      workers: workers_lib.Workers = workers_lib.ALONE) -> None:
     """Builds nothing yet.
 
     Args:
@@ -43,10 +45,12 @@ class FactorUpdates:
       cov_devices: Names of devices that covariances and their updates are
         assigned to in turn, or None.
       inv_devices: The same for the inverse updates.
+      workers: Workers, over which covariances are averaged.
     """
     self._make_thunks = make_thunks
     self._cov_devices = cov_devices
     self._inv_devices = inv_devices
+    self._workers = workers
     self._factors: Sequence[Any] | None = None
     self._scope: str | None = None
     self._cov_ema_decay: Any = None
@@ -83,8 +87,8 @@ class FactorUpdates:
                      for factor in factors]
     self._created = cov_variables + inv_variables
     inv_updates = [
-        _scoped(scope, functools.partial(self._update_inverses, factor))
-        for factor in factors]
+        _scoped(scope, functools.partial(self._update_inverses, index))
+        for index in range(len(factors))]
     self._own_inv_updates = inv_updates
     thunks = cov_variables, self._cov_updates({}), inv_variables, inv_updates
     self.adopt(*thunks)
@@ -183,9 +187,9 @@ class FactorUpdates:
     return [new for op in self.inv_update_ops
             for new in self._new_matrices.get(op, [op])]
 
-  def _update_inverses(self, factor):
+  def _update_inverses(self, index):
     """Makes the op that updates all kept matrices of a factor."""
-    new_matrices = factor.make_inverse_update_ops()
+    new_matrices = self._workers.share(self._factors, index)
     op = tf.group(*new_matrices)
     self._new_matrices[op] = new_matrices
     return op
@@ -225,9 +229,10 @@ class FactorUpdates:
         self._gradual[index] = gradual_inverse.GradualInverse(
             self._factors[index])
     inverse = self._gradual[index]
-    thunks = [_scoped(self._scope, function) for function in (
-        functools.partial(inverse.make_update_op, num_parts),
-        inverse.make_restart_op)]
+    thunks = [
+        _scoped(self._scope, functools.partial(self._workers.update, function))
+        for function in (functools.partial(inverse.make_update_op, num_parts),
+                         inverse.make_restart_op)]
     if self._inv_devices is not None:
       device = self._inv_devices[index % len(self._inv_devices)]
       thunks = devices.assign(thunks, [device])
@@ -274,9 +279,15 @@ class FactorUpdates:
     assert self._factors is not None
     return [
         _scoped(self._scope, functools.partial(
-            factor.make_covariance_update_op, self._cov_ema_decay,
-            **({"data": data[factor]} if factor in data else {})))
+            self._update_covariance, functools.partial(
+                factor.make_covariance_update_op, self._cov_ema_decay,
+                **({"data": data[factor]} if factor in data else {}))))
         for factor in self._factors]
+
+  def _update_covariance(self, make_op):
+    """Makes the covariance update of a factor, for the batch of all workers."""
+    with self._workers.building():
+      return self._workers.update(make_op)
 
 
 def factor_data(block: Any, grads_list: Sequence[Any]) -> list:

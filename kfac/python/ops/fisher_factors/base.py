@@ -25,6 +25,7 @@ from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import precision
+from kfac.python.ops.utils import workers
 
 
 def as_towers(data: Any) -> tuple:
@@ -245,7 +246,12 @@ class FisherFactor(abc.ABC):
       sources.append(tf.add_n(towers) / len(towers) if len(towers) > 1
                      else towers[0])
     total = tf.add_n(sources) if len(sources) > 1 else sources[0]
-    return utils.cross_replica_mean(total) if utils.on_tpu() else total
+    return self._over_workers(
+        utils.cross_replica_mean(total) if utils.on_tpu() else total)
+
+  def _over_workers(self, statistic):
+    """Returns the mean of a statistic over the workers."""
+    return workers.current().mean([statistic], "covariance")[0]
 
   def _read_cov(self):
     """Returns whether there ever was a covariance, and the covariance."""

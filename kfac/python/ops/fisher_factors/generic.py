@@ -19,6 +19,7 @@ from kfac.python.ops.fisher_factors import diagonal
 from kfac.python.ops.fisher_factors import naming
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import precision
+from kfac.python.ops.utils import workers
 
 
 class _ParameterGradients:
@@ -49,15 +50,30 @@ class _ParameterGradients:
     return sum(grad.shape.num_elements() for grad in self.sources[0])
 
   def column(self, source):
-    """Returns the gradient of a source as a column [num_params, 1]."""
-    return utils.tensors_to_column(precision.widen(self.sources[source]))
+    """Returns the gradient of a source as a column [num_params, 1].
+
+    With n workers it is the gradient of the joint batch over the root of n, so
+    that its square over the batch size of one worker is what the square of the
+    former over the joint batch size is.
+    """
+    together = workers.current()
+    [column] = together.mean([utils.tensors_to_column(
+        precision.widen(self.sources[source]))], "gradient")
+    return column if together.count == 1 else together.count ** 0.5 * column
 
   def mean(self, total):
     """Returns a sum over examples, divided by the batch size."""
     return total / tf.cast(self.batch_size, total.dtype)
 
 
-class FullFactor(dense.DenseSquareMatrixFactor):
+class _OfJointBatch:
+  """A factor whose data are those of all workers, so that it has no mean."""
+
+  def _over_workers(self, statistic):
+    return statistic
+
+
+class FullFactor(_OfJointBatch, dense.DenseSquareMatrixFactor):
   """Outer product of the gradient, [parameters, parameters]."""
 
   def __init__(self, params_grads: Sequence[Any], batch_size: hints.Scalar,
@@ -90,7 +106,7 @@ class FullFactor(dense.DenseSquareMatrixFactor):
     return self._gradients.mean(tf.matmul(grad, grad, transpose_b=True))
 
 
-class NaiveDiagonalFactor(diagonal.DiagonalFactor):
+class NaiveDiagonalFactor(_OfJointBatch, diagonal.DiagonalFactor):
   """Square of the gradient, [parameters, 1]."""
 
   def __init__(self, params_grads: Sequence[Any], batch_size: hints.Scalar,

@@ -135,11 +135,12 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     train_ops = tf.get_collection_ref(tf.GraphKeys.TRAIN_OP)
     others = list(train_ops)
     after_burnin, _ = self._built_updates()
-    ops = [_run_if(after_burnin, lambda: apply(grads_and_vars))]
+    ops = [self._workers.cond(
+        after_burnin, lambda: apply(grads_and_vars), "burnin")]
     if global_step is not None:
       with tf.control_dependencies(ops):
-        ops.append(tf.assign_add(
-            global_step, tf.ones([], global_step.dtype.base_dtype)))
+        ops.append(self._workers.update(lambda: tf.assign_add(
+            global_step, tf.ones([], global_step.dtype.base_dtype))))
     train_op = tf.group(*ops, name=name)
     train_ops[:] = others + [train_op]  # without the op inside the branch
     assert self._made_step is not None
@@ -187,39 +188,22 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
       Bool tensor, whether parameters move, and the op.
     """
     estimator, schedule = self._fisher_est, self._schedule
+    run_if = self._workers.cond
     step = tf.identity(self._num_runs) - self._num_burnin_steps
     after_burnin = step >= 0
     # The new damping is that of the inverses of this run.
     with tf.control_dependencies([self.maybe_pre_update_adapt_damping()]):
-      done = _run_if(
+      done = run_if(
           tf.logical_or(step < 0, schedule.cov_due(step)),
-          estimator.make_cov_update_op_in_branch)
+          estimator.make_cov_update_op_in_branch, "cov_due")
     runs = schedules.inverse_runs(
         estimator, schedule, estimator.inv_update_thunks)
     with tf.control_dependencies([done]):
-      inverses = [_run_if(after_burnin & is_due(step), make_op)
+      inverses = [run_if(after_burnin & is_due(step), make_op, "inv_due")
                   for is_due, make_op in runs]
     with tf.control_dependencies([done] + inverses):
-      return after_burnin, tf.assign_add(
-          self._num_runs, tf.ones([], tf.int64)).op
-
-
-def _run_if(condition, make_op):
-  """Makes an op that runs another op, made in a branch, if a condition holds.
-
-  Args:
-    condition: Bool tensor. The branch runs after it and after the current
-      control dependencies.
-    make_op: Function that makes the op of the branch.
-
-  Returns:
-    Op.
-  """
-  def taken():
-    with tf.control_dependencies([make_op()]):
-      return tf.constant(True)
-
-  return tf.cond(tf.identity(condition), taken, lambda: tf.constant(False)).op
+      return after_burnin, self._workers.update(
+          lambda: tf.assign_add(self._num_runs, tf.ones([], tf.int64)).op)
 
 
 def _check_assignable(variables):

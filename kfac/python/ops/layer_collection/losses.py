@@ -18,6 +18,7 @@ from kfac.python.ops.loss_functions import coefficients
 from kfac.python.ops.tensormatch import losses as graph_losses
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
+from kfac.python.ops.utils import workers
 
 
 class LossRegistration(NamedTuple):
@@ -255,6 +256,7 @@ class Losses:
     def on_sample(loss):
       if counter is None or not isinstance(loss, lf.NegativeLogProbLoss):
         return loss.evaluate_on_sample()
-      return loss.evaluate_on_counted_sample(counter, indices[loss])
+      return loss.evaluate_on_counted_sample(
+          counter, workers.current().numbered(indices[loss]))
 
     return self.evaluate(on_sample, coeff_mode)

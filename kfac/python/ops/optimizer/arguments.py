@@ -16,6 +16,7 @@ from kfac.python.ops.layer_collection import collection
 from kfac.python.ops.optimizer import damping
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
+from kfac.python.ops.utils import workers as workers_lib
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -69,7 +70,7 @@ class RuleArguments(TypedDict, total=False):
 
 
 class Options(RuleArguments, total=False):
-  """The keyword arguments of KfacOptimizer that 0.2.4 added.
+  """The keyword arguments of KfacOptimizer that 0.2.4 added, and later ones.
 
   Attributes:
     use_weight_decay: Whether weight_decay_coeff times each variable is added to
@@ -88,6 +89,8 @@ class Options(RuleArguments, total=False):
     tf_replicator: Must be None.
     dtype: Dtype of the variables of an adapted damping; by default that of the
       parameters.
+    workers: workers.Workers that make each step together; by default this
+      process alone. `batch_size` is that of one worker.
   """
 
   use_weight_decay: bool
@@ -99,6 +102,7 @@ class Options(RuleArguments, total=False):
   print_logs: bool
   tf_replicator: Any
   dtype: hints.DType | None
+  workers: workers_lib.Workers
 
 
 class Arguments(Options, total=False):
@@ -304,6 +308,9 @@ def check_options(options: Options, momentum_type: str,
                       ("l2_reg", "minimum")):
     scalars.check_number(name, options.get(name), **{bound: 0.})
   check_scalar_loss(options.get("loss"))
+  workers = options.get("workers", workers_lib.ALONE)
+  if not isinstance(workers, workers_lib.Workers):
+    raise ValueError(f"workers must be Workers, got {workers!r}.")
   if options.get("tf_replicator") is not None:
     raise ValueError(
         "tf_replicator must be None, since there are no replicas; register one "

@@ -34,6 +34,7 @@ from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
+from kfac.python.ops.utils import workers as workers_lib
 
 # Half of the half that a step removes if it fits each example.
 MAX_PREDICTED_DECREASE = 0.25
@@ -122,12 +123,17 @@ class _State(NamedTuple):
     values: Their values before it, if the step may be rejected.
     is_known: Bool tensor [], whether the loss before the step is finite. If it
       is not, the step is not judged: the batch is bad, not the damping.
+    due: Bool tensor [], whether the step is judged; None if the rule decides
+      when the step is counted.
+    judged: Whether `after_step` adds to the step.
   """
 
   ops: list
   variables: list
   values: list
   is_known: Any = None
+  due: Any = None
+  judged: bool = False
 
 
 class DampingControl:
@@ -160,7 +166,8 @@ class DampingControl:
 
   def __init__(self, damping: hints.Damping,
                precon_damping_mult: hints.Scalar = 1.,
-               l2_reg: hints.Scalar = 0., loss: Any = None) -> None:
+               l2_reg: hints.Scalar = 0., loss: Any = None,
+               workers: workers_lib.Workers = workers_lib.ALONE) -> None:
     """Starts with a constant damping.
 
     Args:
@@ -168,7 +175,10 @@ class DampingControl:
       precon_damping_mult: See the class; as the following.
       l2_reg: See the class.
       loss: See the class.
+      workers: Workers, over which losses are averaged.
     """
+    self._workers = workers
+    self._passed_before_step = False
     self.damping: Any = damping
     self.rule: Rule | None = None
     self.rho: Any = None
@@ -268,7 +278,7 @@ class DampingControl:
       with tf.control_dependencies([op]):
         return tf.assign(self._num_judged, number).op
 
-    return tf.group(tf.cond(due, judge, tf.no_op))
+    return self._workers.cond(due, judge, "judge_last")
 
   def before_step(self, loss: hints.TensorLike,
                   global_step: hints.Scalar | None) -> list:
@@ -289,27 +299,40 @@ class DampingControl:
       return []
     if global_step is None:
       raise KeyError("global_step must be given while damping is adapted.")
-    with tf.control_dependencies([self._make_judge_last_op(rule, global_step)]):
-      return [self._make_remember_op(loss)]
+    self._passed_before_step = True
+
+    def remember():
+      with tf.control_dependencies([
+          self._make_judge_last_op(rule, global_step)]):
+        return self._make_remember_op(self._mean(loss))
+
+    return [self._workers.update(remember)]
 
   def state_before_step(self, loss: hints.TensorLike | None,
-                        variables: Sequence[Any]) -> _State:
+                        variables: Sequence[Any],
+                        global_step: hints.Scalar | None = None) -> _State:
     """Reads what judging a step needs, before the step is made.
 
     Args:
       loss: Scalar, the loss before the step; None to compute it, as for a
         tensor that is no scalar.
       variables: List of the variables that the step changes.
+      global_step: See `before_step`. A step without it, as that of
+        SyncReplicasOptimizer, is judged right after it, on the batch of the
+        rule.
 
     Returns:
       State for `after_step`. Its ops have to run before the step.
 
     Raises:
+      KeyError: If there is no `global_step` though it is needed.
       ValueError: If the loss is neither passed, nor can be computed.
     """
     rule = self.rule
-    if rule is None or not rule.counts_steps:
+    if rule is None:
       return _State([], [], [])
+    if not rule.counts_steps:
+      return self._state_without_before_step(rule, global_step)
     pre_update = [] if rule.immediately else [self.pre_update_op()]
     with tf.control_dependencies(pre_update):
       loss = self._loss_before(rule, loss)
@@ -320,14 +343,28 @@ class DampingControl:
       values = [tf.raw_ops.DeepCopy(x=variable.read_value())
                 for variable in variables]
     return _State(
-        ops + values, list(variables), values, tf.math.is_finite(loss))
+        ops + values, list(variables), values, tf.math.is_finite(loss),
+        judged=True)
+
+  def _state_without_before_step(self, rule, global_step):
+    """Returns the state if steps are judged by `global_step`."""
+    passed, self._passed_before_step = self._passed_before_step, False
+    if passed or not rule.is_chief:
+      return _State([], [], [])
+    if global_step is None:
+      raise KeyError("global_step must be given while damping is adapted.")
+    due = _is_due(rule, global_step)
+    loss = tf.cond(due, lambda: self._loss(rule),
+                   lambda: tf.identity(self._prev_loss))
+    return _State([self._make_remember_op(loss)], [], [],
+                  tf.math.is_finite(loss), due, judged=True)
 
   def _loss_before(self, rule, passed):
     """Returns the loss before a step, scalar tensor."""
     loss = passed if self.loss is None else self.loss
     if rule.use_passed_loss and loss is not None and (
         tf.convert_to_tensor(loss).shape.rank in (0, None)):
-      return loss
+      return self._mean(loss)
     if rule.batch is None:
       raise ValueError(
           "train_batch must be given, or a scalar loss be passed, while the "
@@ -374,11 +411,12 @@ class DampingControl:
     Returns:
       Op that includes the step.
     """
-    if self.rule is None or not self.rule.counts_steps:
+    if self.rule is None or not state.judged:
       return step
-    with tf.control_dependencies([step]):
-      if not self.rule.immediately:
+    if self.rule.counts_steps and not self.rule.immediately:
+      with tf.control_dependencies([step]):
         return tf.group(tf.assign_add(self.num_steps, 1), name=name)
+    with tf.control_dependencies([self._workers.after(step, "step")]):
       return self._make_judge_op(self.rule, state, velocity_of, name)
 
   def _loss(self, rule, batch=None):
@@ -386,7 +424,13 @@ class DampingControl:
     batch = rule.batch if batch is None else batch
     with tf.variable_scope(rule.scope or tf.get_variable_scope(),
                            auxiliary_name_scope=False):
-      return tf.cast(rule.loss_fn(batch), self.rho.dtype)
+      return tf.cast(self._mean(rule.loss_fn(batch)), self.rho.dtype)
+
+  def _mean(self, loss):
+    """Returns the mean of a loss over the workers, a scalar."""
+    if self._workers.count == 1:
+      return loss
+    return self._workers.mean([tf.reshape(loss, [])], "loss")[0]
 
   def _make_remember_op(self, loss):
     """Makes the op that stores the loss before a step, if it is finite."""
@@ -396,20 +440,26 @@ class DampingControl:
 
   def _make_judge_last_op(self, rule, global_step):
     """Makes the op that judges the last step if an adaptation is due."""
-    if not rule.is_chief:
+    if not self._is_chief(rule):
       return tf.no_op()
-    due = tf.equal((tf.convert_to_tensor(global_step) + 1) % rule.interval, 0)
-    return tf.cond(
-        due, lambda: self._adapt(rule, self._ratio(self._loss(rule))), tf.no_op)
+    return self._workers.cond(
+        _is_due(rule, global_step),
+        lambda: self._adapt(rule, self._ratio(self._loss(rule))), "judge_last")
+
+  def _is_chief(self, rule):
+    """Whether this process adapts the damping; with several workers, the first."""
+    return rule.is_chief or self._workers.count > 1
 
   def _make_judge_op(self, rule, state, velocity_of, name):
     """Makes the op that judges the step just made, if an adaptation is due."""
-    due = tf.equal(tf.assign_add(self.num_steps, 1) % rule.interval, 0)
+    due = state.due
+    if due is None:
+      due = tf.equal(tf.assign_add(self.num_steps, 1) % rule.interval, 0)
     if rule.max_loss_increase is None:
       due = tf.logical_and(due, state.is_known)
-      return tf.group(tf.cond(
+      return tf.group(self._workers.cond(
           due, lambda: self._adapt(rule, self._ratio(self._loss(rule))),
-          tf.no_op), name=name)
+          "judge"), name=name)
     loss = self._loss(rule)
     limit = self._prev_loss + scalars.cast_scalar(
         rule.max_loss_increase, loss.dtype)
@@ -459,12 +509,17 @@ class DampingControl:
         tf.assign(variable, tf.where(
             tf.is_nan(value), variable.read_value(), value))
         for variable, value in found])
-    if not rule.is_chief:
+    if not self._is_chief(rule):
       return store
     return tf.group(store, tf.assign(self.damping, next_damping(
         tf.convert_to_tensor(self.damping), judged, rule.decay ** rule.interval,
         rule.min_damping, rule.max_damping, rule.increase_below,
         rule.decrease_above)))
+
+
+def _is_due(rule, global_step):
+  """Whether an adaptation is due after `global_step` steps, bool tensor []."""
+  return tf.equal((tf.convert_to_tensor(global_step) + 1) % rule.interval, 0)
 
 
 def next_damping(damping: tf.Tensor, rho: tf.Tensor, omega: float,

@@ -27,6 +27,7 @@ from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
+from kfac.python.ops.utils import workers as workers_lib
 
 
 class KfacOptimizer(tf.train.GradientDescentOptimizer):
@@ -123,6 +124,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     self._rescale: Any = arguments.rescale(options)
     self._batch_size: Any = batch_size
     self._layers = layer_collection
+    self._workers = options.get("workers", workers_lib.ALONE)
     self._qmodel_losses: Any = qmodel_losses
     self._qmodel_example_weights = qmodel_example_weights
     self._qmodel: Any = None  # M and c of the step.
@@ -133,7 +135,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     self._assigned: dict[str, Any] = {}  # Update ops that a subclass assigns.
     self._damping = damping_lib.DampingControl(
         damping, precon_damping_mult, options.get("l2_reg", 0.),
-        options.get("loss"))
+        options.get("loss"), self._workers)
     self._fisher_est = estimator.make_fisher_estimator(
         placement_strategy=placement_strategy,
         variables=lambda: steps_lib.variables_of(
@@ -143,7 +145,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         colocate_gradients_with_ops=colocate_gradients_with_ops,
         name=name + "/FisherEstimator", cov_devices=cov_devices,
         inv_devices=inv_devices, batch_size=batch_size,
-        compute_params_stats=bool(options.get("compute_params_stats")))
+        compute_params_stats=bool(options.get("compute_params_stats")),
+        workers=self._workers)
     if adapt_damping:
       self._adapt_damping(options.get("dtype"), **rule)
 
@@ -270,22 +273,34 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     arguments.check_gradients(grads_and_vars)
     self._make_update_ops()
     self._make_skip_counter()
-    state = self._damping.state_before_step(
-        grads_and_vars.loss, [variable for _, variable in grads_and_vars])
-    missing = missing_inverses.make_warning_op(self._fisher_est.factors)
     global_step, name = steps_lib.global_step_and_name(*args, **kwargs)
     train_ops = tf.get_collection_ref(tf.GraphKeys.TRAIN_OP)
     others = list(train_ops)
-    with tf.control_dependencies([*state.ops, missing]):
+    step = self._workers.finish(
+        lambda name: self._make_step(grads_and_vars, global_step, name), name)
+    assert self._made_step is not None
+    self._made_step = self._made_step._replace(train_op=step)
+    train_ops[:] = [*others, step]  # What judges a step is part of it.
+    return step
+
+  def _make_step(self, grads_and_vars, global_step, name):
+    """Makes the op of a step, for the batch of all workers."""
+    grads_and_vars = steps_lib.mean_over(self._workers, grads_and_vars)
+    state = self._damping.state_before_step(
+        grads_and_vars.loss, [variable for _, variable in grads_and_vars],
+        global_step)
+    missing = missing_inverses.make_warning_op(self._fisher_est.factors)
+    # Inverses are read when the gradients are there, wherever these come from.
+    waits_for = [*state.ops, missing, *[grad for grad, _ in grads_and_vars]]
+    with tf.control_dependencies(waits_for if self._workers.updates else []):
       steps = self._compute_update_steps(grads_and_vars)
       if not isinstance(steps, list):  # A list may carry alpha and mu.
         steps = list(steps)
       step = super().apply_gradients(
-          steps, global_step, None if state.ops else name)
+          steps, global_step, None if state.judged else name)
     step = self._damping.after_step(step, state, self._velocity, name)
     self._made_step = stats_lib.MadeStep(
         step, grads_and_vars, steps, self._learning_rate_tensor)
-    train_ops[:] = [*others, step]  # What judges a step is part of it.
     return step
 
   def _make_update_ops(self):
@@ -431,7 +446,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
                       prev_updates_and_vars))
     M = quadratic_model.curvature(
         self._qmodel_losses or self._layers, variables, directions,
-        self._damping.value, self._batch_size, self._qmodel_example_weights)
+        self._damping.value, self._batch_size, self._qmodel_example_weights,
+        self._workers)
     c = tf.stack([steps_lib.inner_product(grads, d) for d in directions])
     self._qmodel = M, c
     coefficients, change = (

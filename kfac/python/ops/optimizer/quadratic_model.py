@@ -21,12 +21,14 @@ from kfac.python.ops import curvature_matrix_vector_products as cmvp
 from kfac.python.ops.optimizer import steps
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
+from kfac.python.ops.utils import workers as workers_lib
 
 
 def curvature(losses: Any, variables: Sequence[Any],
               directions: Sequence[Sequence[Any]], damping: hints.Scalar,
               batch_size: hints.Scalar,
-              example_weights: hints.TensorLike | None = None) -> tf.Tensor:
+              example_weights: hints.TensorLike | None = None,
+              workers: workers_lib.Workers = workers_lib.ALONE) -> tf.Tensor:
   """Computes M.
 
   Args:
@@ -38,10 +40,14 @@ def curvature(losses: Any, variables: Sequence[Any],
     batch_size: Scalar, the number of examples, or the sum of their weights.
     example_weights: Tensor [examples], weights of the examples' terms in F, or
       None.
+    workers: Workers. The directions are those of the chief, and F is that of
+      the joint batch.
 
   Returns:
     Symmetric matrix [directions, directions].
   """
+  directions = tf.nest.pack_sequence_as(directions, workers.from_chief(
+      tf.nest.flatten(directions), "directions"))
   computer = cmvp.CurvatureMatrixVectorProductComputer(losses, variables)
   # d F d' = (B^T J d) . (B^T J d') takes no products with J^T.
   in_loss_space = computer.multiply_fisher_factor_transpose_many(directions)
@@ -49,7 +55,7 @@ def curvature(losses: Any, variables: Sequence[Any],
   if example_weights is not None:
     in_loss_space = [[_times_roots(term, example_weights) for term in product]
                      for product in in_loss_space]
-  fisher = _gram(in_loss_space)
+  [fisher] = workers.mean([_gram(in_loss_space)], "curvature")
   dtype = fisher.dtype
   return (fisher / scalars.cast_scalar(batch_size, dtype) +
           scalars.cast_scalar(damping, dtype) * _gram(directions))

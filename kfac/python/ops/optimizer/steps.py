@@ -15,6 +15,7 @@ from kfac.python.ops.utils import bad_numbers
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
+from kfac.python.ops.utils import workers as workers_lib
 
 
 class Step(NamedTuple):
@@ -51,6 +52,24 @@ class Gradients(list):
     """
     super().__init__(pairs)
     self.loss = loss
+
+
+def mean_over(workers: workers_lib.Workers, gradients: Gradients) -> Gradients:
+  """Averages gradients over workers.
+
+  Args:
+    workers: Workers.
+    gradients: Gradients of the loss on the batch of this worker.
+
+  Returns:
+    Gradients of the loss on the joint batch, with the loss of this worker.
+  """
+  if workers.count == 1:
+    return gradients
+  grads, variables = zip(*gradients, strict=True)
+  return Gradients(
+      zip(workers.mean(grads, "gradients"), variables, strict=True),
+      gradients.loss)
 
 
 class CallableList(list):
