@@ -26,6 +26,9 @@ LAYERS = {
                ("kernel bias: convolution 1",)),
     "Conv1D_strided": (dict(filters=3, kernel_size=3, strides=2), [7, 2],
                        ("kernel bias: convolution 1",)),
+    "Conv1D_dilated": (
+        dict(filters=3, kernel_size=2, dilation_rate=2, padding="causal"),
+        [7, 2], ("kernel bias: convolution 1",)),
     "Conv2D": (dict(filters=3, kernel_size=2, activation="relu"), [5, 5, 2],
                ("kernel bias: conv2d 1",)),
     "Conv2D_strided": (dict(filters=3, kernel_size=3, strides=2,
@@ -33,6 +36,9 @@ LAYERS = {
                        ("kernel bias: conv2d 1",)),
     "Conv2D_grouped": (dict(filters=4, kernel_size=2, groups=2), [5, 5, 2],
                        ("kernel: generic", "bias: shift 1")),
+    "Conv2D_dilated": (
+        dict(filters=3, kernel_size=2, dilation_rate=2), [6, 6, 2],
+        ("kernel bias: convolution 1",)),
     "Conv3D": (dict(filters=3, kernel_size=2), [4, 3, 4, 2],
                ("kernel bias: convolution 1",)),
     "DepthwiseConv2D": (dict(kernel_size=2, depth_multiplier=2), [5, 5, 2],
@@ -72,12 +78,52 @@ REASONS = {
 }
 
 
+# What differs in Keras 2.
+KERAS_2_ROWS = {
+    "BatchNormalization_images": ("gamma: generic", "beta: generic"),
+    "DepthwiseConv2D": ("depthwise_kernel: depthwise_conv2d 1",
+                        "bias: shift 1"),
+}
+# Whether it trains is a branch in the graph.
+KERAS_2_REASONS = {
+    "BatchNormalization_images": {name: "is used inside a branch" for name in (
+        "gamma", "beta")},
+}
+
+
 def _libraries():
   """Returns the modules of layers that are installed, by name."""
-  found = {"keras": keras.layers}
+  return {name: library.layers for name, library in _installed().items()}
+
+
+def _installed():
+  """Returns the installed libraries, by name."""
+  found = {"keras": keras}
   if importlib.util.find_spec("tf_keras") is not None:
-    found["tf_keras"] = importlib.import_module("tf_keras").layers
+    found["tf_keras"] = importlib.import_module("tf_keras")
   return found
+
+
+def _cases(name, library):
+  """Yields Cases of the layers of a library.
+
+  Args:
+    name: Its name.
+    library: Module, of Keras 2 or 3.
+  """
+  is_old = library.__version__.startswith("2.")
+  for layer, (arguments, shape, rows) in LAYERS.items():
+    kind = getattr(library.layers, layer.split("_")[0], None)
+    if kind is None:
+      continue
+    reasons = REASONS.get(layer, {})
+    if is_old:
+      rows = KERAS_2_ROWS.get(layer, rows)
+      reasons = KERAS_2_REASONS.get(layer, reasons)
+    # Keras 3 cannot run its loop with control flow v1.
+    yield Case(f"{name}_{layer}", _after(kind(**arguments), data(
+        BATCH, *shape)), (*rows, "w: dense 1"), reasons,
+        runs=layer != "LSTM_in_a_loop")
 
 
 def _after(layer, *call, **kwargs):
@@ -91,13 +137,14 @@ def _after(layer, *call, **kwargs):
 class AutomaticKerasTest(case.AutomaticCase):
 
   def testLayers(self):
+    for name, library in _installed().items():
+      self.check(*_cases(name, library))
+
+  def testEmbedding(self):
     for library, layers in _libraries().items():
-      self.check(*[
-          Case(f"{library}_{name}", _after(
-              getattr(layers, name.split("_")[0])(**arguments), data(
-                  BATCH, *shape)), (*rows, "w: dense 1"), REASONS.get(name, {}))
-          for name, (arguments, shape, rows) in LAYERS.items()
-          if hasattr(layers, name.split("_")[0])])
+      self.check(Case(
+          library, _after(layers.Embedding(9, 4), ids(9, BATCH, 5)),
+          ("embeddings: embedding 1", "w: dense 1")))
 
   def testTrainingOfBatchNormalization(self):
     found = ("gamma beta: scale and shift 1", "w: dense 1")
@@ -131,13 +178,15 @@ class AutomaticKerasTest(case.AutomaticCase):
   def testMixedPrecision(self):
     layers = keras.layers
     policy = {"dtype": "mixed_float16"}
+    def half(*shape):  # Not all of Keras 2 casts inputs by itself.
+      return tf.cast(data(BATCH, *shape), tf.float16)
     self.check(
-        Case("dense", _after(layers.Dense(3, **policy), data(BATCH, 5, 4)),
+        Case("dense", _after(layers.Dense(3, **policy), half(5, 4)),
              ("kernel bias: dense 1", "w: dense 1")),
-        Case("conv", _after(layers.Conv2D(3, 2, **policy), data(
-            BATCH, 4, 4, 2)), ("kernel bias: conv2d 1", "w: dense 1")),
-        Case("norm", _after(layers.LayerNormalization(**policy), data(
-            BATCH, 5, 4)), ("gamma beta: scale and shift 1", "w: dense 1")),
+        Case("conv", _after(layers.Conv2D(3, 2, **policy), half(
+            4, 4, 2)), ("kernel bias: conv2d 1", "w: dense 1")),
+        Case("norm", _after(layers.LayerNormalization(**policy), half(
+            5, 4)), ("gamma beta: scale and shift 1", "w: dense 1")),
         limit=0.01)
 
   def testKerasVariablesInTheList(self):
