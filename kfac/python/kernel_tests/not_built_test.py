@@ -31,6 +31,8 @@ _LINES = (
      "reuse=True"),
     ("kfac.python.ops.tensormatch.graph_matcher", "matcher", _PATTERNS),
     ("kfac.python.ops.tensormatch.graph_patterns", "Layer", _PATTERNS),
+    ("kfac.python.ops.tensormatch.graph_search", "register_records",
+     _PATTERNS),
     ("kfac.python.ops.tensormatch.tensorflow_graph_util", "is_op", _PATTERNS),
     ("kfac.python.ops.utils", "DistributedVarOp",
      "use a variable and tf.assign, since there are no replicas"),

@@ -30,16 +30,16 @@ _LACKING_NAMES = {
              "auto_register_layers of LayerCollection",
     "graph_matcher tensormatch.graph_matcher tensormatch.graph_patterns "
     "tensormatch.tensorflow_graph_util": _NO_PATTERNS,
-    # The module has other names here.
+    # The module has some of its names here.
     " ".join(f"{module}.{name}"
              for module in ("graph_search", "tensormatch.graph_search")
              for name in (
-                 "MatchRecord", "RecordType", "ensure_sequence",
+                 "MatchRecord", "RecordType",
                  "filter_grouped_variable_records", "filter_records",
                  "filter_subgraph_records", "filter_user_registered_records",
                  "record_affine_from_bindings",
                  "record_batch_norm_from_bindings",
-                 "record_scale_and_shift_from_bindings", "register_layers",
+                 "record_scale_and_shift_from_bindings",
                  "register_records", "register_subgraph_layers")):
         _NO_PATTERNS,
     "estimator.FisherEstimatorReplicaRoundRobin "
@@ -79,6 +79,9 @@ _NAMES = """
 AsyncInvCovUpdateKfacOpt async_inv_cov_update_kfac_opt
 kfac_utils.async_inv_cov_update_kfac_opt
 data_reader data_reader_alt kfac_utils.data_reader kfac_utils.data_reader_alt
+graph_search.ensure_sequence graph_search.register_layers
+tensormatch.graph_search.ensure_sequence
+tensormatch.graph_search.register_layers
 CurvatureMatrixVectorProductComputer linear_operator.linalg
 optimizer.ip optimizer.ip_p optimizer.set_global_constants optimizer.sprod
 optimizer.sprod_p

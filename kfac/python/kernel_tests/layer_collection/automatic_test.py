@@ -67,6 +67,15 @@ class ArgumentsTest(case.AutomaticCase):
       self._assertRefused("^var_list must be a tensor or variable, got",
                           var_list=[value])
 
+  def testNamesOfTheSuccessor(self):
+    x = tf.reshape(data(BATCH, 2, 4), [2 * BATCH, 4])
+    perceptron(self._layers, x)
+    report = graph_search.register_layers(
+        self._layers, graph_search.ensure_sequence(get("w")), BATCH)
+    self.assertEqual(("w: dense 1",), case.describe(report))
+    block, = self._layers.get_blocks()
+    self.assertEqual(2, block._num_positions)
+
   def testUnusedVariablesAreLeftOut(self):
     perceptron(self._layers)
     var("unused", 3)

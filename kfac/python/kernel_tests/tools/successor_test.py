@@ -119,7 +119,8 @@ class LackingTest(parameterized.TestCase):
        "utils.DistributedVarOp"),
       ("from kfac.python.ops.tensormatch import graph_patterns as gp",
        "tensormatch.graph_patterns"),
-      ("kfac.graph_search.register_layers(l)", "graph_search.register_layers"),
+      ("kfac.graph_search.register_records(l, r)",
+       "graph_search.register_records"),
       ("kfac.keras.optimizers.Kfac(1)", "keras"),
       ("kfac.estimator.FisherEstimatorReplicaRoundRobin",
        "estimator.FisherEstimatorReplicaRoundRobin"),
@@ -152,6 +153,7 @@ class LackingTest(parameterized.TestCase):
       "l.register_conv2d(p, approx='kron_in_diag', patch_mask=m)",
       "from kfac import AsyncInvCovUpdateKfacOpt, data_reader",
       "kfac.graph_search.AmbiguousRegistrationError",
+      "kfac.graph_search.register_layers(l, v)",
       "kfac.utils.set_global_constants(tf_replicator=None)",
       "kfac.KfacOptimizer(momentum_type='adam', use_weight_decay=True)",
       "kfac.optimizer.set_global_constants("

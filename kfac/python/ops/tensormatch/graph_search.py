@@ -13,14 +13,19 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops import not_built
+from kfac.python.ops import utils
 from kfac.python.ops.tensormatch import elementwise
 from kfac.python.ops.tensormatch import linear
 from kfac.python.ops.tensormatch import records
 from kfac.python.ops.tensormatch import uses
+from kfac.python.ops.utils import hints
 
 AmbiguousRegistrationError = records.AmbiguousRegistrationError
+ensure_sequence = utils.ensure_sequence
 
-__all__ = ["AmbiguousRegistrationError", "find_layers"]
+__all__ = ["AmbiguousRegistrationError", "ensure_sequence", "find_layers",
+           "register_layers"]
 
 # Kinds of layers that can have a bias.
 _WITH_BIAS = ("dense", "conv2d", "convolution")
@@ -38,6 +43,21 @@ _CONTROL_FLOW = {
 }
 _CUTS = ("ConcatV2", "Concat", "Pack", "Slice", "Split", "SplitV",
          "StridedSlice", "Unpack")
+
+
+def register_layers(layer_collection: Any, varlist: Sequence[Any],
+                    batch_size: hints.Scalar | None = None) -> Any:
+  """Calls LayerCollection.auto_register_layers (0.2.4).
+
+  Args:
+    layer_collection: LayerCollection.
+    varlist: Its var_list.
+    batch_size: See there.
+
+  Returns:
+    See there.
+  """
+  return layer_collection.auto_register_layers(varlist, batch_size)
 
 
 def find_layers(variables: Sequence[Any], towers_by_loss: Sequence[Any],
@@ -324,3 +344,15 @@ class _Towers:
     split = [[use for use, where in zip(found, inside, strict=True)
               if where == [index]] for index in range(self._count)]
     return split if len({len(part) for part in split}) == 1 else None
+
+
+# Records of matches, which patterns made.
+__getattr__ = not_built.getter(
+    __name__, "use auto_register_layers of kfac.LayerCollection, which needs "
+    "no patterns", (
+        "MatchRecord", "RecordType", "filter_grouped_variable_records",
+        "filter_records", "filter_subgraph_records",
+        "filter_user_registered_records", "record_affine_from_bindings",
+        "record_batch_norm_from_bindings",
+        "record_scale_and_shift_from_bindings", "register_records",
+        "register_subgraph_layers"))
