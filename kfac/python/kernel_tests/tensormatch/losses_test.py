@@ -30,6 +30,13 @@ def _stable_sigmoid(m):
   return (tf.maximum(m.y, 0.) - m.y * m.t + tf.log1p(tf.exp(-tf.abs(m.y))))
 
 
+def _keras(name, **arguments):
+  """Returns a loss of Keras; without a dtype Keras 3 computes in float32."""
+  if not keras.__version__.startswith("2."):
+    arguments["dtype"] = "float64"
+  return getattr(keras.losses, name)(**arguments)
+
+
 _B, _C, _O, _N = (f"register_{kind}_predictive_distribution" for kind in (
     "multi_bernoulli", "categorical", "onehot_categorical", "normal"))
 
@@ -73,16 +80,18 @@ _CASES = (
      [1. / 3]),
     ("tf_mean_squared_error", lambda m: _losses.mean_squared_error(m.t, m.y),
      [_N], [1. / 3]),
-    ("keras_binary", lambda m: keras.losses.BinaryCrossentropy(
-        from_logits=True, dtype="float64")(m.t, m.y), [_B], [1. / 3]),
-    ("keras_squared", lambda m: keras.losses.MeanSquaredError(
-        dtype="float64")(m.t, m.y), [_N], [1. / 3]),
-    ("keras_categorical", lambda m: keras.losses.CategoricalCrossentropy(
-        from_logits=True, dtype="float64")(m.onehot, m.y), None, [1.]),
-    ("keras_sparse", lambda m: keras.losses.SparseCategoricalCrossentropy(
-        from_logits=True, dtype="float64")(m.labels, m.y), [_C], [1.]),
-    ("keras_probabilities", lambda m: keras.losses.CategoricalCrossentropy(
-        dtype="float64")(m.onehot, tf.nn.softmax(m.y)), None, [1.]),
+    ("keras_binary", lambda m: _keras("BinaryCrossentropy", from_logits=True)(
+        m.t, m.y), [_B], [1. / 3]),
+    ("keras_squared", lambda m: _keras("MeanSquaredError")(m.t, m.y), [_N],
+     [1. / 3]),
+    ("keras_categorical", lambda m: _keras(
+        "CategoricalCrossentropy", from_logits=True)(m.onehot, m.y), None,
+     [1.]),
+    ("keras_sparse", lambda m: _keras(
+        "SparseCategoricalCrossentropy", from_logits=True)(m.labels, m.y),
+     [_C], [1.]),
+    ("keras_probabilities", lambda m: _keras("CategoricalCrossentropy")(
+        m.onehot, tf.nn.softmax(m.y)), None, [1.]),
 )
 
 
