@@ -447,7 +447,7 @@ class DampingControl:
         lambda: self._adapt(rule, self._ratio(self._loss(rule))), "judge_last")
 
   def _is_chief(self, rule):
-    """Whether this process adapts the damping; with several workers, the first."""
+    """Whether this process adapts the damping; one of several workers does."""
     return rule.is_chief or self._workers.count > 1
 
   def _make_judge_op(self, rule, state, velocity_of, name):
