@@ -111,7 +111,7 @@ class RegistrationTest(SmallTestCase):
               graph.get_tensor_by_name(outputs).shape.rank, rank, name)
         for name, row in rows.items():
           if name.endswith("gamma"):
-            self.assertEqual("scale", row.kind)
+            self.assertEqual("scale and shift", row.kind)
           elif name not in dense:
             self.assertEqual("shift", row.kind)
 
