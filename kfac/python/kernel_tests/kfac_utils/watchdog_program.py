@@ -16,6 +16,7 @@ At the end of the input all processes are killed. Tasks print events as JSON
 values, one a line.
 """
 
+import gc
 import json
 import os
 import signal
@@ -160,6 +161,7 @@ def redirect(*files):
 
 def main():
   """Obeys commands; returns in a forked process when its task ends."""
+  gc.freeze()  # Forked processes end faster.
   while line := sys.stdin.readline():
     command = json.loads(line)
     if isinstance(command, int):

@@ -20,6 +20,8 @@ from absl import logging
 _TABLE = "kfac_watchdog"
 # A run on a keeper that is frozen, not dead, ends after this time.
 _RUN_SECS = 2.
+# How long to wait for the end of a thread that may wait for a dead keeper.
+_DEAD_SECS = 0.5
 
 
 class Phase(enum.IntEnum):
@@ -108,6 +110,8 @@ class Bulletin:
     self._wake = threading.Event()
     self._stopped = False
     self._session: tf.Session | None = None
+    # Whether a run of the session has succeeded, so that each run ends.
+    self._is_open = False
     self._graph = tf.Graph()
     with self._graph.as_default(), tf.device(f"{keeper}/device:CPU:0"):
       self._make_ops(own)
@@ -141,12 +145,13 @@ class Bulletin:
     self._wake.set()
 
   def join(self, timeout: float) -> None:
-    """Waits for the end of the thread.
+    """Waits for the end of the thread, shortly if the keeper seems dead.
 
     Args:
       timeout: Float, the largest number of seconds.
     """
-    self._thread.join(timeout)
+    self._thread.join(
+        timeout if self._is_open else min(timeout, _DEAD_SECS))
 
   def _run(self):
     """Visits until `stop`: the body of the thread."""
@@ -172,6 +177,7 @@ class Bulletin:
     values = self._session.run(
         self._all_rows, {self._own_row: row},
         tf.RunOptions(timeout_in_ms=int(1000 * _RUN_SECS)))
+    self._is_open = True
     rows = [Row(*value) for value in values.tolist()]
     self.rows = {task: row for task, row in zip(self._tasks, rows, strict=True)
                  if row.incarnation}
@@ -185,3 +191,4 @@ class Bulletin:
         session.close()
       except tf.errors.OpError:
         pass  # The keeper is dead.
+    self._is_open = False

@@ -12,6 +12,7 @@ bulletins (see bulletin.py) and reads the beats of the others:
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import sys
@@ -34,6 +35,8 @@ _POLL_SECS = 0.1
 _LEAVE_SECS = 5.
 # Largest number of seconds in which the last row of a task is written.
 _LAST_ROW_SECS = 5.
+# Longer than a visit of a bulletin.
+_END_SECS = 3.
 # Modules in which a thread hangs if a task is lost.
 _HANGING = ("tensorflow.python.client", "tensorflow.python.training")
 
@@ -334,6 +337,7 @@ class Watchdog(tf.train.SessionRunHook):
       self._thread.start()
       for each in self._bulletins:
         each.start()
+      atexit.register(self._end_threads)
 
   def _next_row(self):
     """Returns the own row with a new beat."""
@@ -496,15 +500,15 @@ class Watchdog(tf.train.SessionRunHook):
       self._lead(session, coord)
     else:
       self._follow()
-    self._call_on_join(session, coord)
+    self._call_on_join(session)
     self._write(phase=Phase.STARTED, trained=1)
 
-  def _call_on_join(self, session, coord):
+  def _call_on_join(self, session):
     try:
       if self._on_join is not None:
         self._on_join(session, self._generation)
     except Exception:
-      coord.raise_requested_exception()  # The session was closed because of it.
+      self._raise_if_lost()  # If so, the session was closed because of it.
       raise
 
   def _lead(self, session, coord):
@@ -611,11 +615,20 @@ class Watchdog(tf.train.SessionRunHook):
       time.sleep(_POLL_SECS)
     if self._own in self._keepers:
       self._await_workers()
+    self._end_threads()
+
+  def _end_threads(self):
+    """Ends the threads; a thread that hangs is left behind.
+
+    Python aborts at its exit if a thread comes back from TensorFlow then.
+    """
+    atexit.unregister(self._end_threads)
     self._stopped.set()
     for each in self._bulletins:
       each.stop()
+    deadline = time.monotonic() + _END_SECS
     for each in self._bulletins:
-      each.join(1.)
+      each.join(max(deadline - time.monotonic(), 0.))
 
   def _await_workers(self):
     """Waits until all workers have finished, at most `grace_secs`."""
