@@ -201,6 +201,15 @@ class AutomaticKerasTest(case.AutomaticCase):
     self.assertCountEqual(
         tf.trainable_variables(), layers.registered_variables)
 
+  def testKerasVariablesInAGroup(self):
+    layers = kfac.LayerCollection()
+    layer = keras.layers.Dense(4)
+    dense(layers, layer(data(BATCH, 4)))
+    layers.define_linked_parameters([layer.kernel, layer.bias], "diagonal")
+    report = layers.auto_register_layers()
+    self.assertEqual(["diagonal", "kron"], [
+        row.approximation for row in report])
+
 
 if __name__ == "__main__":
   tf.test.main()

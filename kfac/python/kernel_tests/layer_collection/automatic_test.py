@@ -96,7 +96,8 @@ class ArgumentsTest(case.AutomaticCase):
     perceptron(self._layers)
     self.assertEqual(
         ("w: dense 1",), self._rows(var_list=[get("w"), get("w")]))
-    self.assertEqual(("v b: dense 1", "c: shift 1"), self._rows())
+    self.assertEqual(("c: shift 1",), self._rows(var_list=get("c")))
+    self.assertEqual(("v b: dense 1",), self._rows())
     self.assertEqual((), self._rows())
     self.assertCountEqual(
         tf.trainable_variables(), self._layers.registered_variables)

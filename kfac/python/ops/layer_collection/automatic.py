@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -10,6 +9,7 @@ from absl import logging
 
 from kfac.python.ops import utils
 from kfac.python.ops.layer_collection import approximations
+from kfac.python.ops.layer_collection import parameters
 from kfac.python.ops.layer_collection import report
 from kfac.python.ops.layer_collection import validation as check
 from kfac.python.ops.tensormatch import graph_search
@@ -23,7 +23,7 @@ MAX_FULL_PARAMS = 1024
 
 
 def auto_register_layers(
-    layers: Any, var_list: Sequence[Any] | None,
+    layers: Any, var_list: hints.Vector | None,
     batch_size: hints.Scalar | None, unknown: str) -> report.Report:
   """See LayerCollection.auto_register_layers."""
   if unknown not in ("generic", "raise"):
@@ -160,12 +160,13 @@ def _variables(layers, var_list):
 
   Args:
     layers: LayerCollection.
-    var_list: List of variables; None for the trainable ones of the graph that
-      the losses depend on.
+    var_list: Variable, or list of variables; None for the trainable ones of the
+      graph that the losses depend on.
   """
   registered = {variable.ref() for variable in layers.registered_variables}
   if var_list is not None:
-    variables = [_plain(variable) for variable in var_list]
+    variables = [parameters.plain_variable(variable)
+                 for variable in utils.ensure_sequence(var_list)]
     check.check_graph(layers.graph, "var_list", variables)
   else:
     variables = layers.graph.get_collection(
@@ -173,14 +174,6 @@ def _variables(layers, var_list):
   unique = {variable.ref(): variable for variable in variables}
   return [variable for ref, variable in unique.items()
           if ref not in registered]
-
-
-def _plain(variable):
-  """Returns the variable that a Keras 3 variable holds."""
-  value = getattr(variable, "value", None)
-  if hasattr(variable, "ref") or value is None or callable(value):
-    return variable
-  return value
 
 
 def _linked(linked_parameters, found):

@@ -133,7 +133,7 @@ class LayerCollection(loss_collection.LossCollection):
     """Declares that variables belong to one layer, and their approximation.
 
     Args:
-      params: Variable, or list of variables.
+      params: Variable, or list of variables, also of Keras.
       approximation: Name of the approximation that is used if the registration
         names none; None for the default.
 
@@ -141,7 +141,8 @@ class LayerCollection(loss_collection.LossCollection):
       ValueError: If one of them is linked or registered already, or if there
         is no such approximation.
     """
-    group = frozenset(utils.ensure_sequence(params))
+    group = frozenset(parameters.plain_variable(variable)
+                      for variable in utils.ensure_sequence(params))
     taken = set(self.registered_variables).union(*self._linked_parameters)
     for variable in group & taken:
       raise ValueError(
@@ -541,7 +542,7 @@ class LayerCollection(loss_collection.LossCollection):
         self._context(params), params, inputs, outputs, num_uses, approx,
         partition_strategy, batch_size), reuse)
 
-  def auto_register_layers(self, var_list: Sequence[Any] | None = None,
+  def auto_register_layers(self, var_list: hints.Vector | None = None,
                            batch_size: hints.Scalar | None = None,
                            unknown: str = "generic") -> report.Report:
     """Registers the layers of all variables that are not registered yet.
@@ -550,8 +551,8 @@ class LayerCollection(loss_collection.LossCollection):
     flow determine its layer; nothing is guessed.
 
     Args:
-      var_list: List of variables, also of Keras; None for the trainable
-        variables of the graph that the losses depend on.
+      var_list: Variable, or list of variables, also of Keras; None for the
+        trainable variables of the graph that the losses depend on.
       batch_size: Number of examples of a tower, int or scalar tensor. A first
         axis that is a multiple of it holds examples and positions. If None, it
         is that of the losses.

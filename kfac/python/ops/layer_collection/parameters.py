@@ -77,6 +77,18 @@ class LayerParametersDict(collections.OrderedDict):
     return super().__contains__(_canonical(key))
 
 
+def plain_variable(variable: Any) -> Any:
+  """Returns the variable that a variable of Keras 3 holds, or any other itself.
+
+  Args:
+    variable: Variable.
+  """
+  value = getattr(variable, "value", None)
+  if hasattr(variable, "ref") or value is None or callable(value):
+    return variable
+  return value
+
+
 def _canonical(key):
   return tuple(key) if isinstance(key, (list, tuple)) else key
 
