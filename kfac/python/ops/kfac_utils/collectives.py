@@ -50,17 +50,21 @@ class CollectiveWorkers(workers.Workers):
     config: ConfigProto for the server and for sessions.
   """
 
-  def __init__(self, count: int, index: int, job: str = "worker") -> None:
+  def __init__(self, count: int, index: int, job: str = "worker",
+               name: str = "kfac") -> None:
     """Makes no op.
 
     Args:
       count: Int >= 1, number of workers.
       index: Int in [0, count), number of this worker.
       job: Name of the job of the workers.
+      name: Name, the same in all workers; another one for each graph that the
+        same servers run.
 
     Raises:
       ValueError: If a value is out of range.
     """
+    self._name = name
     self.count = scalars.check_int("count", count, 1)
     self.index = server_workers.check_index(index, count)
     self.device = f"/job:{job}/task:{index}"
@@ -135,7 +139,8 @@ class CollectiveWorkers(workers.Workers):
     """Returns the attributes that tell a collective op from all others."""
     name = plain_variables.unique_name(name, self._names)
     return {"group_size": self.count, "group_key": _GROUP_KEY,
-            "instance_key": stateless_seeds.hash_of(name) % _MAX_KEY}
+            "instance_key": stateless_seeds.hash_of(
+                self._name, name) % _MAX_KEY}
 
 
 class InitialValuesHook(tf.train.SessionRunHook):

@@ -197,11 +197,10 @@ class _SessionNumber:
 
   def __init__(self):
     """Creates the variable and its op."""
-    with plain_variables.no_scope_settings():
-      self._variable = tf.get_variable(
-          plain_variables.unused_name("kfac_session_number"), [], tf.int64,
-          tf.zeros_initializer(), trainable=False, use_resource=True,
-          collections=[tf.GraphKeys.LOCAL_VARIABLES])
+    # The settings of variable scopes do not reach it.
+    self._variable = tf.Variable(
+        tf.zeros([], tf.int64), trainable=False, name="kfac_session_number",
+        collections=[tf.GraphKeys.LOCAL_VARIABLES], use_resource=True)
     self._new = tf.placeholder(tf.int64, [])
     self._assign = tf.assign(self._variable, self._new).op
 
