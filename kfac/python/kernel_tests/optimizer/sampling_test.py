@@ -134,7 +134,7 @@ class ExampleWeightsTest(tf.test.TestCase):
       with self.assertRaisesRegex(
           ValueError,
           "^qmodel_example_weights must be None unless momentum_type "
-          r"is 'qmodel', got \[1.0\].$"):
+          r"is 'qmodel' or 'qmodel_fixedmu', got \[1.0\].$"):
         kfac.KfacOptimizer(
             0.1, 0.9, 0.1, model.layers, qmodel_example_weights=[1.])
 
