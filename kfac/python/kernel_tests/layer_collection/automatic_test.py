@@ -1,5 +1,9 @@
 """Tests of automatic registration: its arguments, towers and reports."""
 
+import os
+import subprocess
+import sys
+
 import tensorflow.compat.v1 as tf
 from absl.testing import parameterized
 
@@ -304,23 +308,41 @@ class TowersTest(parameterized.TestCase, case.AutomaticCase):
     self.check(Case("pair", build, ("v b: dense 2", "w: dense 1")))
 
 
+def build_once():
+  """Returns the report of a model, and names of factors, variables and ops."""
+  with tf.Graph().as_default() as graph:
+    layers = kfac.LayerCollection()
+    x = data(BATCH, 3, 4)
+    h = tf.tanh(tf.tensordot(x, var("u", 4, 4), 1) * var("g", 4) + var("s", 4))
+    # Scales that meet, and a bias behind two layers.
+    h = h * var("h", 4) + tf.tanh(h) * var("k", 4) + var("e", 4)
+    h = tf.reduce_sum(h, 1)
+    perceptron(layers, h @ var("a", 4, 4) + h @ var("d", 4, 4) + var("z", 4))
+    report = layers.auto_register_layers()
+    optimizer = kfac.KfacOptimizer(0.1, 0.9, 0.1, layers)
+    optimizer.minimize(layers.total_sampled_loss())
+    return [str(report), [factor.name for factor in layers.get_factors()],
+            [variable.name for variable in tf.global_variables()],
+            [op.name for op in graph.get_operations()]]
+
+
 class DeterminismTest(case.AutomaticCase):
 
-  def _once(self):
-    with tf.Graph().as_default():
-      layers = kfac.LayerCollection()
-      x = data(BATCH, 3, 4)
-      h = tf.tanh(tf.tensordot(x, var("u", 4, 4), 1) * var("g", 4) + var(
-          "s", 4))
-      perceptron(layers, tf.reduce_sum(h, 1))
-      report = layers.auto_register_layers()
-      optimizer = kfac.KfacOptimizer(0.1, 0.9, 0.1, layers)
-      optimizer.minimize(layers.total_sampled_loss())
-      return (str(report), [factor.name for factor in layers.get_factors()],
-              [variable.name for variable in tf.global_variables()])
-
   def testSameGraphSameNames(self):
-    self.assertEqual(self._once(), self._once())
+    self.assertEqual(build_once(), build_once())
+
+  def testEveryProcessHasThem(self):
+    program = ("from kfac.python.kernel_tests.layer_collection import "
+               "automatic_test as test; print(test.build_once())")
+    processes = [subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
+        # What orders Python's sets of strings.
+        env={**os.environ, "PYTHONHASHSEED": hash_seed,
+             "PYTHONPATH": os.pathsep.join(sys.path)}) for hash_seed in "12"]
+    outputs = [process.communicate()[0] for process in processes]
+    self.assertEqual([0, 0], [process.returncode for process in processes])
+    self.assertIn("u:0 ", outputs[0])
+    self.assertEqual(*outputs)
 
 
 if __name__ == "__main__":
