@@ -219,13 +219,20 @@ class CounterTest(tf.test.TestCase):
                  + _names(queue, first, 1))
         self.assertLen(set(names), 6)
 
-  def testIsWhereTheDeviceScopeSays(self):
-    with tf.Graph().as_default(), tf.device(
-        tf.train.replica_device_setter(ps_tasks=2)):
-      tf.get_variable("w", [])
-      op_queue.OpQueue(_ops(2))
-      self.assertEqual("/job:ps/task:1/device:CPU:0",
-                       tf.global_variables()[-1].device)
+  def testIsWhereTheDeviceScopeSaysElseBesideTheGlobalStep(self):
+    for with_step, late, device in (
+        (True, False, "/job:ps/task:1"), (True, True, "/job:ps/task:0"),
+        (False, False, "/job:ps/task:0"), (False, True, "")):
+      with tf.Graph().as_default():
+        with tf.device(tf.train.replica_device_setter(ps_tasks=2)):
+          if with_step:
+            tf.train.create_global_step()
+          if not late:
+            op_queue.OpQueue(_ops(2))
+        if late:
+          op_queue.OpQueue(_ops(2))
+        self.assertEqual(f"{device}/device:CPU:0",
+                         tf.global_variables()[-1].device)
 
   def testQueuesHaveTheirOwn(self):
     with tf.Graph().as_default():

@@ -29,6 +29,10 @@ class FactorUpdates:
 
   The first access builds, outside of control flow and of control dependencies;
   every access returns the same ops.
+
+  Attributes:
+    device_scope: The scope in which this object was constructed, of which all
+      variables and ops get their devices.
   """
 
   def __init__(
@@ -51,6 +55,7 @@ class FactorUpdates:
     self._cov_devices = cov_devices
     self._inv_devices = inv_devices
     self._workers = workers
+    self.device_scope = devices.DeviceScope()
     self._factors: Sequence[Any] | None = None
     self._scope: str | None = None
     self._cov_ema_decay: Any = None
@@ -89,8 +94,11 @@ class FactorUpdates:
     inv_updates = [
         _scoped(scope, functools.partial(self._update_inverses, index))
         for index in range(len(factors))]
+    cov_variables, cov_updates, inv_variables, inv_updates = (
+        self.device_scope.wrap(thunks) for thunks in (
+            cov_variables, self._cov_updates({}), inv_variables, inv_updates))
     self._own_inv_updates = inv_updates
-    thunks = cov_variables, self._cov_updates({}), inv_variables, inv_updates
+    thunks = cov_variables, cov_updates, inv_variables, inv_updates
     self.adopt(*thunks)
     return thunks
 
@@ -123,7 +131,7 @@ class FactorUpdates:
     Returns:
       Lists of covariance and of inverse update thunks.
     """
-    with tf.init_scope():
+    with tf.init_scope(), self.device_scope.entered():
       if self._thunks is None:
         # A placement strategy of a subclass may return thunks of its own.
         self._thunks = self._make_thunks(scope=scope)
@@ -241,7 +249,7 @@ class FactorUpdates:
   def _made(self, name, thunks):
     """Returns the ops of thunks, and their group `name`, made once."""
     if name not in self._ops:
-      with tf.init_scope():
+      with tf.init_scope(), self.device_scope.entered():
         ops = [thunk() for thunk in thunks]
         self._ops[name] = ops, tf.group(*ops, name=name)
     return self._ops[name]

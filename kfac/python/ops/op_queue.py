@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import stateless_seeds
 
 __all__ = ["OpQueue"]
@@ -33,8 +35,9 @@ class OpQueue:
 
     The variable is in GLOBAL_VARIABLES; with CONTRIB_VARIABLES, whose
     checkpoints have no place for it, in LOCAL_VARIABLES. The current device
-    scope of that graph says where it is. If no initializer has run when an op
-    is drawn, the draw initializes it.
+    scope of that graph says where it is; outside of any, it is beside the
+    global step. If no initializer has run when an op is drawn, the draw
+    initializes it.
 
     Args:
       ops: Operations or tensors of one graph, identified by name. An op that
@@ -77,8 +80,7 @@ class OpQueue:
 def _next_index(count, seed):
   """Returns a tensor that takes the next of `count` indices in every run."""
   contrib = constants.read("fisher_factors", "CONTRIB_VARIABLES")
-  # The job and task are those of the device scope; GPUs cannot count.
-  with tf.init_scope(), tf.device("/cpu:0"):
+  with tf.init_scope(), _device():
     num_draws = stateless_seeds.make_counter(
         "op_queue/num_draws", is_seeded=seed is not None, multiple_of=count,
         collections=[tf.GraphKeys.LOCAL_VARIABLES] if contrib else None)
@@ -87,6 +89,16 @@ def _next_index(count, seed):
         [count], stateless_seeds.stateless_seed(
             number // count, "op_queue", seed)))
     return order[number % count]
+
+
+@contextlib.contextmanager
+def _device():
+  """Context of the device of the counter."""
+  global_step = tf.train.get_global_step()
+  elsewhere = devices.functions_in_scope() or global_step is None
+  # The job and task are those of the scope. GPUs cannot count.
+  with tf.device("" if elsewhere else global_step.device), tf.device("/cpu:0"):
+    yield
 
 
 def _take_number(counter):

@@ -23,6 +23,7 @@ from kfac.python.ops.optimizer import quadratic_model
 from kfac.python.ops.optimizer import stats as stats_lib
 from kfac.python.ops.optimizer import steps as steps_lib
 from kfac.python.ops.utils import constants
+from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import precision
@@ -124,6 +125,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     self._rescale: Any = arguments.rescale(options)
     self._batch_size: Any = batch_size
     self._layers = layer_collection
+    self._device_scope = devices.DeviceScope()
     self._workers = options.get("workers", workers_lib.ALONE)
     self._qmodel_losses: Any = qmodel_losses
     self._qmodel_example_weights = qmodel_example_weights
@@ -239,8 +241,11 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     Returns:
       List of (gradient, variable), which carries the loss for apply_gradients.
     """
+    var_list = self.check_var_list(var_list)
+    # SyncReplicasOptimizer calls apply_gradients on a parameter server.
+    self._make_update_ops()
     return steps_lib.Gradients(super().compute_gradients(
-        loss, self.check_var_list(var_list), gate_gradients,
+        loss, var_list, gate_gradients,
         aggregation_method, colocate_gradients_with_ops, grad_loss), loss)
 
   def check_var_list(self, var_list: Sequence[Any] | None) -> list:
@@ -317,7 +322,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     """Creates the variable that counts skipped steps, unless it exists."""
     if self._num_skipped_steps is None and not constants.read(
         "fisher_factors", "CONTRIB_VARIABLES"):
-      with tf.init_scope(), tf.variable_scope(self.get_name()):
+      with tf.init_scope(), self._device_scope.entered(), (
+          tf.variable_scope(self.get_name())):
         # A graph may have several optimizers of one name.
         self._num_skipped_steps = plain_variables.make_variable(
             plain_variables.unused_name("num_skipped_steps"),
@@ -557,7 +563,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     dtype = dtype or precision.wide_dtype(
         registered[0].dtype if registered else tf.float32)
     scope = tf.get_variable_scope()
-    with tf.variable_scope(self.get_name()):
+    with self._device_scope.entered(), tf.variable_scope(self.get_name()):
       self._damping.adapt(damping_lib.Rule(scope=scope, **rule), dtype)
     if follow:
       self._fisher_est.set_damping(self._damping.of_inverses)
