@@ -7,6 +7,7 @@ time; no test requires that something is fast.
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -445,6 +446,28 @@ class ClusterTest(tf.test.TestCase):
 
   def testRestartsWithoutServersLeadAllBack(self):
     self._assertLedBack(_CHIEF, num_servers=0)
+
+  def testAllGoOnAfterRestartsAtAnyMoment(self):
+    rng = random.Random(1)
+    cluster = self._cluster(num_servers=2).start()
+    for _ in range(4):
+      time.sleep(rng.uniform(0., 1.5))  # Also in a join, or before it.
+      for name in rng.sample(sorted(cluster.tasks), rng.randint(1, 2)):
+        cluster.restart(name)
+    cluster.tasks[_CHIEF].wait_for(
+        "step", len(cluster.tasks[_CHIEF].events("step")) + 5)
+    self._assertEndsWell(cluster)
+
+  def testRestartInAsynchronousTrainingLeadsNobodyBack(self):
+    cluster = self._cluster(synchronous=False).start()
+    cluster.tasks[_CHIEF].wait_for("step", 3)
+    cluster.restart(_WORKER)
+    steps = cluster.tasks[_CHIEF].wait_for(
+        "step", len(cluster.tasks[_CHIEF].events("step")) + 5)
+    self.assertEqual([step for _, step in steps],
+                     list(range(1, len(steps) + 1)))
+    self._assertEndsWell(cluster)
+    self.assertEmpty(cluster.tasks[_CHIEF].events("joined"))
 
   def testLostTaskEndsAll(self):
     clusters = {

@@ -368,8 +368,6 @@ class Watchdog(tf.train.SessionRunHook):
     rows.pop(self._own, None)
     return rows
 
-  # The watching thread.
-
   def _watch(self):
     """Looks for lost and restarted tasks: the body of the thread."""
     signs = Signs([task for task in self._tasks if task != self._own],
@@ -445,8 +443,6 @@ class Watchdog(tf.train.SessionRunHook):
     was_raised = self._raised or (
         coord is not None and coord.joined and _requested(coord) is error)
     return was_raised and not _is_in_tensorflow(self._main_thread)
-
-  # The main thread.
 
   def _raise_if_lost(self):
     with self._lock:
