@@ -460,13 +460,9 @@ class Trainer:
 
   def evaluate(self, images, labels):
     """Returns the mean loss and the accuracy over a set of examples."""
-    totals = np.zeros(2)
-    for start in range(0, len(labels), _EVALUATION_BATCH):
-      batch = slice(start, start + _EVALUATION_BATCH)
-      totals += self._session.run(
-          self._scores, {self._test_images: images[batch],
-                         self._test_labels: labels[batch]})
-    return totals / len(labels)
+    return evaluate(lambda *batch: self._session.run(
+        self._scores, {self._test_images: batch[0],
+                       self._test_labels: batch[1]}), images, labels)
 
   def get_weights(self):
     """Returns the weights of the model, a dict from variable name to array."""
@@ -511,6 +507,25 @@ def score(logits, labels):
   losses = example_losses(logits, labels)
   correct = tf.equal(tf.argmax(logits, 1, output_type=tf.int32), labels)
   return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(correct, tf.float32))
+
+
+def evaluate(score_batch, images, labels):
+  """Returns the mean loss and the accuracy over a set of examples.
+
+  Args:
+    score_batch: Function of images and labels of a part of the set that returns
+      what `score` does.
+    images: uint8 array [n, 784].
+    labels: int32 array [n].
+
+  Returns:
+    Array [2].
+  """
+  totals = np.zeros(2)
+  for start in range(0, len(labels), _EVALUATION_BATCH):
+    batch = slice(start, start + _EVALUATION_BATCH)
+    totals += score_batch(images[batch], labels[batch])
+  return totals / len(labels)
 
 
 def train(experiment, optimizer, data):
@@ -613,6 +628,21 @@ def run(experiment):
   data = mnist.load(FLAGS.data_dir)
   histories = until_interrupted(train(experiment, optimizer, data)
                                 for optimizer in chosen_optimizers())
+  report(experiment, histories, data)
+  return histories
+
+
+def report(experiment, histories, data):
+  """Prints tables and draws the plot.
+
+  Args:
+    experiment: The Experiment.
+    histories: List of Histories, one per optimizer.
+    data: mnist.Dataset.
+
+  Raises:
+    plots.OutputError: If the plot cannot be written.
+  """
   tables.print_report(histories, len(
       data.test_labels if experiment.validates else data.train_labels))
   for history in histories:
@@ -623,4 +653,3 @@ def run(experiment):
   plots.report_losses(
       [plots.optimizers_panel(f"{experiment.name}, batches of {size}",
                               histories)], plot_path(experiment))
-  return histories
