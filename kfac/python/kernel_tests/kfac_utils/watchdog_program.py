@@ -159,8 +159,12 @@ def redirect(*files):
     os.dup2(os.open(file, flags), number)
 
 
-def main():
-  """Obeys commands; returns in a forked process when its task ends."""
+def main(run=run_task):
+  """Obeys commands; returns in a forked process when its task ends.
+
+  Args:
+    run: Function of a task that runs it.
+  """
   gc.freeze()  # Forked processes end faster.
   while line := sys.stdin.readline():
     command = json.loads(line)
@@ -172,7 +176,7 @@ def main():
     number = os.fork()
     if not number:
       redirect(os.devnull, *files)
-      return run_task(task)
+      return run(task)
     tell(number)
   os.killpg(0, signal.SIGKILL)
 

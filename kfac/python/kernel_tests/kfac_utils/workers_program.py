@@ -21,7 +21,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import sys
 import traceback
 
@@ -33,6 +32,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import kfac
+from kfac.python.kernel_tests.kfac_utils import processes
+from kfac.python.kernel_tests.kfac_utils import watchdog_program
 from kfac.python.ops.kfac_utils import collectives
 from kfac.python.ops.kfac_utils import periodic_inv_cov_update_kfac_opt
 from kfac.python.ops.kfac_utils import server_workers
@@ -64,7 +65,7 @@ def parameters():
       layers.append((
           tf.get_variable(f"weights_{number}", [num_in, num_out],
                           initializer=tf.random_normal_initializer(
-                              seed=number, dtype=tf.float64)),
+                              seed=number)),
           tf.get_variable(f"bias_{number}", [num_out],
                           initializer=tf.zeros_initializer())))
     scale = tf.get_variable("scale", [_SIZES[-1]],
@@ -192,21 +193,6 @@ def train(make_session, case, data, index, count, workers, num_towers):
     return session.run(values)
 
 
-class PatientCreator(tf.train.SessionCreator):
-  """Waits for the chief like tf.train.WorkerSessionCreator, but looks often."""
-
-  def __init__(self, master, config):
-    self._master, self._config = master, config
-
-  def create_session(self):
-    scaffold = tf.train.Scaffold().finalize()
-    return tf.train.SessionManager(
-        local_init_op=scaffold.local_init_op, ready_op=scaffold.ready_op,
-        ready_for_local_init_op=scaffold.ready_for_local_init_op,
-        recovery_wait_secs=0.2).wait_for_session(
-            self._master, config=self._config, max_wait_secs=100)
-
-
 def train_alone(config):
   """Trains each case in this process."""
   data = batches(config["steps"])
@@ -224,7 +210,13 @@ def train_with_servers(config, cluster, index):
   server = tf.train.Server(cluster, "worker", index)
   session_config = tf.ConfigProto(
       device_filters=["/job:ps", f"/job:worker/task:{index}"])
-  creator = tf.train.ChiefSessionCreator if index == 0 else PatientCreator
+
+  def make_creator():
+    if index == 0:
+      return tf.train.ChiefSessionCreator(
+          master=server.target, config=session_config)
+    return watchdog_program.PatientCreator(server.target, session_config)
+
   for case in config["cases"]:
     # The variables and queues of another case have the same names.
     with tf.Graph().as_default() as graph, graph.container(case["name"]):
@@ -232,8 +224,7 @@ def train_with_servers(config, cluster, index):
       with tf.device(tf.train.replica_device_setter(
           worker_device=f"/job:worker/task:{index}", cluster=cluster)):
         values = train(
-            lambda: tf.train.MonitoredSession(creator(
-                master=server.target, config=session_config)),
+            lambda: tf.train.MonitoredSession(make_creator()),
             case, data, index, count, server_workers.ServerWorkers(
                 count, index, config["num_servers"]), 1)
     _save(config, case, index, values)
@@ -242,17 +233,17 @@ def train_with_servers(config, cluster, index):
 def train_with_collectives(config, cluster, index):
   """Trains each case as a worker of a cluster without servers."""
   data, count = batches(config["steps"]), config["num_workers"]
-  server = None
+  target = tf.train.Server(
+      cluster, "worker", index,
+      config=collectives.CollectiveWorkers(count, index).config).target
   for case in config["cases"]:
     workers = collectives.CollectiveWorkers(count, index, name=case["name"])
-    server = server or tf.train.Server(
-        cluster, "worker", index, config=workers.config)
     with tf.Graph().as_default():
       tf.set_random_seed(None if index else 3)  # The chief's values count.
       with tf.device(workers.device):
         values = train(
             lambda workers=workers: tf.train.MonitoredTrainingSession(
-                server.target, config=workers.config,
+                target, config=workers.config,
                 hooks=[collectives.InitialValuesHook(workers)]),
             case, data, index, count, workers, 1)
     _save(config, case, index, values)
@@ -261,17 +252,6 @@ def train_with_collectives(config, cluster, index):
 def _save(config, case, index, values):
   np.savez(pathlib.Path(config["folder"]) / f"{case['name']}.{index}.npz",
            **values)
-
-
-def free_addresses(count):
-  """Returns addresses on 127.0.0.1 with ports that nobody uses."""
-  sockets = [socket.socket() for _ in range(count)]
-  for each in sockets:
-    each.bind(("127.0.0.1", 0))
-  addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-  for each in sockets:
-    each.close()
-  return addresses
 
 
 def fork(function, *args):
@@ -292,9 +272,9 @@ def fork(function, *args):
 
 def main(config):
   """Runs all processes; returns an exit status."""
-  jobs = {"worker": free_addresses(config["num_workers"])}
+  jobs = {"worker": processes.free_addresses(config["num_workers"])}
   if config["way"] == "servers":
-    jobs["ps"] = free_addresses(config["num_servers"])
+    jobs["ps"] = processes.free_addresses(config["num_servers"])
   cluster = tf.train.ClusterSpec(jobs)
   servers = [
       fork(lambda i=i: tf.train.Server(cluster, "ps", i).join())

@@ -135,13 +135,18 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     train_ops = tf.get_collection_ref(tf.GraphKeys.TRAIN_OP)
     others = list(train_ops)
     after_burnin, _ = self._built_updates()
-    ops = [self._workers.cond(
-        after_burnin, lambda: apply(grads_and_vars), "burnin")]
-    if global_step is not None:
-      with tf.control_dependencies(ops):
-        ops.append(self._workers.update(lambda: tf.assign_add(
-            global_step, tf.ones([], global_step.dtype.base_dtype))))
-    train_op = tf.group(*ops, name=name)
+
+    def step(name):
+      op = self._workers.cond(
+          after_burnin, lambda: apply(grads_and_vars), "burnin")
+      if global_step is None:
+        return tf.group(op, name=name)
+      with tf.control_dependencies([op]):
+        count = tf.assign_add(
+            global_step, tf.ones([], global_step.dtype.base_dtype))
+      return tf.group(op, count, name=name)
+
+    train_op = self._workers.finish(step, name)
     train_ops[:] = others + [train_op]  # without the op inside the branch
     assert self._made_step is not None
     self._made_step = self._made_step._replace(train_op=train_op)
