@@ -219,9 +219,9 @@ class CounterTest(tf.test.TestCase):
                  + _names(queue, first, 1))
         self.assertLen(set(names), 6)
 
-  def testIsWhereTheDeviceScopeSaysElseBesideTheGlobalStep(self):
+  def testIsBesideTheGlobalStepElseWhereTheDeviceScopeSays(self):
     for with_step, late, device in (
-        (True, False, "/job:ps/task:1"), (True, True, "/job:ps/task:0"),
+        (True, False, "/job:ps/task:0"), (True, True, "/job:ps/task:0"),
         (False, False, "/job:ps/task:0"), (False, True, "")):
       with tf.Graph().as_default():
         with tf.device(tf.train.replica_device_setter(ps_tasks=2)):

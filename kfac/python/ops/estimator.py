@@ -378,8 +378,7 @@ class FisherEstimator:
         or not estimation_modes.is_random(self._estimation_mode, self._layers)
         or constants.read("fisher_factors", "CONTRIB_VARIABLES")):
       return
-    with tf.init_scope(), self._updates.device_scope.entered(), (
-        tf.variable_scope(scope)):
+    with tf.init_scope(), tf.variable_scope(scope):
       self._sample_counter = stateless_seeds.make_counter(
           "sample_counter", all(getattr(loss, "_seed", None) is not None
                                 for loss in self._layers.losses))

@@ -29,10 +29,6 @@ class FactorUpdates:
 
   The first access builds, outside of control flow and of control dependencies;
   every access returns the same ops.
-
-  Attributes:
-    device_scope: The scope in which this object was constructed, of which all
-      variables and ops get their devices.
   """
 
   def __init__(
@@ -55,7 +51,6 @@ class FactorUpdates:
     self._cov_devices = cov_devices
     self._inv_devices = inv_devices
     self._workers = workers
-    self.device_scope = devices.DeviceScope()
     self._factors: Sequence[Any] | None = None
     self._scope: str | None = None
     self._cov_ema_decay: Any = None
@@ -94,11 +89,8 @@ class FactorUpdates:
     inv_updates = [
         _scoped(scope, functools.partial(self._update_inverses, index))
         for index in range(len(factors))]
-    cov_variables, cov_updates, inv_variables, inv_updates = (
-        self.device_scope.wrap(thunks) for thunks in (
-            cov_variables, self._cov_updates({}), inv_variables, inv_updates))
     self._own_inv_updates = inv_updates
-    thunks = cov_variables, cov_updates, inv_variables, inv_updates
+    thunks = cov_variables, self._cov_updates({}), inv_variables, inv_updates
     self.adopt(*thunks)
     return thunks
 
@@ -131,7 +123,7 @@ class FactorUpdates:
     Returns:
       Lists of covariance and of inverse update thunks.
     """
-    with tf.init_scope(), self.device_scope.entered():
+    with tf.init_scope():
       if self._thunks is None:
         # A placement strategy of a subclass may return thunks of its own.
         self._thunks = self._make_thunks(scope=scope)
@@ -197,6 +189,7 @@ class FactorUpdates:
 
   def _update_inverses(self, index):
     """Makes the op that updates all kept matrices of a factor."""
+    assert self._factors is not None
     new_matrices = self._workers.share(self._factors, index)
     op = tf.group(*new_matrices)
     self._new_matrices[op] = new_matrices
@@ -249,7 +242,7 @@ class FactorUpdates:
   def _made(self, name, thunks):
     """Returns the ops of thunks, and their group `name`, made once."""
     if name not in self._ops:
-      with tf.init_scope(), self.device_scope.entered():
+      with tf.init_scope():
         ops = [thunk() for thunk in thunks]
         self._ops[name] = ops, tf.group(*ops, name=name)
     return self._ops[name]

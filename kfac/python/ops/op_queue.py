@@ -9,7 +9,6 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import constants
-from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import stateless_seeds
 
 __all__ = ["OpQueue"]
@@ -95,10 +94,10 @@ def _next_index(count, seed):
 def _device():
   """Context of the device of the counter."""
   global_step = tf.train.get_global_step()
-  elsewhere = devices.functions_in_scope() or global_step is None
-  # The job and task are those of the scope. GPUs cannot count.
-  with tf.device("" if elsewhere else global_step.device), tf.device("/cpu:0"):
-    yield
+  # Workers share it, wherever the queue is made. GPUs cannot count.
+  with tf.device("" if global_step is None else global_step.device):
+    with tf.device("/cpu:0"):
+      yield
 
 
 def _take_number(counter):

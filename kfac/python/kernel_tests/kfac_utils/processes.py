@@ -64,7 +64,7 @@ class Task:
     self._number = nursery.ask([arguments, *map(str, self._files)])
     self._status = None
 
-  def signal(self, number):
+  def signal(self, number):  # noqa: D102
     os.kill(self._number, number)
 
   def status(self):

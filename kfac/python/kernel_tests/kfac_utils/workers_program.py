@@ -1,4 +1,4 @@
-"""Trains a small net in one process, and with workers in processes of their own.
+"""Trains a small net in one process, and in processes of workers.
 
 python workers_program.py CONFIG.json
 

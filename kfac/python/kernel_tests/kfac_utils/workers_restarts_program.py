@@ -65,11 +65,11 @@ class ResultsHook(tf.train.SessionRunHook):
   def __init__(self, path):
     self._path = path
 
-  def begin(self):
+  def begin(self):  # noqa: D102
     self._variables = {
         variable.op.name: variable for variable in tf.trainable_variables()}
 
-  def end(self, session):
+  def end(self, session):  # noqa: D102
     np.savez(self._path, **session.run(self._variables))
 
 

@@ -93,7 +93,7 @@ class AsyncInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     The threads do the same by other ops. The first access makes it.
     """
     if self._next_op is None:
-      with tf.init_scope(), self._device_scope.entered():
+      with tf.init_scope():
         with tf.control_dependencies([self.cov_update_op]):
           self._next_op = tf.group(
               *[thunk() for thunk in self.inv_update_thunks])

@@ -176,14 +176,13 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     if self._updates is None:
       self._make_counter()
       self._fisher_est.build()
-      with self._device_scope.entered():
-        self._updates = self._make_updates()
+      self._updates = self._make_updates()
     return self._updates
 
   def _make_counter(self):
     """Makes the variable that counts runs, unless it exists."""
     if self._num_runs is None:
-      with self._device_scope.entered(), tf.variable_scope(self.get_name()):
+      with tf.variable_scope(self.get_name()):
         self._num_runs = plain_variables.make_variable(
             "num_runs", tf.zeros_initializer(), [], tf.int64)
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import scalars
 from kfac.python.ops.utils import workers
@@ -213,7 +212,7 @@ class _SessionNumber:
     session.run(self._assign, {self._new: number})
 
 
-def check_index(index: int, count: hints.Scalar) -> int:
+def check_index(index: int, count: int) -> int:
   """Returns the number of a worker, or raises ValueError."""
   if not isinstance(index, int) or not 0 <= index < count:
     raise ValueError(f"index must be an int in [0, {count}), got {index!r}.")

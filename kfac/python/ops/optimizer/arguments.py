@@ -208,6 +208,12 @@ def check_momentum_type(momentum_type: str) -> str:
   return momentum_type.lower()
 
 
+def check_dampings(damping: Any, precon_damping_mult: Any) -> None:
+  """Raises ValueError if a damping or its multiple is out of range."""
+  scalars.check_number("damping", damping, minimum=0.)
+  scalars.check_number("precon_damping_mult", precon_damping_mult, above=0.)
+
+
 def check_given(**values: Any) -> None:
   """Raises TypeError for arguments that are `UNSET` or None."""
   for name, value in values.items():
@@ -320,9 +326,11 @@ def check_options(options: Options, momentum_type: str,
     raise ValueError(
         "qmodel_update_rescale must be None unless momentum_type is 'qmodel' "
         f"or 'qmodel_fixedmu', got {rescale(options)!r}.")
-  if options.get("compute_params_stats") and batch_size is None:
-    raise ValueError(
-        "batch_size must be given with compute_params_stats, got None.")
+  if options.get("compute_params_stats"):
+    if batch_size is None:
+      raise ValueError(
+          "batch_size must be given with compute_params_stats, got None.")
+    scalars.check_number("batch_size", batch_size, above=0)
   if options.get("print_logs"):
     logging.warning("KfacOptimizer: print_logs has no effect; fetch what "
                     "optimizer.stats() returns.")

@@ -23,7 +23,6 @@ from kfac.python.ops.optimizer import quadratic_model
 from kfac.python.ops.optimizer import stats as stats_lib
 from kfac.python.ops.optimizer import steps as steps_lib
 from kfac.python.ops.utils import constants
-from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import precision
@@ -114,8 +113,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     arguments.check_together(
         self._momentum_type, momentum, norm_constraint, batch_size,
         qmodel_losses, qmodel_example_weights)
-    scalars.check_number("damping", damping, minimum=0.)
-    scalars.check_number("precon_damping_mult", precon_damping_mult, above=0.)
+    arguments.check_dampings(damping, precon_damping_mult)
     rule = arguments.rule_arguments(adapt_damping, options)
     arguments.check_options(options, self._momentum_type, batch_size)
     super().__init__(learning_rate, name=name)
@@ -125,7 +123,6 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     self._rescale: Any = arguments.rescale(options)
     self._batch_size: Any = batch_size
     self._layers = layer_collection
-    self._device_scope = devices.DeviceScope()
     self._workers = options.get("workers", workers_lib.ALONE)
     self._qmodel_losses: Any = qmodel_losses
     self._qmodel_example_weights = qmodel_example_weights
@@ -245,8 +242,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     # SyncReplicasOptimizer calls apply_gradients on a parameter server.
     self._make_update_ops()
     return steps_lib.Gradients(super().compute_gradients(
-        loss, var_list, gate_gradients,
-        aggregation_method, colocate_gradients_with_ops, grad_loss), loss)
+        loss, var_list, gate_gradients, aggregation_method,
+        colocate_gradients_with_ops, grad_loss), loss)
 
   def check_var_list(self, var_list: Sequence[Any] | None) -> list:
     """Returns the variables of a step, see arguments.check_var_list."""
@@ -320,14 +317,8 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
 
   def _make_skip_counter(self):
     """Creates the variable that counts skipped steps, unless it exists."""
-    if self._num_skipped_steps is None and not constants.read(
-        "fisher_factors", "CONTRIB_VARIABLES"):
-      with tf.init_scope(), self._device_scope.entered(), (
-          tf.variable_scope(self.get_name())):
-        # A graph may have several optimizers of one name.
-        self._num_skipped_steps = plain_variables.make_variable(
-            plain_variables.unused_name("num_skipped_steps"),
-            tf.zeros_initializer(), [], tf.int64)
+    if self._num_skipped_steps is None:
+      self._num_skipped_steps = steps_lib.make_skip_counter(self.get_name())
 
   def _compute_update_steps(self, grads_and_vars):
     """Returns pairs of a variable's change over -learning_rate, and it."""
@@ -563,7 +554,7 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
     dtype = dtype or precision.wide_dtype(
         registered[0].dtype if registered else tf.float32)
     scope = tf.get_variable_scope()
-    with self._device_scope.entered(), tf.variable_scope(self.get_name()):
+    with tf.variable_scope(self.get_name()):
       self._damping.adapt(damping_lib.Rule(scope=scope, **rule), dtype)
     if follow:
       self._fisher_est.set_damping(self._damping.of_inverses)
@@ -605,8 +596,6 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
         of a factor  age/NAME, condition/NAME, skipped_updates/NAME; state, too
 
     stats.md has the meaning and the unit of each value, and when it is absent.
-    With a burn-in of PeriodicInvCovUpdateKfacOpt, the step lies in a branch:
-    only gradient_norm and, if the damping is adapted, predicted_change remain.
 
     Returns:
       Dict from names to tensors, of the step made last before the first call.
@@ -620,16 +609,10 @@ class KfacOptimizer(tf.train.GradientDescentOptimizer):
           self._num_skipped_steps)
     return dict(self._stats)
 
-  @property
-  def learning_rate(self) -> Any:
-    """The learning rate as it was given."""
-    return self._learning_rate
-
-  @property
-  def momentum(self) -> Any:
-    """The momentum as it was given."""
-    return self._momentum
-
+  learning_rate = property(
+      lambda self: self._learning_rate, doc="The rate as it was given.")
+  momentum = property(
+      lambda self: self._momentum, doc="The momentum as it was given.")
   rho = delegation.delegate(
       "_damping", "rho",
       "Variable with the reduction ratio, or None with constant damping.")

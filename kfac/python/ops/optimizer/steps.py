@@ -12,7 +12,9 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.utils import bad_numbers
+from kfac.python.ops.utils import constants
 from kfac.python.ops.utils import hints
+from kfac.python.ops.utils import plain_variables
 from kfac.python.ops.utils import precision
 from kfac.python.ops.utils import scalars
 from kfac.python.ops.utils import workers as workers_lib
@@ -52,6 +54,24 @@ class Gradients(list):
     """
     super().__init__(pairs)
     self.loss = loss
+
+
+def make_skip_counter(scope: str) -> tf.Variable | None:
+  """Creates the int64 variable [] that counts skipped steps.
+
+  Args:
+    scope: Name of its variable scope.
+
+  Returns:
+    The variable; None with CONTRIB_VARIABLES.
+  """
+  if constants.read("fisher_factors", "CONTRIB_VARIABLES"):
+    return None
+  with tf.init_scope(), tf.variable_scope(scope):
+    # A graph may have several optimizers of one name.
+    return plain_variables.make_variable(
+        plain_variables.unused_name("num_skipped_steps"),
+        tf.zeros_initializer(), [], tf.int64)
 
 
 def mean_over(workers: workers_lib.Workers, gradients: Gradients) -> Gradients:

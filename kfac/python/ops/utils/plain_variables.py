@@ -49,7 +49,10 @@ def make_variable(
   """Creates a variable that is not trainable, in the current variable scope.
 
   It is a resource variable even if those of the model are not: a resource
-  variable can be assigned inside every kind of control flow.
+  variable can be assigned inside every kind of control flow. If the model was
+  built within tf.device(tf.train.replica_device_setter(...)) and this call lies
+  outside, it is on one of the servers all the same: otherwise each process
+  would have its own, and all but the chief would wait for its initial value.
 
   Args:
     name: Name below the scope.
@@ -62,10 +65,28 @@ def make_variable(
   Returns:
     The variable.
   """
-  with no_scope_settings():
+  with no_scope_settings(), tf.device(_server()):
     return tf.get_variable(
         name, shape=shape, dtype=dtype, initializer=initializer,
         trainable=False, collections=collections, use_resource=True)
+
+
+def _server():
+  """Returns the device of a variable that is made outside of a device scope.
+
+  It is that of one of the variables of the model, in turn; "" if these are not
+  on devices of jobs, or if the scope names a job.
+  """
+  servers = sorted({variable.device for variable in tf.trainable_variables()})
+  if not servers or not all(_has_job(server) for server in servers):
+    return ""
+  if _has_job(tf.no_op(name="device_of_scope").device):
+    return ""
+  return servers[len(tf.global_variables()) % len(servers)]
+
+
+def _has_job(device):
+  return tf.DeviceSpec.from_string(device).job is not None
 
 
 def unique_name(name: str, names: set[str]) -> str:
