@@ -42,6 +42,8 @@ _HANGING = ("tensorflow.python.client", "tensorflow.python.training")
 
 Phase = bulletin.Phase
 
+_ALL_AGAIN = "it has restarted, and all have to start again"
+
 
 class LostTaskError(RuntimeError):
   """A task of the cluster is lost; the message is one line that names it."""
@@ -246,8 +248,9 @@ class Watchdog(tf.train.SessionRunHook):
 
   def __init__(self, cluster: Any, job: str, index: int, target: str, *,
                chief: tuple[str, int] = ("worker", 0), servers: str = "ps",
-               synchronous: bool = True, beat_secs: float = 1.,
-               grace_secs: float = 20., start_secs: float = 120.,
+               synchronous: bool = True, restarts: bool = True,
+               beat_secs: float = 1., grace_secs: float = 20.,
+               start_secs: float = 120.,
                on_join: Callable[[tf.Session, int], Any] | None = None) -> None:
     """Keeps the arguments; `start` starts the threads.
 
@@ -262,6 +265,8 @@ class Watchdog(tf.train.SessionRunHook):
         jobs are workers.
       synchronous: Whether a restart of any task leads all others back to the
         last checkpoint. If False, only lost tasks are found.
+      restarts: Whether that is possible. If False, as with collective ops, a
+        task that restarts is lost.
       beat_secs: Float > 0, seconds between two beats.
       grace_secs: Float, at least 3 * `beat_secs`, how long a task may be
         silent. It includes a restart until `start`.
@@ -287,6 +292,7 @@ class Watchdog(tf.train.SessionRunHook):
     self._workers = [task for task in self._tasks if task not in self._servers]
     self._keepers = self._servers or [self._chief]
     self._synchronous = synchronous
+    self._restarts = restarts
     self._beat_secs = beat_secs
     self._grace_secs = grace_secs
     self._start_secs = start_secs
@@ -408,6 +414,9 @@ class Watchdog(tf.train.SessionRunHook):
           task = server
       if task is None:
         return
+      if not self._restarts:
+        self._found = task, _ALL_AGAIN
+        return
       self._armed = False
       self._aborted = tf.errors.AbortedError(
           None, None, f"{task} has restarted; training goes on from the last "
@@ -492,12 +501,20 @@ class Watchdog(tf.train.SessionRunHook):
     self._raise_if_lost()
     if not self._synchronous:
       return
+    while self._joined and not self._restarts:
+      self._find_restarted(self._poll())
     if self._own == self._chief:
       self._lead(session, coord)
     else:
       self._follow()
     self._call_on_join(session)
     self._write(phase=Phase.STARTED, trained=1)
+
+  def _find_restarted(self, rows):
+    """Finds that a task is lost if it is not the one that was joined."""
+    for task, incarnation in self._joined.items():
+      if task in rows and rows[task].incarnation != incarnation:
+        self._found = task, _ALL_AGAIN
 
   def _call_on_join(self, session):
     try:
