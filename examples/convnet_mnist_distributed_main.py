@@ -89,6 +89,8 @@ _MIN_GRACE_SECS = 3.
 # Workers close their sessions after they have finished; if a server were gone,
 # TensorFlow would print errors.
 _LINGER_SECS = 3.
+# Number of characters of an error of TensorFlow in a line.
+_MAX_REASON = 200
 
 
 def count_tasks():
@@ -256,6 +258,14 @@ def run():
       train(place)
   except watchdog.LostTaskError as error:
     sys.exit(str(error))
+  except tf.errors.OpError as error:
+    # Sessions of other modes are made again, if they can be.
+    if FLAGS.mode != "collective":
+      raise
+    reason = " ".join(str(error.message).split())[:_MAX_REASON]
+    raise runner.SettingsError(
+        "another worker has ended, and all must start again: "
+        f"{reason}") from None
 
 
 def serve(place):
@@ -271,6 +281,7 @@ def serve(place):
 def train(place):
   """Runs a worker; the chief reports the results."""
   data = mnist.load(FLAGS.data_dir)
+  distributed.quiet_threads()
   with tf.Graph().as_default():
     replica = distributed.Replica(EXPERIMENT, place, data)
     target = FLAGS.master
@@ -332,7 +343,7 @@ def make_watchdog(place, target, on_join=None):
   return watchdog.Watchdog(
       hosts, FLAGS.job, FLAGS.task, target,
       synchronous=place.mode == "synchronous", grace_secs=FLAGS.grace_secs,
-      on_join=on_join)
+      beat_secs=min(1., FLAGS.grace_secs / 16.), on_join=on_join)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ workers that do nothing else.
 
 import dataclasses
 import math
+import threading
 import time
 
 import tensorflow.compat.v1 as tf
@@ -512,6 +513,20 @@ class PatientCreator(tf.train.SessionCreator):
         ready_for_local_init_op=self._scaffold.ready_for_local_init_op,
         recovery_wait_secs=_RECOVERY_WAIT_SECS)
     return manager.wait_for_session(*self._args)
+
+
+def quiet_threads():
+  """Lets threads end silently when their session is closed.
+
+  The thread of SyncReplicasOptimizer waits for gradients until then.
+  """
+  before = threading.excepthook
+
+  def hook(args):
+    if not issubclass(args.exc_type, tf.errors.CancelledError):
+      before(args)
+
+  threading.excepthook = hook
 
 
 def make_session(replica, place, target, checkpoint_dir, save_every, dogs):
