@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.kernel_tests.kfac_utils import watchdog_program
 from kfac.python.kernel_tests.kfac_utils import workers_program
+from kfac.python.ops.kfac_utils import collectives
 from kfac.python.ops.kfac_utils import server_workers
 from kfac.python.ops.kfac_utils import watchdog
 from kfac.python.ops.utils import workers as workers_lib
@@ -59,6 +60,23 @@ def run_worker(task, target, make_dog):
     train(session, runs, feeds, task["steps"])
 
 
+def run_collective_worker(task, together, target, dog):
+  """Trains as one of several workers without servers."""
+  with tf.device(together.device):
+    batch, feeds = workers_program.read(
+        workers_program.batches(task["steps"]), together.index, together.count,
+        False)
+    runs, _ = workers_program.build(batch, 1, together, **task["case"])
+  is_chief = together.index == 0
+  with tf.train.MonitoredTrainingSession(
+      target, checkpoint_dir=task["folder"] if is_chief else None,
+      chief_only_hooks=[dog] if is_chief else [],
+      hooks=[dog, collectives.InitialValuesHook(together)],
+      config=together.config, stop_grace_period_secs=2,
+      save_summaries_steps=None, log_step_count_steps=None) as session:
+    train(session, runs, feeds, task["steps"])
+
+
 class ResultsHook(tf.train.SessionRunHook):
   """Saves the trained variables at the end."""
 
@@ -91,16 +109,24 @@ def run_task(task):
   tf.set_random_seed(3)
   if task["job"] == "alone":
     return run_alone(task)
-  server = tf.train.Server(task["cluster"], task["job"], task["index"])
+  together = None
+  if "ps" not in task["cluster"]:
+    together = collectives.CollectiveWorkers(
+        len(task["cluster"]["worker"]), task["index"])
+  server = tf.train.Server(
+      task["cluster"], task["job"], task["index"],
+      config=together and together.config)
 
   def make_dog(on_join=None):
     return watchdog.Watchdog(
         task["cluster"], task["job"], task["index"], server.target,
-        on_join=on_join, **task["options"])
+        on_join=on_join, restarts=together is None, **task["options"])
 
   try:
     if task["job"] == "ps":
       make_dog().serve()
+    elif together is not None:
+      run_collective_worker(task, together, server.target, make_dog())
     else:
       run_worker(task, server.target, make_dog)
   except watchdog.LostTaskError as error:

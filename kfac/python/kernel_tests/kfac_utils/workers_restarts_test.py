@@ -4,6 +4,7 @@ The processes run workers_restarts_program.py.
 """
 
 import pathlib
+import signal
 import tempfile
 
 import numpy as np
@@ -38,6 +39,28 @@ class WorkersRestartsTest(tf.test.TestCase):
     for task in cluster.tasks.values():
       self.assertEqual(0, task.wait(), task.errors()[-5:])
     self._assert_equal_alone(pathlib.Path(folder))
+
+  def testWithoutServersAllEndIfOneEndsOrRestarts(self):
+    nursery = processes.Nursery(workers_restarts_program.__file__)
+    self.addCleanup(nursery.close)
+    chief, worker = "/job:worker/task:0", "/job:worker/task:1"
+    for restart, reason in (
+        (False, r"no sign of life for \d+ s"),
+        (True, "it has restarted, and all have to start again")):
+      folder = tempfile.mkdtemp(dir=self.get_temp_dir())
+      cluster = processes.Cluster(
+          nursery, folder, num_servers=0, grace_secs=60. if restart else 8.,
+          arguments=dict(case=dict(momentum_type="adam"), steps=10**4)).start()
+      cluster.tasks[chief].wait_for("step", 3)
+      if restart:
+        cluster.restart(worker)
+      else:
+        cluster.tasks[worker].signal(signal.SIGKILL)
+      self.assertNotEqual(0, cluster.tasks[chief].wait())
+      [line] = [line for line in cluster.tasks[chief].errors()
+                if "is lost" in line]
+      self.assertRegex(line, f"^{worker} is lost: {reason}[.]$")
+      self.assertNotEqual(0, cluster.tasks[worker].wait())
 
   def _assert_equal_alone(self, folder):
     """Compares the last checkpoint with training in one process."""

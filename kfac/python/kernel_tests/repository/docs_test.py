@@ -24,6 +24,12 @@ FLAGS = {
     "examples/autoencoder_mnist_main.py": "--updates=1 --batch_size=100",
     "examples/autoencoder_mnist_main.py --data=curves --compare":
         "--updates=1 --batch_size=100 --grid=best",
+    "examples/benchmarks/cluster_cost.py":
+        "--cluster_model=perceptron --worker_counts=1 --batch_size=40 "
+        "--updates=1",
+    "examples/benchmarks/cluster_cost.py --simulate": "",
+    "examples/benchmarks/cluster_cost.py --staleness":
+        "--cases=perceptron --ages=0 --num_seeds=1 --updates=1",
     "examples/benchmarks/settings.py":
         "--updates=1 --networks=perceptron --datasets=digits --batch_sizes=64 "
         "--settings=recipe",
