@@ -2,6 +2,7 @@
 
 import tensorflow.compat.v1 as tf
 
+import kfac
 from kfac.python.kernel_tests.kfac_utils import workers_case
 from kfac.python.ops.kfac_utils import server_workers
 
@@ -42,6 +43,38 @@ class ArgumentsTest(tf.test.TestCase):
     with self.assertRaisesRegex(
         ValueError, r"^index must be an int in \[0, 2\), got 2\.$"):
       server_workers.ServerWorkers(2, 2)
+
+  def testAdaptedDampingNeedsResourceVariables(self):
+    with tf.Graph().as_default():
+      weights = tf.get_variable("w", [3, 2], use_resource=False)
+      inputs = tf.ones([4, 3])
+      outputs = tf.matmul(inputs, weights)
+      layers = kfac.LayerCollection()
+      layers.register_fully_connected(weights, inputs, outputs)
+      layers.register_normal_predictive_distribution(outputs)
+      optimizer = kfac.KfacOptimizer(
+          0.1, damping=0.1, layer_collection=layers, adapt_damping=True,
+          loss_fn=tf.reduce_sum, train_batch=inputs,
+          workers=server_workers.ServerWorkers(2, 0))
+      with self.assertRaisesRegex(
+          ValueError, "^variables must be resource variables if several "
+          "workers adapt the damping, got 'w:0'\\.$"):
+        optimizer.minimize(tf.reduce_sum(outputs))
+
+  def testWorkersMustBeWorkers(self):
+    with tf.Graph().as_default(), self.assertRaisesRegex(
+        ValueError, "^workers must be Workers, got 2\\.$"):
+      kfac.KfacOptimizer(0.1, damping=0.1,
+                         layer_collection=kfac.LayerCollection(), workers=2)
+
+  def testParamsStatsNeedOneWorker(self):
+    with tf.Graph().as_default(), self.assertRaisesRegex(
+        ValueError, "^compute_params_stats must be False with several workers, "
+        "got 2 workers\\.$"):
+      kfac.KfacOptimizer(
+          0.1, damping=0.1, layer_collection=kfac.LayerCollection(),
+          compute_params_stats=True, batch_size=3,
+          workers=server_workers.ServerWorkers(2, 1))
 
   def testCountMustBePositive(self):
     with self.assertRaisesRegex(ValueError, "^count must be "):

@@ -326,11 +326,15 @@ class DampingControl:
 
     Raises:
       KeyError: If there is no `global_step` though it is needed.
-      ValueError: If the loss is neither passed, nor can be computed.
+      ValueError: If the loss is neither passed, nor can be computed; or if
+        there are several workers, and a variable is a reference variable, of
+        which they would read the old value.
     """
     rule = self.rule
     if rule is None:
       return _State([], [], [])
+    if self._workers.count > 1:
+      _check_resources(variables)
     if not rule.counts_steps:
       return self._state_without_before_step(rule, global_step)
     pre_update = [] if rule.immediately else [self.pre_update_op()]
@@ -515,6 +519,15 @@ class DampingControl:
         tf.convert_to_tensor(self.damping), judged, rule.decay ** rule.interval,
         rule.min_damping, rule.max_damping, rule.increase_below,
         rule.decrease_above)))
+
+
+def _check_resources(variables):
+  """Raises ValueError if one of the variables is a reference variable."""
+  for variable in variables:
+    if variable.op.type in ("Variable", "VariableV2"):
+      raise ValueError(
+          "variables must be resource variables if several workers adapt the "
+          f"damping, got {variable.name!r}.")
 
 
 def _is_due(rule, global_step):
