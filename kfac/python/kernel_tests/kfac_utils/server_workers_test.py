@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 import kfac
 from kfac.python.kernel_tests.kfac_utils import workers_case
+from kfac.python.ops.kfac_utils import background
 from kfac.python.ops.kfac_utils import server_workers
 
 _CASES = [
@@ -75,6 +76,22 @@ class ArgumentsTest(tf.test.TestCase):
           0.1, damping=0.1, layer_collection=kfac.LayerCollection(),
           compute_params_stats=True, batch_size=3,
           workers=server_workers.ServerWorkers(2, 1))
+
+  def testUpdatesAtAnyTimeNeedOneWorker(self):
+    together = server_workers.ServerWorkers(2, 0)
+    arguments = dict(learning_rate=0.1, damping=0.1, workers=together)
+    with tf.Graph().as_default():
+      with self.assertRaisesRegex(
+          ValueError, "^workers must be one process, since threads update at "
+          "any time, got 2 workers\\.$"):
+        kfac.AsyncInvCovUpdateKfacOpt(
+            None, None, layer_collection=kfac.LayerCollection(), **arguments)
+      optimizer = kfac.KfacOptimizer(
+          layer_collection=kfac.LayerCollection(), **arguments)
+      background.BackgroundInversesHook(optimizer, max_age=0)
+      with self.assertRaisesRegex(
+          ValueError, "^max_age must be 0 with several workers, got 3\\.$"):
+        background.BackgroundInversesHook(optimizer, max_age=3)
 
   def testCountMustBePositive(self):
     with self.assertRaisesRegex(ValueError, "^count must be "):

@@ -14,6 +14,7 @@ from kfac.python.ops.kfac_utils import schedules
 from kfac.python.ops.utils import devices
 from kfac.python.ops.utils import hints
 from kfac.python.ops.utils import scalars
+from kfac.python.ops.utils import workers
 
 __all__ = ["AsyncInvCovUpdateKfacOpt"]
 
@@ -58,6 +59,11 @@ class AsyncInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
     Raises:
       ValueError: If a value is out of range.
     """
+    together = kwargs.get("workers", workers.ALONE)
+    if together.count > 1:
+      raise ValueError(
+          "workers must be one process, since threads update at any time, got "
+          f"{together.count} workers.")
     devices.check("cov_devices", cov_devices)
     devices.check("inv_devices", inv_devices)
     if num_cov_inv_update_threads is None:

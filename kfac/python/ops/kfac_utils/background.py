@@ -19,6 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.kfac_utils import schedules
 from kfac.python.ops.utils import scalars
+from kfac.python.ops.utils import workers
 
 
 class BackgroundInverses:
@@ -166,10 +167,14 @@ class BackgroundInversesHook(tf.train.SessionRunHook):
         runs are steps.
 
     Raises:
-      ValueError: If `max_age` is out of range.
+      ValueError: If `max_age` is out of range; or not 0 with several workers,
+        which must run the same ops in the same order.
     """
     self._optimizer = optimizer
     self._max_age = scalars.check_int("max_age", max_age, 0)
+    if max_age and getattr(optimizer, "_workers", workers.ALONE).count > 1:
+      raise ValueError(
+          f"max_age must be 0 with several workers, got {max_age}.")
     self._train_op = train_op
     self._cov_op: tf.Operation = None
     self._inv_op: tf.Operation = None
