@@ -61,6 +61,7 @@ class Program:
   def __init__(self, ask, path, args):
     self._ask, self._path = ask, path
     self._status = None
+    path.touch()
     self.pid = ask([str(path), *args])
 
   def output(self):
