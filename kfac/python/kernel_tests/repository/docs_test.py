@@ -21,6 +21,8 @@ LANGUAGES = ("python", "sh", "text")
 # is used.
 FLAGS = {
     "examples/mlp_mnist_main.py": "--updates=2",
+    "examples/convnet_mnist_distributed_main.py":
+        "--updates=1 --batch_size=60",
     "examples/autoencoder_mnist_main.py": "--updates=1 --batch_size=100",
     "examples/autoencoder_mnist_main.py --data=curves --compare":
         "--updates=1 --batch_size=100 --grid=best",
