@@ -342,7 +342,8 @@ def make_watchdog(place, target, on_join=None):
            for job, count in tasks.items() if count}
   return watchdog.Watchdog(
       hosts, FLAGS.job, FLAGS.task, target,
-      synchronous=place.mode == "synchronous", grace_secs=FLAGS.grace_secs,
+      synchronous=place.mode in ("synchronous", "collective"),
+      restarts=place.mode != "collective", grace_secs=FLAGS.grace_secs,
       beat_secs=min(1., FLAGS.grace_secs / 16.), on_join=on_join)
 
 

@@ -161,8 +161,8 @@ class WatchdogTest(tf.test.TestCase):
         ("chief must not be a server, got /job:ps/task:0.",
          {"chief": ("ps", 0)}),
         ("beat_secs must be finite and more than 0, got 0.", {"beat_secs": 0}),
-        ("grace_secs must be finite and at least 6.0, got 5.",
-         {"beat_secs": 2., "grace_secs": 5}),
+        ("grace_secs must be finite and at least 16.0, got 15.",
+         {"beat_secs": 2., "grace_secs": 15}),
         ("start_secs must be finite and more than 0, got -1.",
          {"start_secs": -1})]:
       with self.assertRaisesWithLiteralMatch(ValueError, message):

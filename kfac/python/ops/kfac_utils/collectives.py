@@ -4,7 +4,7 @@ There are no servers. Gradients, covariances and losses are averaged by
 collective ops of TensorFlow, which send them around a ring of the workers, so
 that the bytes that a worker sends do not depend on their number. Each worker
 inverts its share of the factors and sends the results to the others (Ba, Grosse
-& Martens 2017, section 4; Osawa et al. 2019, section 5.1).
+& Martens 2017, section 4).
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from kfac.python.ops.kfac_utils import schedules
-from kfac.python.ops.kfac_utils import server_workers
 from kfac.python.ops.utils import plain_variables
-from kfac.python.ops.utils import scalars
 from kfac.python.ops.utils import stateless_seeds
 from kfac.python.ops.utils import workers
 
@@ -65,8 +63,7 @@ class CollectiveWorkers(workers.Workers):
       ValueError: If a value is out of range.
     """
     self._name = name
-    self.count = scalars.check_int("count", count, 1)
-    self.index = server_workers.check_index(index, count)
+    self._take_place(count, index)
     self.device = f"/job:{job}/task:{index}"
     self.config = tf.ConfigProto()
     self.config.experimental.collective_group_leader = (

@@ -138,7 +138,7 @@ class PeriodicInvCovUpdateKfacOpt(optimizer.KfacOptimizer):
 
     def step(name):
       op = self._workers.cond(
-          after_burnin, lambda: apply(grads_and_vars), "burnin")
+          after_burnin, lambda: apply(grads_and_vars), "step_due")
       if global_step is None:
         return tf.group(op, name=name)
       with tf.control_dependencies([op]):

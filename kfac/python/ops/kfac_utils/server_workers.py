@@ -47,8 +47,7 @@ class ServerWorkers(workers.Workers):
     Raises:
       ValueError: If a value is out of range.
     """
-    self.count = scalars.check_int("count", count, 1)
-    self.index = check_index(index, count)
+    self._take_place(count, index)
     self.updates = self.index == 0
     self._num_servers = scalars.check_int("num_servers", num_servers, 1)
     self._worker_job, self._server_job = worker_job, server_job
@@ -210,10 +209,3 @@ class _SessionNumber:
   def set(self, session: tf.Session, number: int) -> None:
     """Sets the number in a session."""
     session.run(self._assign, {self._new: number})
-
-
-def check_index(index: int, count: int) -> int:
-  """Returns the number of a worker, or raises ValueError."""
-  if not isinstance(index, int) or not 0 <= index < count:
-    raise ValueError(f"index must be an int in [0, {count}), got {index!r}.")
-  return index

@@ -268,7 +268,7 @@ class Watchdog(tf.train.SessionRunHook):
       restarts: Whether that is possible. If False, as with collective ops, a
         task that restarts is lost.
       beat_secs: Float > 0, seconds between two beats.
-      grace_secs: Float, at least 3 * `beat_secs`, how long a task may be
+      grace_secs: Float, at least 8 * `beat_secs`, how long a task may be
         silent. It includes a restart until `start`.
       start_secs: Float > 0, how long the first sign of life of a task may take.
       on_join: Function of the session and the generation, called after the
@@ -285,7 +285,7 @@ class Watchdog(tf.train.SessionRunHook):
     if chief[0] == servers:
       raise ValueError(f"chief must not be a server, got {self._chief}.")
     scalars.check_number("beat_secs", beat_secs, above=0)
-    scalars.check_number("grace_secs", grace_secs, minimum=3 * beat_secs)
+    scalars.check_number("grace_secs", grace_secs, minimum=8 * beat_secs)
     scalars.check_number("start_secs", start_secs, above=0)
     self._tasks = [task for job in sorted(names) for task in names[job]]
     self._servers = names.get(servers, [])

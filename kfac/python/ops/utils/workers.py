@@ -23,6 +23,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.ops.utils import scalars
+
 MakeOp = Callable[[], Any]
 
 
@@ -40,6 +42,13 @@ class Workers:
   count = 1
   index = 0
   updates = True
+
+  def _take_place(self, count, index):
+    """Sets count and index, or raises ValueError."""
+    self.count = scalars.check_int("count", count, 1)
+    if not isinstance(index, int) or not 0 <= index < count:
+      raise ValueError(f"index must be an int in [0, {count}), got {index!r}.")
+    self.index = index
 
   def mean(self, tensors: Sequence[Any], name: str) -> list:
     """Averages tensors over the workers.
