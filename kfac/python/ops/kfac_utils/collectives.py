@@ -4,7 +4,7 @@ There are no servers. Gradients, covariances and losses are averaged by
 collective ops of TensorFlow, which send them around a ring of the workers, so
 that the bytes that a worker sends do not depend on their number. Each worker
 inverts its share of the factors and sends the results to the others (Ba, Grosse
-& Martens 2017, section 4).
+& Martens 2017, section 3).
 """
 
 from __future__ import annotations
