@@ -18,6 +18,13 @@ GRAPH_MODES = {
     "eager": lambda tf: None,
 }
 
+# Test files that start clusters of processes, which takes longer than others.
+CLUSTER_TESTS = (
+    "bulletin_test.py", "cluster_cost_test.py", "cluster_test.py",
+    "collectives_test.py", "contrib_cluster_test.py",
+    "convnet_mnist_distributed_test.py", "server_workers_test.py",
+    "watchdog_test.py", "workers_restarts_test.py")
+
 
 def pytest_configure():
   """Puts TensorFlow into the graph mode that KFAC_GRAPH_MODE names.
@@ -36,5 +43,11 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-  """Leaves out `tf.test.TestCase.test_session`: a helper, not a test."""
+  """Marks tests of clusters.
+
+  It leaves out `tf.test.TestCase.test_session`: a helper, not a test.
+  """
   items[:] = [item for item in items if item.name != "test_session"]
+  for item in items:
+    if item.path.name in CLUSTER_TESTS:
+      item.add_marker("cluster")

@@ -139,11 +139,10 @@ class ReplicaDeviceSetterTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.named_parameters(OPTIMIZERS.items())
   def testVariablesAreOnServers(self, make):
-    for finish, use_resource in (
-        (_minimize, True), (_minimize_by_replicas, False)):
-      for late in (False, True):
-        with self.subTest(finish=finish.__name__, late=late):
-          self._build(make, finish, late, use_resource)
+    for finish, late, use_resource in (
+        (_minimize, True, True), (_minimize_by_replicas, False, False)):
+      with self.subTest(finish=finish.__name__, late=late):
+        self._build(make, finish, late, use_resource)
 
   def testThunksMakeVariablesOnServers(self):
     for finish in (_minimize_by_thunks, _make_thunks_of_variables):

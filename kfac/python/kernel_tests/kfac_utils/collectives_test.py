@@ -61,7 +61,7 @@ class SharesTest(tf.test.TestCase):
         return tf.zeros([self._rows, self._rows])
 
     with tf.Graph().as_default():
-      owners = collectives.inverse_owners(
+      owners = collectives._inverse_owners(
           [Factor(10), Factor(1), Factor(8), Factor(8)], 2)
     self.assertNotEqual(owners[0], owners[2])
     self.assertEqual(owners[2], owners[3])

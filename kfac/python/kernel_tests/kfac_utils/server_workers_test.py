@@ -12,7 +12,6 @@ _CASES = [
     dict(name="adam", momentum_type="adam", dataset=True, mode="empirical"),
     dict(name="qmodel", momentum_type="qmodel"),
     dict(name="periodic", periodic=True, dataset=True),
-    dict(name="adapted", momentum_type="qmodel", adapt=True),
 ]
 
 
@@ -28,7 +27,7 @@ class ServerWorkersTest(workers_case.WorkersTestCase):
     cases = [
         dict(name="regular", dataset=True, mode="curvature_prop"),
         dict(name="adam", momentum_type="adam", adapt=True),
-        dict(name="qmodel", momentum_type="qmodel", dataset=True),
+        dict(name="qmodel", momentum_type="qmodel", dataset=True, adapt=True),
         dict(name="periodic", momentum_type="adam", periodic=True, adapt=True),
     ]
     folder = self.run_program("servers", cases, num_workers=3, num_servers=2,

@@ -88,7 +88,7 @@ class CollectiveWorkers(workers.Workers):
     if self.count == 1 or not factor.get_inv_vars():
       return factor.make_inverse_update_ops()
     if len(self._owners) != len(factors):
-      self._owners = inverse_owners(factors, self.count)
+      self._owners = _inverse_owners(factors, self.count)
     owner = self._owners[index]
     if owner == self.index:
       with tf.control_dependencies(factor.make_inverse_update_ops()):
@@ -165,7 +165,7 @@ class InitialValuesHook(tf.train.SessionRunHook):
     session.run(self._op)
 
 
-def inverse_owners(factors: Sequence[Any], count: int) -> list[int]:
+def _inverse_owners(factors: Sequence[Any], count: int) -> list[int]:
   """Distributes inverse updates over workers, balanced by cost.
 
   Args:
