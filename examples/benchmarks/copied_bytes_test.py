@@ -1,11 +1,11 @@
 """Tests that the bytes copied between devices are those that must be."""
 
-import socket
 from unittest import mock
 
 import tensorflow.compat.v1 as tf
 
 import kfac
+from examples import cluster
 from examples.benchmarks import copied_bytes
 
 _TASK = "/job:localhost/replica:0/task:0"
@@ -18,14 +18,8 @@ def _session():
 
 def _servers():
   """Returns two tasks of a cluster, each with one CPU."""
-  sockets = [socket.socket() for _ in range(2)]
-  for each in sockets:
-    each.bind(("localhost", 0))
-  addresses = [f"localhost:{each.getsockname()[1]}" for each in sockets]
-  for each in sockets:
-    each.close()
-  cluster = tf.train.ClusterSpec({"task": addresses})
-  return [tf.train.Server(cluster, job_name="task", task_index=index)
+  tasks = tf.train.ClusterSpec({"task": cluster.free_addresses(2)})
+  return [tf.train.Server(tasks, job_name="task", task_index=index)
           for index in range(2)]
 
 

@@ -33,10 +33,10 @@ class OpQueue:
     """Adds the queue to the graph of the ops.
 
     The variable is in GLOBAL_VARIABLES; with CONTRIB_VARIABLES, whose
-    checkpoints have no place for it, in LOCAL_VARIABLES. The current device
-    scope of that graph says where it is; outside of any, it is beside the
-    global step. If no initializer has run when an op is drawn, the draw
-    initializes it.
+    checkpoints have no place for it, in LOCAL_VARIABLES. It is beside the
+    global step; without one, the current device scope of that graph says where
+    it is. If no initializer has run when an op is drawn, the draw initializes
+    it.
 
     Args:
       ops: Operations or tensors of one graph, identified by name. An op that

@@ -3,12 +3,12 @@
 watchdog_test.py kills the tasks that keep bulletins.
 """
 
-import socket
 import threading
 import time
 
 import tensorflow.compat.v1 as tf
 
+from kfac.python.kernel_tests.kfac_utils import processes
 from kfac.python.ops.kfac_utils import bulletin
 
 TIMEOUT = 60  # Seconds, so that a test cannot hang. No test measures time.
@@ -41,12 +41,7 @@ class BulletinTest(tf.test.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    sockets = [socket.socket() for _ in _TASKS]
-    for each in sockets:
-      each.bind(("127.0.0.1", 0))
-    cluster = {"ps": [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]}
-    for each in sockets:
-      each.close()
+    cluster = {"ps": processes.free_addresses(len(_TASKS))}
     cls._servers = {task: tf.train.Server(cluster, "ps", index)
                     for index, task in enumerate(_TASKS)}
 

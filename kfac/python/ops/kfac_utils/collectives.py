@@ -83,17 +83,17 @@ class CollectiveWorkers(workers.Workers):
   def share(self, factors: Sequence[Any],  # noqa: D102
             index: int) -> list:
     factor = factors[index]
-    kept = [*factor.get_inv_vars(), *(
-        [] if factor.num_updates_kept is None else [factor.num_updates_kept])]
-    if self.count == 1 or not factor.get_inv_vars():
+    inverses = factor.get_inv_vars()
+    if self.count == 1 or not inverses:
       return factor.make_inverse_update_ops()
     if len(self._owners) != len(factors):
       self._owners = _inverse_owners(factors, self.count)
-    owner = self._owners[index]
-    if owner == self.index:
-      with tf.control_dependencies(factor.make_inverse_update_ops()):
-        return self._send_values(kept)[:len(factor.get_inv_vars())]
-    return self._receive_values(kept, owner)[:len(factor.get_inv_vars())]
+    count = factor.num_updates_kept
+    kept = inverses if count is None else [*inverses, count]
+    if self._owners[index] != self.index:
+      return self._receive_values(kept)[:len(inverses)]
+    with tf.control_dependencies(factor.make_inverse_update_ops()):
+      return self._send_values(kept)[:len(inverses)]
 
   def broadcast(self, variables: Sequence[Any]) -> tf.Operation:
     """Makes the op that gives variables the values that the chief has.
@@ -104,7 +104,7 @@ class CollectiveWorkers(workers.Workers):
     if self.count == 1:
       return tf.no_op()
     return tf.group(*(self._send_values(variables) if self.index == 0
-                      else self._receive_values(variables, 0)))
+                      else self._receive_values(variables)))
 
   def _send_values(self, variables):
     """Returns the values of variables, read now and sent to the others."""
@@ -117,10 +117,8 @@ class CollectiveWorkers(workers.Workers):
     with tf.control_dependencies(_by_dtype(values, send)):
       return [tf.identity(value) for value in values]
 
-  def _receive_values(self, variables, owner):
-    """Assigns what a worker sends to variables, and returns the values."""
-    del owner  # Who sends is known by the key.
-
+  def _receive_values(self, variables):
+    """Assigns what another worker sends to variables; returns the values."""
     def receive(flat):
       return tf.raw_ops.CollectiveBcastRecv(
           T=flat.dtype, shape=flat.shape, **self._keys("values"))

@@ -105,12 +105,9 @@ class ServerWorkers(workers.Workers):
     return factors[index].make_inverse_update_ops()
 
   def after(self, op: tf.Operation, name: str) -> tf.Operation:  # noqa: D102
-    if not self.updates:
+    with tf.control_dependencies([op] if self.updates else []):
       [done] = self.from_chief([tf.constant(True)], name)
-      return self._help_with(done.op)
-    with tf.control_dependencies([op]):
-      [done] = self.from_chief([tf.constant(True)], name)
-    return done.op
+    return self._help_with(done.op)
 
   def finish(self, make_op: Callable[[str | None], tf.Operation],  # noqa: D102
              name: str | None = None) -> tf.Operation:
